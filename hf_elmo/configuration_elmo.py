@@ -1,0 +1,176 @@
+# Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
+"""The configuration of an ELMo model: the sizes and options of the original's `options.json`."""
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+# Every class a checkpoint can be opened with. It goes into each saved config, so that a checkpoint saved by one class
+# opens with all of them where the package is not installed.
+AUTO_MAP = {
+    "AutoConfig": "configuration_elmo.ElmoConfig",
+    "AutoModel": "modeling_elmo.ElmoModel",
+    "AutoModelForPreTraining": "language_model_elmo.ElmoForPreTraining",
+    "AutoModelForMaskedLM": "language_model_elmo.ElmoForMaskedLM",
+    "AutoModelForTokenClassification": "heads_elmo.ElmoForTokenClassification",
+    "AutoModelForSequenceClassification": "heads_elmo.ElmoForSequenceClassification",
+    "AutoModelForQuestionAnswering": "heads_elmo.ElmoForQuestionAnswering",
+}
+
+ORIGINAL_FILTERS = ((1, 32), (2, 32), (3, 64), (4, 128), (5, 256), (6, 512), (7, 1024))
+
+
+@strict
+class ElmoConfig(PreTrainedConfig):
+    r"""Configuration of [`ElmoModel`] and its heads. By default, the original 93.6 M model of Peters et al. (2018).
+
+    `hidden_size`, the width of every contextual vector, is `2 * projection_size` and cannot be set.
+
+    Args:
+        vocab_size (`int`, defaults to 262):
+            Number of character ids: 256 bytes, five marks, and 0 for a word that is not there. For a model whose
+            input is whole words (`char_cnn_filters=[]`), number of words plus one.
+        char_embedding_size (`int`, defaults to 16): Width of a character's embedding.
+        char_cnn_filters (`list[list[int]]`, defaults to the original's seven):
+            `[width in characters, number of filters]` of each convolution. An empty list makes a model without
+            character CNN, in which a word's row holds the one id of the word.
+        char_cnn_activation (`str`, defaults to `"relu"`): `"relu"` or `"tanh"`, after the maximum over positions.
+        num_highway_layers (`int`, defaults to 2): Highway layers between convolutions and projection.
+        max_characters_per_token (`int`, defaults to 50): Length of a word's row of ids, word marks included.
+        use_char_projection (`bool`, *optional*):
+            Whether a linear layer maps filters to `projection_size`. By default, if these two numbers differ.
+        projection_size (`int`, defaults to 512): Width of one direction's output, and of a context-free word vector.
+        cell_size (`int`, defaults to 4096): Width of an LSTM cell.
+        use_cell_projection (`bool`, *optional*):
+            Whether the LSTM's output is projected. By default, if `cell_size` and `projection_size` differ.
+        num_hidden_layers (`int`, defaults to 2): biLSTM layers.
+        cell_clip (`float`, *optional*, defaults to 3): Bound of the cell's absolute values; `None` is no bound.
+        projection_clip (`float`, *optional*, defaults to 3):
+            Bound of the projected output's absolute values; `None` is no bound. Without projection it has no effect.
+        forget_bias (`float`, defaults to 1): Added to the forget gate at run time, as TensorFlow's LSTM cell does.
+        use_skip_connections (`bool`, defaults to `True`): Whether layers from the second on add their input.
+        lstm_dropout (`float`, defaults to 0.1):
+            Dropout, in training, on the input of every LSTM layer, and on the top layer before the word softmax.
+        num_mixes (`int`, defaults to 1): Number of scalar mixes of the layers; the first is `last_hidden_state`.
+        mix_layer_norm (`bool`, defaults to `False`):
+            Whether layers are normalized before they are mixed: each by its mean and variance over all words of the
+            batch, so that vectors then depend on the rest of the batch.
+        mix_initial_weights (`list[float]`, *optional*):
+            The mixes' weights before the softmax, one a layer, lowest layer first. By default 0: the mean.
+        mix_trainable (`bool`, defaults to `True`): Whether training changes the mixes' weights and their scale gamma.
+        word_vocab_size (`int`, defaults to 0): Words of the language model's softmax; 0 is a model without one.
+        classifier_dropout (`float`, defaults to 0.5): Dropout, in training, on the ELMo representation in task heads.
+        initializer_range (`float`, defaults to 0.02): Standard deviation of the initial weights of task heads.
+    """
+
+    model_type = "elmo"
+    keys_to_ignore_at_inference = ["hidden_states", "token_embeddings", "other_mixes", "state"]
+
+    vocab_size: int = 262
+    char_embedding_size: int = 16
+    char_cnn_filters: list[list[int]] | tuple[tuple[int, ...], ...] | list[tuple[int, ...]] = ORIGINAL_FILTERS
+    char_cnn_activation: str = "relu"
+    num_highway_layers: int = 2
+    max_characters_per_token: int = 50
+    use_char_projection: bool | None = None
+    projection_size: int = 512
+    cell_size: int = 4096
+    use_cell_projection: bool | None = None
+    num_hidden_layers: int = 2
+    cell_clip: float | int | None = 3.0
+    projection_clip: float | int | None = 3.0
+    forget_bias: float | int = 1.0
+    use_skip_connections: bool = True
+    lstm_dropout: float | int = 0.1
+    num_mixes: int = 1
+    mix_layer_norm: bool = False
+    mix_initial_weights: list[float | int] | tuple[float | int, ...] | None = None
+    mix_trainable: bool = True
+    word_vocab_size: int = 0
+    classifier_dropout: float | int = 0.5
+    initializer_range: float | int = 0.02
+    pad_token_id: int | None = 0
+    bos_token_id: int | None = 257
+    eos_token_id: int | list[int] | None = 258
+    tie_word_embeddings: bool = False
+
+    def __post_init__(self, **kwargs):
+        self.char_cnn_filters = [list(width_and_count) for width_and_count in self.char_cnn_filters]
+        if self.use_char_projection is None:
+            self.use_char_projection = bool(self.char_cnn_filters) and self.char_features != self.projection_size
+        if self.use_cell_projection is None:
+            self.use_cell_projection = self.cell_size != self.projection_size
+        if self.mix_initial_weights is not None:
+            self.mix_initial_weights = list(self.mix_initial_weights)
+        kwargs["auto_map"] = {**AUTO_MAP, **(kwargs.get("auto_map") or {})}
+        kwargs.pop("hidden_size", None)  # derived; a saved config carries it for readers that know no ELMo
+        super().__post_init__(**kwargs)
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of a contextual vector, both directions together."""
+        return 2 * self.projection_size
+
+    @property
+    def char_features(self) -> int:
+        """Number of convolution filters of all widths together."""
+        return sum(count for _, count in self.char_cnn_filters)
+
+    def to_dict(self):
+        return {**super().to_dict(), "hidden_size": self.hidden_size}
+
+    def validate_sizes(self):
+        for name in (
+            "vocab_size",
+            "char_embedding_size",
+            "max_characters_per_token",
+            "projection_size",
+            "cell_size",
+            "num_hidden_layers",
+            "num_mixes",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, but is {getattr(self, name)}")
+        for name in ("num_highway_layers", "word_vocab_size"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"`{name}` must not be negative, but is {getattr(self, name)}")
+
+    def validate_character_cnn(self):
+        if self.char_cnn_activation not in ("relu", "tanh"):
+            raise ValueError(f"`char_cnn_activation` must be 'relu' or 'tanh', but is {self.char_cnn_activation!r}")
+        for pair in self.char_cnn_filters:
+            if len(pair) != 2 or not 1 <= pair[0] <= self.max_characters_per_token or pair[1] < 1:
+                raise ValueError(
+                    f"`char_cnn_filters` must be pairs [width, count] with widths from 1 to max_characters_per_token "
+                    f"({self.max_characters_per_token}), but holds {pair}"
+                )
+        if not self.char_cnn_filters and self.max_characters_per_token != 1:
+            raise ValueError(
+                "without `char_cnn_filters` a word is one id: set `max_characters_per_token` to 1, "
+                f"not {self.max_characters_per_token}"
+            )
+        if self.char_cnn_filters and not self.use_char_projection and self.char_features != self.projection_size:
+            raise ValueError(f"{self.char_features} filters need `use_char_projection` to give {self.projection_size}")
+
+    def validate_recurrence(self):
+        if not self.use_cell_projection and self.cell_size != self.projection_size:
+            raise ValueError(f"`cell_size` {self.cell_size} needs `use_cell_projection` to give {self.projection_size}")
+        for name in ("cell_clip", "projection_clip"):
+            clip = getattr(self, name)
+            if clip is not None and not clip > 0:
+                raise ValueError(f"`{name}` must be a positive number, or None for no clipping, but is {clip}")
+
+    def validate_dropouts(self):
+        for name in ("lstm_dropout", "classifier_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be from 0 to below 1, but is {getattr(self, name)}")
+
+    def validate_mix(self):
+        expected = self.num_hidden_layers + 1
+        if self.mix_initial_weights is not None and len(self.mix_initial_weights) != expected:
+            raise ValueError(
+                f"`mix_initial_weights` must have a number for each of the {expected} layers, token embeddings first, "
+                f"but has {len(self.mix_initial_weights)}"
+            )
+
+
+__all__ = ["ElmoConfig"]

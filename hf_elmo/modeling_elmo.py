@@ -1,0 +1,507 @@
+# Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
+"""ELMo: deep contextualized word representations (Peters et al. 2018, arXiv:1802.05365).
+
+    characters -> convolutions, maximum, highways, projection -> layer 0, one context-free vector a word
+    layer 0    -> L layers of a forward and a backward LSTM, which never see each other
+    all layers -> scalar mix, the ELMo representation
+
+Letters in shapes: B batch, T words (the boundary words `<S>` and `</S>` among them), W characters a word, E width of a
+character, C cell width, P projection width, L layers.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils import ModelOutput
+from transformers.utils.generic import can_return_tuple
+
+from .configuration_elmo import ElmoConfig
+from .lstm_elmo import lstm, lstm_steps
+
+# (B, L, 2, P) and (B, L, 2, C): output and cell of each layer and direction (0 forward, 1 backward) after the last word
+State = tuple[Tensor, Tensor]
+
+HASH_FACTOR = (
+    -7046029254386353131
+)  # 2^64 divided by the golden ratio, as a signed number: spreads small ids over all bits
+
+
+@dataclass
+class ElmoModelOutput(ModelOutput):
+    """What ELMo knows about each word. Positions that the attention mask leaves out are exactly 0 everywhere.
+
+    Args:
+        last_hidden_state (`(B, T, 2P)`): The first scalar mix of all layers: the ELMo representation.
+        hidden_states (`tuple` of `L + 1` tensors `(B, T, 2P)`, with `output_hidden_states=True`):
+            Layer 0 is the token embedding twice, layer k the biLSTM's: forward half, then backward half.
+        token_embeddings (`(B, T, P)`): Context-free word vectors, what the character CNN makes of a word.
+        other_mixes (`(B, num_mixes - 1, T, 2P)`, with `num_mixes > 1`): The second and further mixes.
+        state (`(B, L, 2, P)` and `(B, L, 2, C)`, with `use_state=True`):
+            Output and cell of each layer and direction after its last word, to be passed in as `state` next time.
+    """
+
+    last_hidden_state: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    token_embeddings: Tensor | None = None
+    other_mixes: Tensor | None = None
+    state: State | None = None
+
+    @property
+    def mixes(self) -> tuple[Tensor, ...]:
+        """All scalar mixes, each `(B, T, 2P)`."""
+        others = () if self.other_mixes is None else self.other_mixes.unbind(1)
+        return (self.last_hidden_state, *others)
+
+
+class ElmoHighway(nn.Module):
+    """A highway layer (Srivastava et al. 2015): a gate chooses between a transformed and the unchanged input."""
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.transform = nn.Linear(features, features)
+        self.carry = nn.Linear(features, features)  # the original's name; it gates the *transformed* input
+        for linear in (self.transform, self.carry):
+            linear.init_weight = partial(init.normal_, std=features**-0.5)
+        self.carry.init_bias = -2.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = torch.sigmoid(self.carry(x))
+        return gate * torch.relu(self.transform(x)) + (1 - gate) * x
+
+
+class ElmoCharacterEncoder(nn.Module):
+    """Words from their characters, without context: embeddings, convolutions, maximum, highways, projection."""
+
+    def __init__(self, config: ElmoConfig):
+        super().__init__()
+        size, features = config.char_embedding_size, config.char_features
+        self.activation = {"relu": torch.relu, "tanh": torch.tanh}[config.char_cnn_activation]
+        self.embeddings = nn.Embedding(config.vocab_size, size, padding_idx=config.pad_token_id)
+        self.convolutions = nn.ModuleList(nn.Conv1d(size, count, width) for width, count in config.char_cnn_filters)
+        self.highways = nn.ModuleList(ElmoHighway(features) for _ in range(config.num_highway_layers))
+        self.projection = nn.Linear(features, config.projection_size) if config.use_char_projection else None
+        for convolution, (width, _) in zip(self.convolutions, config.char_cnn_filters):
+            if config.char_cnn_activation == "relu":
+                convolution.init_weight = partial(init.uniform_, a=-0.05, b=0.05)
+            else:
+                convolution.init_weight = partial(init.normal_, std=(width * size) ** -0.5)
+        if self.projection is not None:
+            self.projection.init_weight = partial(init.normal_, std=features**-0.5)
+
+    def forward(self, words: Tensor) -> Tensor:
+        """From ids `(N, W)` to vectors `(N, P)`. Equal words are computed once."""
+        if torch.compiler.is_compiling():  # the number of different words is not known to a graph
+            return self.encode_characters(self.embeddings(words))
+        types, inverse = unique_rows(words)
+        types = without_common_padding(types, max(conv.kernel_size[0] for conv in self.convolutions))
+        return self.encode_characters(self.embeddings(types))[inverse]
+
+    def encode_characters(self, characters: Tensor) -> Tensor:
+        """From character embeddings `(N, W, E)` to vectors `(N, P)`."""
+        characters = characters.transpose(1, 2)  # (N, E, W)
+        # The maximum goes over all positions, those of padding characters too: the original was trained that way.
+        features = [self.activation(conv(characters).amax(dim=-1)) for conv in self.convolutions]
+        x = torch.cat(features, dim=-1)
+        for highway in self.highways:
+            x = highway(x)
+        return x if self.projection is None else self.projection(x)
+
+
+class ElmoLstm(nn.Module):
+    """One direction of one biLSTM layer: the projected, clipped LSTM of `lstm_elmo`."""
+
+    def __init__(self, config: ElmoConfig, reverse: bool):
+        super().__init__()
+        P, C = config.projection_size, config.cell_size
+        self.reverse = reverse
+        self.options = {
+            "forget_bias": config.forget_bias,
+            "cell_clip": config.cell_clip,
+            "projection_clip": config.projection_clip,
+        }
+        self.input_gates = nn.Linear(P, 4 * C)
+        self.recurrent_gates = nn.Linear(P, 4 * C, bias=False)
+        self.projection = nn.Linear(C, P, bias=False) if config.use_cell_projection else None
+        # TensorFlow's default for the one kernel that holds both, Glorot and Bengio's uniform.
+        bound = (6 / (2 * P + 4 * C)) ** 0.5
+        for linear in (self.input_gates, self.recurrent_gates):
+            linear.init_weight = partial(init.uniform_, a=-bound, b=bound)
+        if self.projection is not None:
+            bound = (6 / (C + P)) ** 0.5
+            self.projection.init_weight = partial(init.uniform_, a=-bound, b=bound)
+
+    def forward(self, x: Tensor, mask: Tensor | None, state: State | None) -> tuple[Tensor, State]:
+        """From `x` `(B, T, P)` to outputs `(B, T, P)` and the state `(B, P)`, `(B, C)` after the last word."""
+        gates, recurrent, projection = self.input_gates, self.recurrent_gates, self.projection
+        if all(map(has_plain_weight, (gates, recurrent, projection))):
+            weights = (
+                gates.weight,
+                gates.bias,
+                recurrent.weight,
+                None if projection is None else projection.weight,
+            )
+            return lstm(x, *weights, state, mask, reverse=self.reverse, **self.options)
+        if state is None:
+            state = x.new_zeros(len(x), gates.in_features), x.new_zeros(len(x), gates.out_features // 4)
+        return lstm_steps(x, gates, recurrent, projection, state, mask, reverse=self.reverse, **self.options)
+
+
+class ElmoLayer(GradientCheckpointingLayer):
+    """A biLSTM layer: two directions that share nothing, dropout before them, the skip connection around them."""
+
+    def __init__(self, config: ElmoConfig, index: int):
+        super().__init__()
+        self.forward_lstm = ElmoLstm(config, reverse=False)
+        self.backward_lstm = ElmoLstm(config, reverse=True)
+        self.dropout = nn.Dropout(config.lstm_dropout)
+        self.add_input = config.use_skip_connections and index > 0
+
+    def forward(self, hidden: Tensor, mask: Tensor | None, state: tuple[State, State]):
+        """From `(B, T, 2P)` to `(B, T, 2P)` and the state of both directions."""
+        ahead, behind = hidden.chunk(2, dim=-1)
+        ahead, ahead_state = self.run_direction(self.forward_lstm, ahead, mask, state[0])
+        behind, behind_state = self.run_direction(self.backward_lstm, behind, mask, state[1])
+        return torch.cat([ahead, behind], dim=-1), (ahead_state, behind_state)
+
+    def run_direction(self, direction: ElmoLstm, x: Tensor, mask: Tensor | None, state: State | None):
+        """One direction of the layer, from `(B, T, P)` to `(B, T, P)` and its state."""
+        x = self.dropout(x)
+        outputs, state = direction(x, mask, state)
+        # The skip connection adds the input as dropped out; what recurs is the output before the addition.
+        return outputs + x if self.add_input else outputs, state
+
+
+class ElmoScalarMix(nn.Module):
+    """A learnt weighted sum of the layers, `gamma * sum_k softmax(weights)_k h_k` (Peters et al. 2018, equation 1)."""
+
+    def __init__(self, config: ElmoConfig):
+        super().__init__()
+        self.layer_norm = config.mix_layer_norm
+        self.initial_weights = config.mix_initial_weights or [0.0] * (config.num_hidden_layers + 1)
+        self.weights = nn.Parameter(torch.zeros(config.num_hidden_layers + 1), requires_grad=config.mix_trainable)
+        self.gamma = nn.Parameter(torch.ones(1), requires_grad=config.mix_trainable)
+
+    def forward(self, layers: list[Tensor], mask: Tensor) -> Tensor:
+        """From `L + 1` tensors `(B, T, 2P)` and the mask `(B, T)` to `(B, T, 2P)`."""
+        if self.layer_norm:
+            layers = [normalized_over_words(layer, mask) for layer in layers]
+        shares = self.gamma * torch.softmax(self.weights, dim=0)
+        return sum(share * layer for share, layer in zip(shares, layers))
+
+
+class ElmoPreTrainedModel(PreTrainedModel):
+    """Weights' initial values, saving and loading for all ELMo classes."""
+
+    config_class = ElmoConfig
+    base_model_prefix = "elmo"
+    main_input_name = "input_ids"
+    input_modalities = ("text",)
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["ElmoCharacterEncoder", "ElmoLayer"]
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        """The initial values of the original's training code; task heads get small normal weights."""
+        if isinstance(module, nn.Embedding):
+            init.uniform_(module.weight, a=-1.0, b=1.0)
+            if module.padding_idx is not None and not getattr(module.weight, "_is_hf_initialized", False):
+                init.zeros_(module.weight[module.padding_idx])
+        elif isinstance(module, (nn.Linear, nn.Conv1d)):
+            # The owner says how its leaf starts: the library initializes leaves only.
+            getattr(module, "init_weight", partial(init.normal_, std=self.config.initializer_range))(module.weight)
+            if module.bias is not None:
+                init.constant_(module.bias, getattr(module, "init_bias", 0.0))
+        elif isinstance(module, ElmoScalarMix):
+            init.copy_(module.weights, torch.tensor(module.initial_weights, dtype=module.weights.dtype))
+            init.ones_(module.gamma)
+
+    @property
+    def dummy_inputs(self) -> dict[str, Tensor]:
+        words = self.config.max_characters_per_token
+        return {"input_ids": torch.arange(1, 1 + 2 * 3 * words).remainder(self.config.vocab_size).view(2, 3, words)}
+
+
+class ElmoModel(ElmoPreTrainedModel):
+    """The ELMo encoder: characters to one vector a word, by a biLM's layers and their scalar mix."""
+
+    def __init__(self, config: ElmoConfig):
+        super().__init__(config)
+        if config.char_cnn_filters:
+            self.char_encoder = ElmoCharacterEncoder(config)
+        else:
+            self.word_embeddings = nn.Embedding(
+                config.vocab_size, config.projection_size, padding_idx=config.pad_token_id
+            )
+        self.layers = nn.ModuleList(ElmoLayer(config, index) for index in range(config.num_hidden_layers))
+        self.scalar_mixes = nn.ModuleList(ElmoScalarMix(config) for _ in range(config.num_mixes))
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        return self.char_encoder.embeddings if self.config.char_cnn_filters else self.word_embeddings
+
+    def set_input_embeddings(self, value: nn.Embedding):
+        if self.config.char_cnn_filters:
+            self.char_encoder.embeddings = value
+        else:
+            self.word_embeddings = value
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        token_embeddings: Tensor | None = None,
+        state: State | None = None,
+        use_state: bool | None = None,
+        output_hidden_states: bool | None = None,
+        **kwargs,
+    ) -> ElmoModelOutput:
+        """Represent every word in its sentence.
+
+        Args:
+            input_ids (`(B, T, W)`): Character ids of words, as `ElmoTokenizer` makes them.
+            attention_mask (`(B, T)`, *optional*):
+                True or 1 where there is a word; padding may be on either side. By default, where an id is above 0.
+            inputs_embeds (`(B, T, W, E)`, *optional*): Character embeddings in place of `input_ids`.
+            token_embeddings (`(B, T, P)`, *optional*): Context-free word vectors in place of `input_ids`.
+            state (`(R, L, 2, P)` and `(R, L, 2, C)`, *optional*):
+                Where the recurrence starts, row by row; zero by default. Rows that the batch has more start at zero,
+                rows that it has fewer are handed through: so the original carries its state from batch to batch.
+            use_state (`bool`, *optional*): Whether to return the final state. By default, if `state` is given.
+            output_hidden_states (`bool`, *optional*): Whether to return all layers.
+
+        Returns:
+            [`ElmoModelOutput`]
+
+        Raises:
+            `ValueError`: if not exactly one input is given, or its shape or ids do not fit the configuration.
+        """
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        words, mask = self.embed_words(input_ids, attention_mask, inputs_embeds, token_embeddings)
+        states = self.layer_states(state, words)
+
+        hidden = torch.cat([words, words], dim=-1)  # layer 0 serves both directions
+        layers, final_states = [hidden], []
+        for layer, layer_state in zip(self.layers, states):
+            hidden, layer_state = layer(hidden, mask, layer_state)
+            layers.append(hidden)
+            final_states.append(layer_state)
+
+        mixes = [mix(layers, mask) for mix in self.scalar_mixes]
+        use_state = use_state if use_state is not None else state is not None
+        return ElmoModelOutput(
+            last_hidden_state=mixes[0],
+            hidden_states=tuple(layers) if output_hidden_states else None,
+            token_embeddings=words,
+            other_mixes=torch.stack(mixes[1:], dim=1) if len(mixes) > 1 else None,
+            state=stack_states(final_states, state) if use_state else None,
+        )
+
+    def embed_words(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        token_embeddings: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Context-free word vectors `(B, T, P)`, 0 where there is no word, and the mask `(B, T)` of words.
+
+        From whichever input is given; arguments and errors as in `forward`.
+        """
+        if sum(given is not None for given in (input_ids, inputs_embeds, token_embeddings)) != 1:
+            raise ValueError("give exactly one of `input_ids`, `inputs_embeds` and `token_embeddings`")
+        if input_ids is not None:
+            self.check_ids(input_ids)
+        given = next(x for x in (input_ids, inputs_embeds, token_embeddings) if x is not None)
+        mask = word_mask(given, attention_mask)
+
+        if token_embeddings is not None:
+            if token_embeddings.dim() != 3 or token_embeddings.shape[-1] != self.config.projection_size:
+                expected = f"(batch, words, {self.config.projection_size})"
+                raise ValueError(f"`token_embeddings` must be {expected}, but is {tuple(token_embeddings.shape)}")
+            return token_embeddings * mask[..., None], mask
+        if not self.config.char_cnn_filters:
+            words = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
+            return words.squeeze(2) * mask[..., None], mask
+        encode = self.char_encoder if inputs_embeds is None else self.char_encoder.encode_characters
+        if torch.compiler.is_compiling():
+            words = encode(given.flatten(0, 1)).unflatten(0, mask.shape)
+            return torch.where(mask[..., None], words, 0), mask
+        vectors = encode(given[mask])  # (number of words, P): padding is not computed
+        words = vectors.new_zeros(*mask.shape, self.config.projection_size)
+        return words.masked_scatter(mask[..., None], vectors), mask
+
+    def check_ids(self, input_ids: Tensor):
+        width = self.config.max_characters_per_token
+        if input_ids.dim() != 3 or input_ids.shape[-1] != width:
+            raise ValueError(
+                f"`input_ids` must be (batch, words, {width}), a row of {width} ids for each word as ElmoTokenizer "
+                f"makes them, but is {tuple(input_ids.shape)}"
+            )
+        if input_ids.numel() and not torch.compiler.is_compiling():
+            low, high = (int(bound) for bound in input_ids.aminmax())
+            if low < 0 or high >= self.get_input_embeddings().num_embeddings:
+                raise ValueError(
+                    f"`input_ids` must be from 0 to {self.get_input_embeddings().num_embeddings - 1}, "
+                    f"but go from {low} to {high}"
+                )
+
+    def layer_states(self, state: State | None, words: Tensor) -> list[tuple[State | None, State | None]]:
+        """The starting state of each layer's two directions, `(B, P)` and `(B, C)`, out of `state`."""
+        config, batch = self.config, words.shape[0]
+        if state is None:
+            return [(None, None)] * config.num_hidden_layers
+        for part, size, name in zip(state, (config.projection_size, config.cell_size), ("output", "cell")):
+            if part.shape[1:] != (config.num_hidden_layers, 2, size):
+                expected = f"(rows, {config.num_hidden_layers}, 2, {size})"
+                raise ValueError(f"the {name} of `state` must be {expected}, but is {tuple(part.shape)}")
+        hidden, cell = (with_rows(part, batch).to(words) for part in state)
+        return [
+            tuple((hidden[:, layer, direction], cell[:, layer, direction]) for direction in range(2))
+            for layer in range(config.num_hidden_layers)
+        ]
+
+    def mix_weights(self) -> Tensor:
+        """The share of each layer in each mix, `(num_mixes, L + 1)`: after the softmax, without the scale gamma."""
+        return torch.stack([torch.softmax(mix.weights.detach(), dim=0) for mix in self.scalar_mixes])
+
+    def mix_scales(self) -> Tensor:
+        """The scale gamma of each mix, `(num_mixes,)`."""
+        return torch.cat([mix.gamma.detach() for mix in self.scalar_mixes])
+
+    @torch.no_grad()
+    def set_mix_weights(self, weights, gamma: float = 1.0, mix: int = 0):
+        """Set a mix, and leave it as trainable as it was.
+
+        Args:
+            weights (`L + 1` numbers): Share of each layer, token embeddings first; only their proportions count.
+            gamma (`float`, defaults to 1): Scale of the mix.
+            mix (`int`, defaults to 0): Which mix.
+        """
+        target = self.scalar_mixes[mix]
+        shares = torch.as_tensor(weights, dtype=target.weights.dtype, device=target.weights.device)
+        if shares.shape != target.weights.shape or (shares < 0).any() or not shares.sum() > 0:
+            raise ValueError(
+                f"a mix needs {len(target.weights)} shares of at least 0, not all 0, but got {shares.tolist()}"
+            )
+        # A share of 0 becomes a weight so low that its softmax is 0 beside any other, yet finite for regularizers.
+        target.weights.copy_((shares / shares.sum()).clamp(min=torch.finfo(shares.dtype).tiny).log())
+        target.gamma.fill_(gamma)
+
+    def freeze_mix(self, frozen: bool = True):
+        """Keep training from changing the mixes, or let it again."""
+        for mix in self.scalar_mixes:
+            mix.requires_grad_(not frozen)
+
+
+def word_mask(words: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """Where there is a word, `(B, T)` of bool.
+
+    As `attention_mask` says; without one, where `words` `(B, T, W)` are ids that are not all 0, or everywhere.
+    """
+    if attention_mask is None:
+        if words.is_floating_point():
+            return torch.ones(words.shape[:2], dtype=torch.bool, device=words.device)
+        return (words > 0).any(dim=-1)
+    if attention_mask.shape != words.shape[:2]:
+        expected = tuple(words.shape[:2])
+        raise ValueError(f"`attention_mask` must be (batch, words) = {expected}, but is {tuple(attention_mask.shape)}")
+    return attention_mask.to(device=words.device, dtype=torch.bool)
+
+
+def has_plain_weight(linear: nn.Module | None) -> bool:
+    """Whether a linear layer is as this file made it, so that its weight can be used in place of a call.
+
+    Adapters, quantization and offloading replace the layer, its weight's type, or hook its call.
+    """
+    if linear is None:
+        return True
+    plain = type(linear) is nn.Linear and type(linear.weight) is nn.Parameter and not linear.weight.is_meta
+    return plain and not (hasattr(linear, "_hf_hook") or linear._forward_hooks or linear._forward_pre_hooks)
+
+
+def unique_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The different rows of `(N, W)` ids, and for each row its place among them.
+
+    Rows are compared by a 64-bit hash, several times faster than sorting whole rows; then in full, so that a collision
+    costs time, never correctness.
+    """
+    multipliers = torch.arange(1, rows.shape[1] + 1, device=rows.device) * HASH_FACTOR
+    mixed = (rows.long() + 1) * multipliers
+    hashes = (mixed ^ (mixed >> 29)).sum(dim=1)
+    values, inverse = hashes.unique(return_inverse=True)
+    first = torch.empty_like(values).scatter_(0, inverse, torch.arange(len(rows), device=rows.device))
+    types = rows[first]
+    if not torch.equal(types[inverse], rows):
+        return rows.unique(dim=0, return_inverse=True)
+    return types, inverse
+
+
+def without_common_padding(types: Tensor, widest: int) -> Tensor:
+    """Cut the columns at the end of `(N, W)` ids that only repeat each row's last id, as padding does.
+
+    A filter over such columns sees the same window again and again, and one of them decides the maximum: so `widest`
+    columns stay.
+    """
+    varied = (types != types[:, -1:]).any(dim=0)
+    used = int(varied.nonzero().max()) + 1 if varied.any() else 0
+    return types[:, : used + widest]
+
+
+def normalized_over_words(layer: Tensor, mask: Tensor) -> Tensor:
+    """Layer normalization as AllenNLP's scalar mix has it, from `(B, T, 2P)` to the same.
+
+    One mean and variance over all words of the batch, boundary words included.
+    """
+    words = mask[..., None].to(layer.dtype)
+    count = words.sum() * layer.shape[-1]
+    mean = (layer * words).sum() / count
+    variance = ((layer - mean) * words).square().sum() / count
+    return (layer - mean) / torch.sqrt(variance + 1e-13) * words
+
+
+def with_rows(part: Tensor, rows: int) -> Tensor:
+    """The first `rows` rows of a state, rows of zeros added where it has fewer."""
+    missing = rows - part.shape[0]
+    return F.pad(part, (0, 0) * (part.dim() - 1) + (0, missing)) if missing > 0 else part[:rows]
+
+
+def stack_states(layers: list[tuple[State, State]], previous: State | None) -> State:
+    """The states of all layers and directions as one, then the rows of `previous` that the batch did not reach."""
+    parts = []
+    for part in range(2):
+        stacked = torch.stack([torch.stack([direction[part] for direction in layer], 1) for layer in layers], 1)
+        if previous is not None and previous[part].shape[0] > stacked.shape[0]:
+            stacked = torch.cat([stacked, previous[part][stacked.shape[0] :].to(stacked)])
+        parts.append(stacked)
+    return tuple(parts)
+
+
+def __getattr__(name: str):
+    """The heads under this module's name too, as in transformers' own models.
+
+    They import this module, so it can import them only when asked. That it names them here has a second use: whichever
+    class is saved, the files of all classes travel with it, because the copier follows the text of relative imports.
+    """
+    if name in ("ElmoForMaskedLM", "ElmoForPreTraining"):
+        from .language_model_elmo import ElmoForMaskedLM, ElmoForPreTraining  # noqa: F401
+    elif name in ("ElmoForQuestionAnswering", "ElmoForSequenceClassification", "ElmoForTokenClassification"):
+        from .heads_elmo import (  # noqa: F401
+            ElmoForQuestionAnswering,
+            ElmoForSequenceClassification,
+            ElmoForTokenClassification,
+        )
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return locals()[name]
+
+
+__all__ = ["ElmoModel", "ElmoModelOutput", "ElmoPreTrainedModel"]

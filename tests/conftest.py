@@ -1,0 +1,64 @@
+"""What several test modules share: where reference data lies, and a small model with every weight shaken."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+import hf_elmo
+
+# Nothing in the tests may reach for a network by accident; the tests that serve HTTP themselves say so.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def shared_folder(name: str) -> Path:
+    folder = SHARED / name
+    if not folder.is_dir():
+        pytest.skip(f"the reference data are not here: no folder {name} in {SHARED}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def fixtures_dir() -> Path:
+    """Outputs of the original software; tests that need them skip where they are absent."""
+    return shared_folder("fixtures")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Real corpora; tests that need them skip where they are absent."""
+    return shared_folder("data")
+
+
+@pytest.fixture
+def tiny_config():
+    """A configuration that is small, yet has every part: several filters, highways, projections, clips, layers."""
+    return hf_elmo.ElmoConfig(
+        char_embedding_size=4,
+        char_cnn_filters=[[1, 4], [2, 8], [3, 6]],
+        num_highway_layers=1,
+        projection_size=6,
+        cell_size=10,
+        cell_clip=0.4,
+        projection_clip=0.3,
+        lstm_dropout=0.0,
+        classifier_dropout=0.0,
+    )
+
+
+def shake(model, seed=0, scale=0.3):
+    """Give every parameter, biases and mixes too, a value of its own: zeros hide mistakes."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += scale * torch.randn(parameter.shape, generator=generator)
+    return model.eval()
+
+
+@pytest.fixture
+def tiny_model(tiny_config):
+    torch.manual_seed(0)
+    return shake(hf_elmo.ElmoModel(tiny_config))
