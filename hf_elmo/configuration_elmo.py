@@ -63,7 +63,15 @@ class ElmoConfig(PreTrainedConfig):
     """
 
     model_type = "elmo"
-    keys_to_ignore_at_inference = ["hidden_states", "token_embeddings", "other_mixes", "state"]
+    keys_to_ignore_at_inference = [
+        "hidden_states",
+        "token_embeddings",
+        "other_mixes",
+        "state",
+        "forward_loss",
+        "backward_loss",
+        "word_losses",
+    ]
 
     vocab_size: int = 262
     char_embedding_size: int = 16

@@ -286,15 +286,7 @@ class ElmoModel(ElmoPreTrainedModel):
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         words, mask = self.embed_words(input_ids, attention_mask, inputs_embeds, token_embeddings)
-        states = self.layer_states(state, words)
-
-        hidden = torch.cat([words, words], dim=-1)  # layer 0 serves both directions
-        layers, final_states = [hidden], []
-        for layer, layer_state in zip(self.layers, states):
-            hidden, layer_state = layer(hidden, mask, layer_state)
-            layers.append(hidden)
-            final_states.append(layer_state)
-
+        layers, final_state = self.run_layers(torch.cat([words, words], dim=-1), mask, state)
         mixes = [mix(layers, mask) for mix in self.scalar_mixes]
         use_state = use_state if use_state is not None else state is not None
         return ElmoModelOutput(
@@ -302,8 +294,18 @@ class ElmoModel(ElmoPreTrainedModel):
             hidden_states=tuple(layers) if output_hidden_states else None,
             token_embeddings=words,
             other_mixes=torch.stack(mixes[1:], dim=1) if len(mixes) > 1 else None,
-            state=stack_states(final_states, state) if use_state else None,
+            state=final_state if use_state else None,
         )
+
+    def run_layers(self, hidden: Tensor, mask: Tensor, state: State | None = None) -> tuple[list[Tensor], State]:
+        """All layers, `L + 1` tensors `(B, T, 2P)`, and the final state, from layer 0: the token embeddings that the
+        forward direction reads beside those that the backward direction reads."""
+        layers, final_states = [hidden], []
+        for layer, layer_state in zip(self.layers, self.layer_states(state, hidden)):
+            hidden, layer_state = layer(hidden, mask, layer_state)
+            layers.append(hidden)
+            final_states.append(layer_state)
+        return layers, stack_states(final_states, state)
 
     def embed_words(
         self,

@@ -1,0 +1,292 @@
+# Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
+"""The bidirectional language model that ELMo is made from, as it was trained and as a model of one word in its context.
+
+Both directions share one softmax over words. The forward state at word k has read the words up to k and predicts word
+k + 1; the backward state at word k has read the words from the end down to k and predicts word k - 1.
+
+Letters in shapes: B batch, T words (the boundary words `<S>` and `</S>` among them), W characters a word, P projection
+width, L layers, V words of the softmax.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from transformers import initialization as init
+from transformers.modeling_outputs import MaskedLMOutput
+from transformers.utils import ModelOutput
+from transformers.utils.generic import can_return_tuple
+
+from .configuration_elmo import ElmoConfig
+from .modeling_elmo import ElmoModel, ElmoPreTrainedModel, State
+from .sampled_softmax_elmo import draw_candidates, expected_counts, full_softmax_loss, sampled_softmax_loss
+
+
+@dataclass
+class ElmoForPreTrainingOutput(ModelOutput):
+    """What the two language models predict, and how well.
+
+    Args:
+        loss (scalar, with `labels`): Mean of both directions' losses, natural logarithm a word.
+        forward_loss, backward_loss (scalars, with `labels`): Mean loss of each direction.
+        word_losses (`(B, 2, T)`, with `labels`):
+            Loss of the word that each direction predicts from each position; 0 where there is none.
+        forward_logits, backward_logits (`(B, T, V)`, with `output_logits=True`):
+            Scores of the next word, and of the previous word.
+        last_hidden_state (`(B, T, 2P)`): The top layer: what the softmax reads, forward half, then backward half.
+        hidden_states (`tuple` of `L + 1` tensors `(B, T, 2P)`, with `output_hidden_states=True`): All layers.
+        state (`(B, L, 2, P)` and `(B, L, 2, C)`, with `use_state=True`): Where the recurrence ended.
+    """
+
+    loss: Tensor | None = None
+    forward_loss: Tensor | None = None
+    backward_loss: Tensor | None = None
+    word_losses: Tensor | None = None
+    forward_logits: Tensor | None = None
+    backward_logits: Tensor | None = None
+    last_hidden_state: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    state: State | None = None
+
+
+class ElmoLanguageModel(ElmoPreTrainedModel):
+    """A biLM under a word softmax: what both language-model classes are built of."""
+
+    def __init__(self, config: ElmoConfig):
+        super().__init__(config)
+        if config.word_vocab_size == 0:
+            raise ValueError(
+                f"{type(self).__name__} needs the number of words it predicts: set `word_vocab_size` in the "
+                "configuration (it is 0, which is a model without a language-model head)"
+            )
+        self.elmo = ElmoModel(config)
+        self.elmo.freeze_mix()  # the softmax reads the top layer: no mix takes part
+        self.dropout = nn.Dropout(config.lstm_dropout)
+        self.lm_head = nn.Linear(config.projection_size, config.word_vocab_size)
+        self.lm_head.init_weight = partial(init.normal_, std=config.projection_size**-0.5)
+        self.post_init()
+
+    def get_output_embeddings(self) -> None:
+        """None: the softmax is over words, and must not be resized with the characters of the input."""
+
+
+class ElmoForPreTraining(ElmoLanguageModel):
+    """The two language models, forward and backward, with their losses.
+
+    Where `sparse_softmax_gradient` is set to True, a sampled softmax gives `lm_head.weight` a sparse gradient, of the
+    rows it read; the optimizer must take such gradients (`torch.optim.Adagrad` and `SparseAdam` do).
+    """
+
+    sparse_softmax_gradient = False
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        token_embeddings: Tensor | None = None,
+        backward_input_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        state: State | None = None,
+        use_state: bool | None = None,
+        num_negative_samples: int | None = None,
+        generator: torch.Generator | None = None,
+        output_logits: bool | None = None,
+        output_hidden_states: bool | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        **kwargs,
+    ) -> ElmoForPreTrainingOutput:
+        """Read a text in both directions and predict its words.
+
+        Args:
+            input_ids, attention_mask, inputs_embeds, token_embeddings, state, use_state, output_hidden_states:
+                as in [`ElmoModel`].
+            backward_input_ids (`(B, T, W)`, *optional*):
+                Another text for the backward direction, in its natural order: it is read from the last word to the
+                first. The original trains each direction on its own shuffle of the corpus. Its words must be where
+                those of `input_ids` are.
+            labels (`(B, T)` or `(B, 2, T)`, *optional*):
+                With two dimensions, the vocabulary id of each word of the text, boundary words included, -100 at
+                padding and where a word is not to be predicted: the forward state at t predicts `labels[:, t + 1]`,
+                the backward state at t predicts `labels[:, t - 1]`. With three dimensions, what each direction predicts
+                at t, nothing shifted: `labels[:, 0, t]` forward and `labels[:, 1, t]` backward.
+            num_negative_samples (`int`, *optional*):
+                Predict each word against this many words drawn for the call, once a direction, in place of all words.
+            generator (`torch.Generator` on the CPU, *optional*): Source of chance for these words.
+            output_logits (`bool`, *optional*): Whether to return the scores of all words.
+            num_items_in_batch (*optional*):
+                Number of labels, other than -100, of all batches that make one step, as the Trainer counts them. The
+                loss is then the sum of all word losses over the number of predictions these labels stand for (each of
+                them two, one a direction, where `labels` has two dimensions), in place of the mean over this batch.
+
+        Returns:
+            [`ElmoForPreTrainingOutput`]
+
+        Raises:
+            `ValueError`: if inputs are missing or their shapes or ids do not fit each other or the configuration.
+        """
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        words, mask = self.elmo.embed_words(input_ids, attention_mask, inputs_embeds, token_embeddings)
+        behind = words
+        if backward_input_ids is not None:
+            behind, behind_mask = self.elmo.embed_words(backward_input_ids, attention_mask)
+            if not torch.equal(mask, behind_mask):
+                raise ValueError("`backward_input_ids` must have words where `input_ids` has words, and nowhere else")
+        layers, final_state = self.elmo.run_layers(torch.cat([words, behind], dim=-1), mask, state)
+        ahead, behind = (self.dropout(half) for half in layers[-1].chunk(2, dim=-1))
+
+        loss = forward_loss = backward_loss = word_losses = None
+        if labels is not None:
+            targets = self.direction_targets(labels, mask)
+            word_losses = torch.stack(
+                [
+                    self.predict(ahead, targets[:, 0], num_negative_samples, generator),
+                    self.predict(behind, targets[:, 1], num_negative_samples, generator),
+                ],
+                dim=1,
+            )
+            counts = (targets != -100).sum(dim=(0, 2)).clamp(min=1)
+            forward_loss, backward_loss = word_losses.sum(dim=(0, 2)) / counts
+            loss = (forward_loss + backward_loss) / 2
+            if num_items_in_batch is not None:
+                predictions_per_label = 2 if labels.dim() == 2 else 1
+                loss = word_losses.sum() / (num_items_in_batch * predictions_per_label)
+        use_state = use_state if use_state is not None else state is not None
+        return ElmoForPreTrainingOutput(
+            loss=loss,
+            forward_loss=forward_loss,
+            backward_loss=backward_loss,
+            word_losses=word_losses,
+            forward_logits=self.lm_head(ahead) if output_logits else None,
+            backward_logits=self.lm_head(behind) if output_logits else None,
+            last_hidden_state=layers[-1],
+            hidden_states=tuple(layers) if output_hidden_states else None,
+            state=final_state if use_state else None,
+        )
+
+    def direction_targets(self, labels: Tensor, mask: Tensor) -> Tensor:
+        """What each direction predicts from each position, `(B, 2, T)`; -100 where nothing."""
+        batch, length = mask.shape
+        if labels.shape not in ((batch, length), (batch, 2, length)):
+            raise ValueError(
+                f"`labels` must be (batch, words) = {(batch, length)}, or {(batch, 2, length)} with a row for each "
+                f"direction, but is {tuple(labels.shape)}"
+            )
+        labels = labels.long()
+        if labels.numel() and int(labels.max()) >= self.config.word_vocab_size:
+            raise ValueError(
+                f"`labels` must be below word_vocab_size {self.config.word_vocab_size}, but hold {int(labels.max())}"
+            )
+        if labels.dim() == 2:
+            nothing = labels.new_full((batch, 1), -100)
+            labels = torch.stack(
+                [torch.cat([labels[:, 1:], nothing], 1), torch.cat([nothing, labels[:, :-1]], 1)], dim=1
+            )
+        return labels.masked_fill(~mask[:, None], -100)
+
+    def predict(
+        self, outputs: Tensor, targets: Tensor, num_negative_samples: int | None, generator: torch.Generator | None
+    ) -> Tensor:
+        """The loss of each target, `(B, T)`, from one direction's outputs `(B, T, P)`; 0 where there is no target."""
+        counted = targets != -100
+        x, ids = outputs[counted], targets[counted]
+        weight, bias = self.lm_head.weight, self.lm_head.bias
+        if num_negative_samples:
+            candidates = draw_candidates(num_negative_samples, self.config.word_vocab_size, generator)
+            expected = partial(
+                expected_counts,
+                num_samples=num_negative_samples,
+                num_draws=candidates.num_draws,
+                vocab_size=self.config.word_vocab_size,
+            )
+            sampled = candidates.ids.to(x.device)
+            losses = sampled_softmax_loss(
+                x, weight, bias, ids, sampled, expected(ids), expected(sampled), self.sparse_softmax_gradient
+            )
+        else:
+            losses = full_softmax_loss(x, weight, bias, ids)
+        return losses.new_zeros(targets.shape).masked_scatter(counted, losses)
+
+
+class ElmoForMaskedLM(ElmoLanguageModel):
+    """Each word from its context: the words before it by the forward, those after it by the backward language model.
+
+    The two distributions are multiplied: the scores are the forward model's at the word before plus the backward
+    model's at the word after, so that their softmax is proportional to the product of both probabilities. The word
+    itself is not read, so nothing need be masked. At either end of a text one model has read nothing; it then counts by
+    its bias alone.
+    """
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        token_embeddings: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        **kwargs,
+    ) -> MaskedLMOutput:
+        """Predict every word from the others, `logits` `(B, T, V)`.
+
+        Args:
+            input_ids, attention_mask, inputs_embeds, token_embeddings, output_hidden_states: as in [`ElmoModel`].
+            labels (`(B, T)`, *optional*): Vocabulary id of each word; -100 where it does not count. Gives the `loss`.
+        """
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        context, layers = self.contexts(input_ids, attention_mask, inputs_embeds, token_embeddings)
+        logits = self.score(context)
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits, labels, vocab_size=self.config.word_vocab_size, **kwargs)
+        return MaskedLMOutput(loss=loss, logits=logits, hidden_states=tuple(layers) if output_hidden_states else None)
+
+    def contexts(self, *inputs: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        """What both directions know about each word without having read it, summed, `(B, T, P)`; and all layers."""
+        words, mask = self.elmo.embed_words(*inputs)
+        layers, _ = self.elmo.run_layers(torch.cat([words, words], dim=-1), mask)
+        ahead, behind = self.dropout(layers[-1]).chunk(2, dim=-1)
+        nothing = ahead.new_zeros(ahead.shape[0], 1, ahead.shape[2])
+        before, after = torch.cat([nothing, ahead[:, :-1]], 1), torch.cat([behind[:, 1:], nothing], 1)
+        return before + after, layers
+
+    def score(self, context: Tensor) -> Tensor:
+        """Scores of all words, `(..., V)`, from the sum of two outputs `(..., P)`: the softmax's bias counts twice."""
+        return self.lm_head(context) + self.lm_head.bias
+
+    @torch.no_grad()
+    def substitutes(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        top_k: int = 10,
+        excluded_ids: tuple[int, ...] = (),
+        chunk_size: int = 64,
+    ) -> tuple[Tensor, Tensor]:
+        """The words most probable in each word's place.
+
+        Args:
+            input_ids (`(B, T, W)`), attention_mask (`(B, T)`, *optional*): as in [`ElmoModel`].
+            top_k (`int`): How many words.
+            excluded_ids (`tuple[int]`): Vocabulary ids never to be proposed, those of `<S>`, `</S>`, `<UNK>`, say.
+            chunk_size (`int`): Positions whose scores are held at once.
+
+        Returns:
+            Probabilities and vocabulary ids, both `(B, T, top_k)`, most probable first.
+        """
+        context, _ = self.contexts(input_ids, attention_mask)
+        best = []
+        for part in context.flatten(0, 1).split(chunk_size):
+            scores = self.score(part)
+            scores[:, list(excluded_ids)] = -torch.inf
+            best.append(scores.softmax(dim=-1).topk(min(top_k, scores.shape[-1]), dim=-1))
+        shape = (*context.shape[:2], -1)
+        return tuple(torch.cat(parts).view(shape) for parts in zip(*best))
+
+
+__all__ = ["ElmoForMaskedLM", "ElmoForPreTraining", "ElmoForPreTrainingOutput"]
