@@ -121,7 +121,7 @@ class ElmoConfig(PreTrainedConfig):
     @property
     def char_features(self) -> int:
         """Number of convolution filters of all widths together."""
-        return sum(count for _, count in self.char_cnn_filters)
+        return sum(sum(pair[1:]) for pair in self.char_cnn_filters)  # pairs are checked later
 
     def to_dict(self):
         return {**super().to_dict(), "hidden_size": self.hidden_size}

@@ -221,6 +221,16 @@ class ElmoPreTrainedModel(PreTrainedModel):
             init.copy_(module.weights, torch.tensor(module.initial_weights, dtype=module.weights.dtype))
             init.ones_(module.gamma)
 
+    @classmethod
+    def from_pretrained(cls, *args, **kwargs):
+        """As for every model of transformers; and a mix that is not to be trained stays so."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        if not model.config.mix_trainable:  # the loader makes all parameters trainable
+            for mix in filter(lambda module: isinstance(module, ElmoScalarMix), model.modules()):
+                mix.requires_grad_(False)
+        return loaded
+
     @property
     def dummy_inputs(self) -> dict[str, Tensor]:
         words = self.config.max_characters_per_token

@@ -1,0 +1,60 @@
+"""`hf-elmo demo`: the whole way from original weights to contextual vectors, on what the package carries."""
+
+import tempfile
+from argparse import ArgumentParser, Namespace
+from importlib import resources
+from pathlib import Path
+
+import torch
+from torch.nn.functional import cosine_similarity
+from transformers import AutoModel, AutoTokenizer
+
+import hf_elmo  # noqa: F401  registers ELMo with the Auto classes
+
+SENTENCES = [
+    "I went to the river bank and watched the water .",
+    "The boat was tied to the bank of the river .",
+    "The bank lent the company money .",
+    "She opened an account at the bank .",
+]
+WORD = "bank"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--output", metavar="FOLDER", help="keep the converted model in this new folder")
+
+
+def run(arguments: Namespace) -> None:
+    with tempfile.TemporaryDirectory() as scratch, resources.as_file(resources.files("hf_elmo.data")) as source:
+        demonstrate(source, Path(arguments.output or Path(scratch) / "elmo"))
+
+
+def demonstrate(source: Path, folder: Path) -> None:
+    """Convert `source` to `folder`, load it as any transformers model, and print what it makes of `WORD`."""
+    from hf_elmo.conversion import convert
+
+    print(f"1. Converting the original-format weights {source / 'weights.hdf5'}")
+    convert(source, folder)
+    for path in sorted(folder.iterdir()):
+        print(f"   {path.name:32}{path.stat().st_size:>12,} bytes")
+
+    print("\n2. Loading the folder with AutoTokenizer and AutoModel")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModel.from_pretrained(folder)
+    print(f"   {type(model).__name__} with {model.num_parameters():,} parameters")
+
+    print(f"\n3. Embedding {len(SENTENCES)} sentences")
+    batch = tokenizer(SENTENCES, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        output = model(**batch, output_hidden_states=True)
+    print(f"   input_ids           {tuple(batch['input_ids'].shape)}  sentences, words, characters")
+    print(f"   hidden_states       {len(output.hidden_states)} x {tuple(output.hidden_states[0].shape)}")
+    print(f"   last_hidden_state   {tuple(output.last_hidden_state.shape)}  the mix of all layers")
+
+    print(f"\n4. The word {WORD!r} in each sentence: cosine similarities, in the top layer")
+    places = [batch.tokens(row).index(WORD) for row in range(len(SENTENCES))]
+    vectors = output.hidden_states[-1][torch.arange(len(SENTENCES)), places]
+    similarities = cosine_similarity(vectors[:, None], vectors[None], dim=-1)
+    for sentence, row in zip(SENTENCES, similarities.tolist()):
+        print(f"   {'  '.join(f'{value:5.2f}' for value in row)}   {sentence}")
+    print(f"\nBefore any context, layer 0, {WORD!r} is one and the same vector in all of them.")
