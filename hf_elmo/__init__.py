@@ -8,7 +8,6 @@ from transformers import (
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
-    AutoTokenizer,
 )
 
 from .configuration_elmo import ElmoConfig
@@ -17,14 +16,28 @@ from .heads_elmo import (
     ElmoForSequenceClassification,
     ElmoForTokenClassification,
 )
+from .language_model_elmo import ElmoForMaskedLM, ElmoForPreTraining
 from .modeling_elmo import ElmoModel, ElmoModelOutput, ElmoPreTrainedModel
 
 __version__ = "0.1.0"
+__all__ = [
+    "ElmoConfig",
+    "ElmoForMaskedLM",
+    "ElmoForPreTraining",
+    "ElmoForQuestionAnswering",
+    "ElmoForSequenceClassification",
+    "ElmoForTokenClassification",
+    "ElmoModel",
+    "ElmoModelOutput",
+    "ElmoPreTrainedModel",
+]
 
 AutoConfig.register(ElmoConfig.model_type, ElmoConfig, exist_ok=True)
 ElmoConfig.register_for_auto_class()
 for auto_class, model_class in (
     (AutoModel, ElmoModel),
+    (AutoModelForPreTraining, ElmoForPreTraining),
+    (AutoModelForMaskedLM, ElmoForMaskedLM),
     (AutoModelForTokenClassification, ElmoForTokenClassification),
     (AutoModelForSequenceClassification, ElmoForSequenceClassification),
     (AutoModelForQuestionAnswering, ElmoForQuestionAnswering),
