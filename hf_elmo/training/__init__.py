@@ -1,0 +1,1 @@
+"""Training of ELMo: `python -m hf_elmo.training.pretrain` and what its parts share."""
