@@ -1,5 +1,7 @@
 """The softmax over words: the sampled one against TensorFlow's and against chance, the full one in bounded memory."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 import torch
@@ -65,20 +67,28 @@ def test_plain_counts_when_every_draw_was_new():
     assert probability.sum() == pytest.approx(1)
 
 
-def test_candidates_are_distinct_log_uniform_and_repeatable():
-    vocab_size, samples, rounds = 60, 12, 2000
+def test_candidates_are_draws_of_the_log_uniform_law_without_repetition():
+    """Against the exact law of three successive draws: each by its probability among the words not yet drawn."""
+    vocab_size, samples, rounds = 7, 3, 8000
+    probability = torch.log1p(1 / torch.arange(1.0, vocab_size + 1)) / np.log(vocab_size + 1)
+    expected = torch.zeros(vocab_size, vocab_size, vocab_size)
+    for first, second, third in permutations(range(vocab_size), samples):
+        p, q, r = probability[[first, second, third]]
+        expected[first, second, third] = p * q / (1 - p) * r / (1 - p - q)
+    assert expected.sum() == pytest.approx(1, abs=1e-5)
+
     generator = torch.Generator().manual_seed(7)
-    found, expected = torch.zeros(vocab_size), torch.zeros(vocab_size, dtype=torch.float64)
+    found, draws = torch.zeros_like(expected), 0
     for _ in range(rounds):
-        ids, draws = draw_candidates(samples, vocab_size, generator)
-        assert len(ids.unique()) == samples <= draws
-        found[ids] += 1
-        expected += expected_counts(torch.arange(vocab_size), samples, draws, vocab_size)
-    # Every word's frequency within five standard deviations of its expected count; they differ by a factor of 15.
-    share, expected_share = found / rounds, (expected / rounds).float()
-    deviation = (expected_share * (1 - expected_share) / rounds).sqrt()
-    assert expected_share.max() / expected_share.min() > 15
-    assert ((share - expected_share).abs() < 5 * deviation + 0.01 * expected_share).all()
+        ids, num_draws = draw_candidates(samples, vocab_size, generator)
+        found[tuple(ids)] += 1 / rounds
+        draws += num_draws / rounds
+    deviation = (expected * (1 - expected) / rounds).sqrt()
+    assert ((found - expected).abs() <= 4.5 * deviation).all()
+    # Having seen words of probability p and q together, the next new one takes 1 / (1 - p - q) draws in the mean.
+    pairs = expected.sum(dim=2)
+    waiting = 1 + (pairs.sum(1) / (1 - probability)).sum() + (pairs / (1 - probability[:, None] - probability)).sum()
+    assert draws == pytest.approx(float(waiting), rel=0.02)
 
     once, again = (draw_candidates(5, 60, torch.Generator().manual_seed(3)) for _ in range(2))
     assert torch.equal(once.ids, again.ids)
@@ -89,7 +99,7 @@ def test_all_but_one_word_can_be_drawn_and_not_more():
     ids = draw_candidates(7, 8).ids.tolist()
     assert len(set(ids) & set(range(8))) == 7
     for samples in (0, 8, 9):
-        with pytest.raises(ValueError, match="negative samples must be from 1 to 7.*but is"):
+        with pytest.raises(ValueError, match=r"negative samples must be from 1 to 7.*but is"):
             draw_candidates(samples, 8)
 
 
