@@ -1,0 +1,58 @@
+"""The words that a language model predicts: `vocab.txt`, one a line, its line number its id, most frequent first."""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+BEGIN, END, UNKNOWN = SPECIAL_WORDS = "<S>", "</S>", "<UNK>"
+
+
+def read_vocabulary(path: str | Path) -> list[str]:
+    """The words of a vocabulary file, in the order of their ids.
+
+    A byte order mark, any kind of line end and empty lines at the end are taken as what they are. What would change a
+    word's id or make two words one is refused: empty lines further up, repeated words, missing special words.
+
+    Raises:
+        `ValueError`: with the line at fault.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = Path(path).read_bytes()[: error.start].count(b"\n") + 1
+        raise ValueError(f"{path}, line {line}: not UTF-8; convert the vocabulary to UTF-8") from None
+    words = text.rstrip("\n").split("\n")
+    lines = {}
+    for number, word in enumerate(words, start=1):
+        if not word.strip():
+            raise ValueError(
+                f"{path}, line {number}: empty; a word's line number is its id, so lines cannot be skipped"
+            )
+        if word in lines:
+            raise ValueError(f"{path}, line {number}: {word!r} again, which is also in line {lines[word]}")
+        lines[word] = number
+    for word in SPECIAL_WORDS:
+        if word not in lines:
+            raise ValueError(
+                f"{path}: the word {word} is missing; a vocabulary needs {', '.join(SPECIAL_WORDS)}, by custom as its "
+                "first three lines"
+            )
+    return words
+
+
+def build_vocabulary(counts: Counter[str], max_size: int | None = None, min_count: int = 1) -> list[str]:
+    """The special words, then those counted, most frequent first, equally frequent ones by their characters.
+
+    Args:
+        counts (`Counter`): How often each word stands in the text.
+        max_size (`int`, *optional*): Number of words at most, special ones included.
+        min_count (`int`): How often a word must stand in the text.
+    """
+    words = [word for word, count in counts.items() if count >= min_count and word not in SPECIAL_WORDS]
+    words.sort(key=lambda word: (-counts[word], word))
+    return [*SPECIAL_WORDS, *words][:max_size]
+
+
+def write_vocabulary(words: Iterable[str], path: str | Path):
+    """Write `vocab.txt`."""
+    Path(path).write_text("".join(f"{word}\n" for word in words), encoding="utf-8", newline="\n")
