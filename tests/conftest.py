@@ -11,6 +11,22 @@ import hf_elmo
 # Nothing in the tests may reach for a network by accident; the tests that serve HTTP themselves say so.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+
+def pytest_configure(config):
+    """Name the marks of transformers' own test suites, which tests/test_common_suites.py runs."""
+    for name in (
+        "accelerate_tests",
+        "flash_attn_test",
+        "flash_attn_3_test",
+        "flash_attn_4_test",
+        "is_pipeline_test",
+        "is_training_test",
+        "slow",
+        "torch_compile_test",
+    ):
+        config.addinivalue_line("markers", f"{name}: transformers' own")
+
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
