@@ -1,0 +1,188 @@
+# Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
+"""The weight file of bilm-tf and AllenNLP, tensor by tensor: its name there, its name here, and what lies between.
+
+    char_embed (261, E)    CNN/W_cnn_{i} (1, width, E, count)    CNN/b_cnn_{i}    CNN_high_{k}/{W,b}_{carry,transform}
+    CNN_proj/{W,b}_proj    RNN_{direction}/RNN/MultiRNNCell/Cell{layer}/LSTMCell/{W_0,B,W_P_0}    softmax/{W,b}
+
+TensorFlow multiplies from the left, y = x W, so its matrices lie transposed to ours. Nothing is computed on the way,
+numbers only change places: a file comes back bit by bit.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from hf_elmo.configuration_elmo import ElmoConfig
+
+from .hdf5_file import StoredTensor
+
+CELL = "RNN_{direction}/RNN/MultiRNNCell/Cell{layer}/LSTMCell"
+# What bilm-tf calls the cell of a model with one layer when it dumps it; its own reader asks for the name above.
+ONLY_CELL = "RNN_{direction}/RNN/LSTMCell"
+
+
+class Layout(NamedTuple):
+    """How one tensor of the file becomes tensors of the model, and back."""
+
+    read: Callable[[Tensor], tuple[Tensor, ...]]
+    write: Callable[..., Tensor]
+
+
+class Rule(NamedTuple):
+    dataset: str  # path in the file
+    shape: tuple[int, ...]  # there
+    parameters: tuple[str, ...]  # names in the state dict of ElmoModel, or of the language model's head
+    layout: Layout
+
+
+def with_padding_row(table: Tensor) -> Tensor:
+    """Ids of the model are one above those of training, so that 0 is left for words that are not there."""
+    return torch.cat([table.new_zeros(1, table.shape[1]), table])
+
+
+def swap_gates(rows: Tensor) -> Tensor:
+    """TensorFlow packs the gates i, g, f, o; we pack them i, f, g, o. The way back is the same swap."""
+    i, g, f, o = rows.chunk(4)
+    return torch.cat([i, f, g, o])
+
+
+def read_kernel(kernel: Tensor) -> tuple[Tensor, Tensor]:
+    """The product with `[x ; h]` is two: with the words, which needs no recurrence, and with the last output."""
+    words, last_output = kernel.chunk(2)
+    return swap_gates(words.T), swap_gates(last_output.T)
+
+
+def write_kernel(input_gates: Tensor, recurrent_gates: Tensor) -> Tensor:
+    return torch.cat([swap_gates(input_gates).T, swap_gates(recurrent_gates).T])
+
+
+AS_IS = Layout(lambda tensor: (tensor,), lambda tensor: tensor)
+TRANSPOSED = Layout(lambda matrix: (matrix.T,), lambda weight: weight.T)
+SHIFTED = Layout(lambda table: (with_padding_row(table),), lambda weight: weight[1:])
+CONVOLUTION = Layout(  # (1, width, E, count) there, (count, E, width) here
+    lambda kernel: (kernel.squeeze(0).permute(2, 1, 0),),
+    lambda weight: weight.permute(2, 1, 0).unsqueeze(0),
+)
+GATES = Layout(
+    lambda bias: (swap_gates(bias),), swap_gates
+)  # the forget gate's bias of 1 is added at run time, here as there
+KERNEL = Layout(read_kernel, write_kernel)
+
+
+def rules(config: ElmoConfig) -> Iterator[Rule]:
+    """Every tensor of a model in the original format, in the order data flows."""
+    size, features, width, cell = (
+        config.char_embedding_size,
+        config.char_features,
+        config.projection_size,
+        config.cell_size,
+    )
+    found = original_format(config)
+
+    if config.char_cnn_filters:
+        rows = found.get("character_rows", config.vocab_size - 1)
+        table = SHIFTED if rows == config.vocab_size - 1 else AS_IS
+        yield Rule("char_embed", (rows, size), ("char_encoder.embeddings.weight",), table)
+        for i, (length, count) in enumerate(config.char_cnn_filters):
+            ours = f"char_encoder.convolutions.{i}"
+            yield Rule(f"CNN/W_cnn_{i}", (1, length, size, count), (f"{ours}.weight",), CONVOLUTION)
+            yield Rule(f"CNN/b_cnn_{i}", (count,), (f"{ours}.bias",), AS_IS)
+        for k in range(config.num_highway_layers):
+            for gate in ("carry", "transform"):
+                ours = f"char_encoder.highways.{k}.{gate}"
+                yield Rule(f"CNN_high_{k}/W_{gate}", (features, features), (f"{ours}.weight",), TRANSPOSED)
+                yield Rule(f"CNN_high_{k}/b_{gate}", (features,), (f"{ours}.bias",), AS_IS)
+        if config.use_char_projection:
+            ours = "char_encoder.projection"
+            yield Rule("CNN_proj/W_proj", (features, width), (f"{ours}.weight",), TRANSPOSED)
+            yield Rule("CNN_proj/b_proj", (width,), (f"{ours}.bias",), AS_IS)
+    else:
+        yield Rule("embedding", (config.vocab_size - 1, width), ("word_embeddings.weight",), SHIFTED)
+
+    for direction, lstm in enumerate(("forward_lstm", "backward_lstm")):
+        for layer in range(config.num_hidden_layers):
+            theirs = found.get("cell", CELL).format(direction=direction, layer=layer)
+            ours = f"layers.{layer}.{lstm}"
+            gates = (f"{ours}.input_gates.weight", f"{ours}.recurrent_gates.weight")
+            yield Rule(f"{theirs}/W_0", (2 * width, 4 * cell), gates, KERNEL)
+            yield Rule(f"{theirs}/B", (4 * cell,), (f"{ours}.input_gates.bias",), GATES)
+            if config.use_cell_projection:
+                yield Rule(f"{theirs}/W_P_0", (cell, width), (f"{ours}.projection.weight",), TRANSPOSED)
+
+    if config.word_vocab_size:
+        yield Rule("softmax/W", (config.word_vocab_size, width), ("lm_head.weight",), AS_IS)
+        yield Rule("softmax/b", (config.word_vocab_size,), ("lm_head.bias",), AS_IS)
+
+
+def original_format(config: ElmoConfig) -> dict:
+    """What a config remembers of its files and cannot say in its own fields (see `options.read_config`)."""
+    return getattr(config, "original_format", None) or {}
+
+
+def read_weights(stored: Mapping[str, StoredTensor], config: ElmoConfig) -> tuple[dict[str, Tensor], list[str]]:
+    """Read a model's tensors, one by one, into their final places.
+
+    Args:
+        stored: Tensors by their names in this format, from one file or several.
+        config: What the tensors must fit.
+    Returns:
+        The tensors by their names in the state dict, and the names of those that were not used, with shapes.
+    Raises:
+        ValueError: A tensor is missing, of another shape than `config` asks for, no floats, or NaN or infinite.
+    """
+    table = list(rules(config))
+    check_shapes(stored, table)
+    state = {}
+    for rule in tqdm(table, desc="Reading weights", unit="tensor", leave=False, disable=None):
+        tensor = torch.from_numpy(stored[rule.dataset].read())
+        check_finite(rule.dataset, tensor, stored[rule.dataset].file)
+        for parameter, part in zip(rule.parameters, rule.layout.read(tensor), strict=True):
+            state[parameter] = part.contiguous()
+    used = {rule.dataset for rule in table}
+    return state, [f"{name} {tensor.shape}" for name, tensor in stored.items() if name not in used]
+
+
+def check_shapes(stored: Mapping[str, StoredTensor], table: Iterable[Rule]):
+    files = ", ".join(sorted({str(tensor.file) for tensor in stored.values()}))
+    missing = [f"{rule.dataset} {rule.shape}" for rule in table if rule.dataset not in stored]
+    if missing:
+        others = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise ValueError(
+            f"{files}: missing {', '.join(missing[:3])}{others}; expected every tensor of the model that the others "
+            "and the options describe; give a complete file, or the options that belong to it"
+        )
+    for rule in table:
+        if stored[rule.dataset].shape != rule.shape:
+            raise ValueError(
+                f"{stored[rule.dataset].file}: {rule.dataset} must be {rule.shape} to fit the other tensors and the "
+                f"options, but is {stored[rule.dataset].shape}; do weights and options belong together?"
+            )
+
+
+def check_finite(name: str, tensor: Tensor, file: Path):
+    low, high = tensor.aminmax()  # one pass and no copy; NaN wins both
+    if not (low.isfinite() and high.isfinite()):
+        bad = int((~tensor.isfinite()).sum())
+        raise ValueError(
+            f"{file}: {name} holds {bad:,} NaN or infinite numbers among {tensor.numel():,}; expected finite weights: "
+            "was training broken off, or the file damaged?"
+        )
+
+
+def write_weights(path: Path, state: Mapping[str, Tensor], config: ElmoConfig):
+    """Write a model's tensors as bilm-tf does. Every one of `config`'s must be in `state`, names as in `ElmoModel`."""
+    with h5py.File(path, "w") as file:
+        for rule in tqdm(list(rules(config)), desc="Writing weights", unit="tensor", leave=False, disable=None):
+            parts = (state[parameter] for parameter in rule.parameters)
+            tensor = rule.layout.write(*(part.float() if part.dtype == torch.bfloat16 else part for part in parts))
+            file.create_dataset(rule.dataset, data=tensor.numpy())
+        if (
+            original_format(config).get("cell") == ONLY_CELL
+        ):  # a second name for the same tensors, which readers look for
+            for direction in range(2):
+                file[CELL.format(direction=direction, layer=0)] = file[ONLY_CELL.format(direction=direction)]

@@ -1,0 +1,185 @@
+# Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
+"""From a source in any known format to a folder for the Hub, or to the original's two files."""
+
+import gzip
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hf_elmo.configuration_elmo import ElmoConfig
+from hf_elmo.language_model_elmo import ElmoForPreTraining
+from hf_elmo.modeling_elmo import ElmoModel
+
+from .bilm_hdf5 import write_weights
+from .model_card import model_card
+from .new_folder import check_free, new_folder
+from .options import write_options
+from .presets import localize, preset
+from .sources import Original, open_source
+
+WEIGHTS, OPTIONS, VOCABULARY = "weights.hdf5", "options.json", "vocab.txt"
+CHUNK = 1 << 20  # bytes
+
+
+@dataclass
+class Conversion:
+    """What a conversion read and wrote.
+
+    Args:
+        output: The new folder.
+        format: What the source was recognized as.
+        config: The model's configuration.
+        files: The files read, by name, with their SHA-256.
+        notes: What was assumed or left out, a line each.
+    """
+
+    output: Path
+    format: str
+    config: ElmoConfig
+    files: dict[str, str]
+    notes: list[str]
+
+
+def convert(
+    source: str | Path,
+    output: str | Path,
+    *,
+    options: str | Path | None = None,
+    softmax: str | Path | None = None,
+    vocab: str | Path | None = None,
+    to: str = "safetensors",
+    license: str | None = None,
+    language: str | None = None,
+    name: str | None = None,
+    overwrite: bool = False,
+) -> Conversion:
+    """Convert a model.
+
+    Args:
+        source: Weight file, folder, preset name, URL, or repository on the Hub.
+        output: The folder to make. It appears when it is complete.
+        options: Options file, or its URL. By default the one beside the weights.
+        softmax: File with the language model's softmax, if the weights do not hold it, or its URL.
+        vocab: Words of the softmax, one a line, or its URL. By default `vocab.txt` beside the weights.
+        to: `"safetensors"` for a folder that `from_pretrained` loads, `"hdf5"` for options.json and weights.hdf5.
+        license, language, name: Of the weights, for the model card; identifiers as on the Hub. By default unknown, the
+            preset's, and the output folder's.
+        overwrite: Whether a model that is at `output` is replaced.
+    Raises:
+        ValueError: The source is not supported, not sound, or its parts do not belong together.
+    """
+    output = Path(output)
+    if to == "hdf5" and output.suffix in (".hdf5", ".h5"):
+        raise ValueError(
+            f"{output}: the output is a folder, in which {WEIGHTS} and {OPTIONS} are written; give its name"
+        )
+    check_free(output, overwrite)
+    request = localize(source, options=options, softmax=softmax, vocabulary=vocab)
+    original = open_source(request)
+    if to == "safetensors" and original.format == "safetensors":
+        raise ValueError(f"{source}: already a model for transformers; use --to hdf5 for the original format")
+    if inside(original.files, output):
+        raise ValueError(f"{output}: holds the source itself; give another folder")
+    files = {path.name: sha256(path) for path in original.files}
+    chosen = preset(source)
+
+    with new_folder(output, overwrite) as folder:
+        if original.vocabulary is not None:
+            copy_vocabulary(original.vocabulary, folder / VOCABULARY, original.config)
+        if to == "hdf5":
+            write_original(original, folder)
+        else:
+            write_folder(original, folder)
+            card = model_card(
+                original,
+                name=name or output.resolve().name,
+                source=f"{source} ({chosen.about})" if chosen else str(source),
+                files=files,
+                license=license,
+                language=language or (chosen and chosen.language),
+            )
+            (folder / "README.md").write_text(card, encoding="utf-8")
+    return Conversion(output, original.format, original.config, files, original.notes)
+
+
+def write_folder(original: Original, folder: Path):
+    """What `from_pretrained` loads: configuration, weights, tokenizer, and the code of all."""
+    config = original.config
+    state = dict(original.state) | fresh_mixes(config)
+    if config.word_vocab_size:
+        state = {name if name.startswith("lm_head.") else f"elmo.{name}": tensor for name, tensor in state.items()}
+    with torch.device("meta"):  # the tensors read become the model's, without a second copy
+        model = (ElmoForPreTraining if config.word_vocab_size else ElmoModel)(config)
+    model.load_state_dict(state, assign=True)
+    model.save_pretrained(folder)
+    save_tokenizer(config, folder)
+
+
+def fresh_mixes(config: ElmoConfig) -> dict[str, Tensor]:
+    """The scalar mixes, of which original weights know nothing: the mean of all layers until trained."""
+    mixes = {}
+    for mix in range(config.num_mixes):
+        mixes[f"scalar_mixes.{mix}.weights"] = torch.zeros(config.num_hidden_layers + 1)
+        mixes[f"scalar_mixes.{mix}.gamma"] = torch.ones(1)
+    return mixes
+
+
+def save_tokenizer(config: ElmoConfig, folder: Path):
+    from hf_elmo.tokenization_elmo import ElmoTokenizer
+
+    vocabulary = folder / VOCABULARY
+    ElmoTokenizer(
+        max_characters_per_token=config.max_characters_per_token,
+        **({"vocab_file": str(vocabulary)} if vocabulary.is_file() else {}),
+    ).save_pretrained(folder)
+
+
+def write_original(original: Original, folder: Path):
+    """The two files that bilm-tf and AllenNLP read."""
+    options = json.dumps(write_options(original.config), indent=2)
+    (folder / OPTIONS).write_text(options + "\n", encoding="utf-8")
+    write_weights(folder / WEIGHTS, original.state, original.config)
+
+
+def copy_vocabulary(vocabulary: Path, destination: Path, config: ElmoConfig):
+    """Copy a word list, and set the ids of the boundary words for a model that reads words.
+
+    Raises:
+        ValueError: The list is no UTF-8, or of another length than the model's tables.
+    """
+    opened = gzip.open if vocabulary.suffix == ".gz" else open
+    try:
+        with opened(vocabulary, "rt", encoding="utf-8", newline="\n") as file:
+            words = [line.strip() for line in file]
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise ValueError(f"{vocabulary}: not readable as a list of words in UTF-8 ({error})") from error
+    words = [word for word in words if word != "!!!MAXTERMID"]  # a mark in some files, which bilm-tf skips
+    table = config.word_vocab_size or (0 if config.char_cnn_filters else config.vocab_size - 1)
+    if table and len(words) != table:
+        raise ValueError(
+            f"{vocabulary}: has {len(words):,} words, but the model {table:,}; give the list it was trained with"
+        )
+    if not config.char_cnn_filters:
+        missing = [word for word in ("<S>", "</S>", "<UNK>") if word not in words]
+        if missing:
+            raise ValueError(f"{vocabulary}: lacks {' and '.join(missing)}; expected one word a line, these among them")
+        config.bos_token_id, config.eos_token_id = words.index("<S>") + 1, words.index("</S>") + 1
+    with opened(vocabulary, "rb") as file, open(destination, "wb") as copy:
+        shutil.copyfileobj(file, copy)
+
+
+def inside(files: list[Path], folder: Path) -> bool:
+    return any(folder.resolve() in path.resolve().parents for path in files)
+
+
+def sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
