@@ -107,11 +107,16 @@ def read_checkpoint(path: str | Path) -> dict[str, StoredTensor]:
         num_shards, entries = read_index(index.read_bytes())
         for key in entries:
             if not key.startswith(b"\0"):  # a slice belongs to another entry
-                name = key.decode(errors="backslashreplace")
+                name = readable(key)
                 tensors[name] = stored_tensor(key, name, entries, shard, index)
     except Damage as damage:
         raise ValueError(f"{index}: {name + ': ' if name else ''}{damage}") from None
     return tensors
+
+
+def readable(key: bytes) -> str:
+    name = key.decode(errors="backslashreplace")
+    return name if name.isprintable() else ascii(name)
 
 
 def find_prefix(path: Path) -> Path:
@@ -181,6 +186,7 @@ DTYPES = {  # tensorflow.DataType -> what lies in the file
     22: "<u4", 23: "<u8",
 }  # fmt: skip
 WHOLE = -1  # length of an extent that takes all of a dimension
+LARGEST, HIGHEST_RANK = 1 << 59, 32  # what NumPy can address, even where another size of the shape is zero
 
 Entries = dict[bytes, "Message"]
 Shards = Callable[[int], tuple[Path, np.ndarray]]
@@ -225,8 +231,8 @@ def read_slice(key: bytes, extents: list[tuple[int, int]], entries: Entries, sha
 
 def read_shape(entry: "Message") -> tuple[int, ...]:
     shape = tuple(axis.number(1) for message in entry.messages(2) for axis in message.messages(2))
-    if any(size < 0 for size in shape):
-        raise Damage(f"its shape {shape} has a negative size; the file is damaged")
+    if any(size < 0 for size in shape) or prod(size or 1 for size in shape) > LARGEST or len(shape) > HIGHEST_RANK:
+        raise Damage(f"its shape {shape} is impossible; the file is damaged")
     return shape
 
 

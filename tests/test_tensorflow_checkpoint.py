@@ -421,9 +421,12 @@ def test_an_index_cut_anywhere_is_refused(tmp_path, small):
     ("change", "complaint"),
     [
         ({"shape": (2, 4)}, "lm/a: shape (2, 4) takes 32 bytes, but the index says 24"),
-        ({"shape": (1 << 40, 1 << 40)}, "bytes, but the index says 24"),
+        ({"shape": (1 << 40, 1 << 10)}, "takes 4,503,599,627,370,496 bytes, but the index says 24"),
+        ({"shape": (1 << 40, 1 << 40)}, "lm/a: its shape (1099511627776, 1099511627776) is impossible"),
+        ({"shape": (0, 1 << 62, 1 << 62), "size": 0}, "is impossible"),
+        ({"shape": (1,) * 65, "size": 4}, "is impossible"),
         ({"shape": (1 << 40,), "size": 1 << 42}, "bytes 0 to 4,398,046,511,104 of model.ckpt-1.data-00000-of-00002"),
-        ({"shape": (-2, -3)}, "lm/a: its shape (-2, -3) has a negative size"),
+        ({"shape": (-2, -3)}, "lm/a: its shape (-2, -3) is impossible"),
         ({"size": -24}, "lm/a: shape (2, 3) takes 24 bytes, but the index says -24"),
         ({"offset": 1 << 40}, "lm/a: expected at bytes 1,099,511,627,776 to 1,099,511,627,800"),
         ({"offset": -8}, "lm/a: expected at bytes -8 to 16"),
@@ -512,6 +515,15 @@ def test_damage_inside_a_compressed_block_is_refused(tmp_path, small, monkeypatc
         spoiled = lambda *arguments, damaged=damaged, **options: damaged(compress(*arguments, **options))  # noqa: E731
         monkeypatch.setattr(pyarrow, "compress", spoiled)
         assert str(tmp_path) in refusal(write(tmp_path, *small, compression=1))
+
+
+def test_a_name_that_cannot_be_printed_is_shown_in_one_line(tmp_path):
+    entries, data = lay_out({"a": np.zeros(2), "line\nend": np.zeros(2)})
+    entries[b"line\nend"].size = entries.pop(b"a").size + 1
+    entries[b"\xff"] = entries[b"line\nend"]
+    assert r"'line\nend': shape (2,) takes 16 bytes, but the index says 17" in refusal(write(tmp_path, entries, data))
+    del entries[b"line\nend"]
+    assert r"\xff: shape" in refusal(write(tmp_path, entries, data))
 
 
 def test_an_index_of_another_kind_is_refused(tmp_path):
