@@ -1,0 +1,155 @@
+"""How well a biLM predicts a text: exp of the mean loss a word, forward, backward, and of both directions' mean.
+
+    sentences  the state is zero at the start of each sentence, and every word of the text is scored
+    stream     the protocol of bilm-tf's `run_test.py`: the text is dealt to B streams, the state is carried on in each
+               from sentence to sentence, and what remains when a stream finds no further sentence is not scored
+
+In both, `</S>` is predicted forward and `<S>` backward, words outside of the vocabulary count as `<UNK>`, and the
+softmax is the full one.
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+from transformers import AutoConfig, AutoTokenizer
+
+from ..language_model_elmo import ElmoForPreTraining
+from .corpus import TextFiles
+from .streams import Streams, Window, WordTable
+from .vocabulary import BEGIN, END
+
+WINDOW = 256  # words of a row run at a time, the state carried on
+BATCH_WORDS = 4096  # words of all rows run at a time
+POOL = 4096  # sentences sorted by length at a time
+
+
+class Losses:
+    """Sums of both directions' losses, in double precision, and the number of words they are of.
+
+    Args:
+        sums (`(2,)`): Forward and backward, natural logarithm.
+        tokens (`int`): Words predicted by each direction.
+    """
+
+    def __init__(self, sums: torch.Tensor, tokens: int):
+        self.sums, self.tokens = sums, tokens
+
+    def metrics(self) -> dict[str, float]:
+        forward, backward = (self.sums / self.tokens).tolist()
+        return {
+            "forward_perplexity": math.exp(forward),
+            "backward_perplexity": math.exp(backward),
+            "perplexity": math.exp((forward + backward) / 2),
+            "tokens": self.tokens,
+        }
+
+
+class Scorer:
+    """Runs windows of text through a model, one after the other, and adds up the losses."""
+
+    def __init__(self, model: ElmoForPreTraining, table: WordTable):
+        self.model, self.table = model, table
+        self.sums, self.tokens = torch.zeros(2, dtype=torch.float64), 0
+
+    def score(self, ahead: Window, behind: Window, state=None):
+        """Score a window, and return the state after it."""
+        batch = {name: tensor.to(self.model.device) for name, tensor in self.table.batch(ahead, behind).items()}
+        outputs = self.model(**batch, state=state, use_state=True)
+        self.sums += outputs.word_losses.double().sum(dim=(0, 2)).cpu()
+        self.tokens += sum(map(len, ahead.targets))
+        return outputs.state
+
+    def score_sentences(self, sentences: list[list[str]]):
+        """Score sentences as the rows of a batch, each from a zero state."""
+        ahead = [[BEGIN, *words, END] for words in sentences]
+        behind = [[END, *reversed(words), BEGIN] for words in sentences]
+        state = None
+        for start in range(0, max(map(len, ahead)) - 1, WINDOW):
+            state = self.score(cut(ahead, start), cut(behind, start), state)
+
+    def score_streams(self, ahead: Streams, behind: Streams, window: int):
+        """Score streams until one of them finds no further sentence; sentences are dealt word by word, as in bilm-tf."""
+        state, more = None, True
+        while more:
+            steps = []
+            while more and len(steps) < window:
+                try:
+                    steps.append((ahead.window(1), behind.window(1)))
+                except StopIteration:
+                    more = False
+            if steps:
+                state = self.score(*map(side_by_side, zip(*steps)), state)
+                yield len(steps)
+
+
+def cut(rows: list[list[str]], start: int) -> Window:
+    """The window that begins at word `start` of each row; shorter where a row ends."""
+    end = start + WINDOW
+    return Window([row[start : min(end, len(row) - 1)] for row in rows], [row[start + 1 : end + 1] for row in rows])
+
+
+def side_by_side(windows: Iterable[Window]) -> Window:
+    """Windows of the same rows as one."""
+    inputs, targets = zip(*windows)
+    return Window(*([[word for part in parts for word in part] for parts in zip(*rows)] for rows in (inputs, targets)))
+
+
+def batches_of_like_length(sentences: Iterable[list[str]]) -> Iterator[list[list[str]]]:
+    """Sentences of a text in batches of at most `BATCH_WORDS` words, padding included."""
+    sentences = iter(sentences)
+    while pool := sorted(islice(sentences, POOL), key=len):
+        while pool:
+            width = min(len(pool[-1]) + 1, WINDOW)
+            rows = max(1, BATCH_WORDS // width)
+            yield pool[-rows:]
+            del pool[-rows:]
+
+
+@torch.no_grad()
+def sentence_losses(
+    model: ElmoForPreTraining,
+    table: WordTable,
+    sentences: Iterable[list[str]],
+    process: int = 0,
+    num_processes: int = 1,
+) -> Losses:
+    """Losses by the protocol `sentences`; with several processes, of every so many batches of the text.
+
+    Args:
+        model ([`ElmoForPreTraining`]): In evaluation mode.
+        table ([`WordTable`]): Spells words, and knows the ids of the model's softmax.
+        sentences (iterable of lists of words): The text.
+    """
+    scorer = Scorer(model, table)
+    for number, batch in enumerate(batches_of_like_length(sentences)):
+        if number % num_processes == process:
+            scorer.score_sentences(batch)
+    return Losses(scorer.sums, scorer.tokens)
+
+
+@torch.no_grad()
+def stream_losses(
+    model: ElmoForPreTraining, table: WordTable, sentences: list[list[str]], batch_size: int, progress=None
+) -> Losses:
+    """Losses by the protocol `stream`, with `batch_size` streams. Arguments as above.
+
+    Raises:
+        `ValueError`: if there are fewer sentences than streams, so that nothing is scored.
+    """
+    if batch_size > len(sentences):
+        raise ValueError(
+            f"{batch_size} streams need as many sentences, and the text has {len(sentences)}: lower the batch size"
+        )
+    scorer = Scorer(model, table)
+    ahead, behind = Streams(iter(sentences), batch_size), Streams(iter(sentences), batch_size, backward=True)
+    for num_steps in scorer.score_streams(ahead, behind, max(1, min(WINDOW, BATCH_WORDS // batch_size))):
+        if progress is not None:
+            progress.update(num_steps * batch_size)
+    return Losses(scorer.sums, scorer.tokens)
