@@ -12,7 +12,7 @@ from datasets import Dataset
 
 from hf_elmo.training.corpus import DatasetTexts, SentenceQueue, TextFiles, count_words
 from hf_elmo.training.streams import Streams, WordTable
-from hf_elmo.training.vocabulary import UNKNOWN, build_vocabulary, read_vocabulary, write_vocabulary
+from hf_elmo.training.vocabulary import build_vocabulary, read_vocabulary, write_vocabulary
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_a_saved_position_goes_on_with_the_next_sentence(corpus, seed):
 def test_windows_are_the_originals(fixtures_dir):
     folder = fixtures_dir / "bilm_checkpoint"
     corpus = TextFiles([str(folder / "training_trace" / "text.txt")])
-    table = WordTable(spelled, read_vocabulary(folder / "vocab.txt"), UNKNOWN)
+    table = WordTable(spelled, read_vocabulary(folder / "vocab.txt"))
     directions = {"": Streams(SentenceQueue(corpus), 8), "_reverse": Streams(SentenceQueue(corpus), 8, backward=True)}
     with np.load(folder / "training_trace" / "first_batches.npz") as expected:
         for batch in range(3):
@@ -201,7 +201,7 @@ def test_word_table_spells_each_word_once_and_forgets_when_full():
         asked.extend(words)
         return spelled(words)
 
-    table = WordTable(spell, ["<S>", "</S>", "<UNK>", "b"], "<UNK>", max_words=3)
+    table = WordTable(spell, ["<S>", "</S>", "<UNK>", "b"], max_words=4)
     first = table.rows([["a", "b"], ["b", "a"]])
     assert asked == ["a", "b"]
     assert first.shape == (2, 2, 50)

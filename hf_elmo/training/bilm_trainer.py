@@ -99,7 +99,7 @@ class BiLMTrainer(Trainer):
             and args.optim == "adagrad"
             and args.weight_decay == 0
             and args.max_grad_norm > 0
-            and not (args.fp16 or self.is_fsdp_enabled)
+            and not (args.fp16 or self.is_fsdp_enabled or self.is_deepspeed_enabled)
             and model.lm_head.weight.requires_grad
         )
         if model.sparse_softmax_gradient:
@@ -146,16 +146,18 @@ class BiLMTrainer(Trainer):
         return optimizer
 
     def _clip_grad_norm(self, model) -> Tensor:
-        """Clip the global norm, as the base class does, of sparse gradients too."""
-        if not self.model.sparse_softmax_gradient:
+        """Clip by the global norm, summed in double precision: as the base class does, of sparse gradients too."""
+        if self.args.fp16 or self.is_fsdp_enabled or self.is_deepspeed_enabled:  # gradients are scaled, or elsewhere
             return super()._clip_grad_norm(model)
-        weight = self.model.lm_head.weight
-        weight.grad = self.mean_of_processes(weight.grad)
+        if self.model.sparse_softmax_gradient:
+            weight = self.model.lm_head.weight
+            weight.grad = self.mean_of_processes(weight.grad)
         gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
         values = [gradient._values() if gradient.is_sparse else gradient for gradient in gradients]
-        norm = torch.stack([value.norm() for value in values]).norm()
+        norm = torch.stack([torch.linalg.vector_norm(value, dtype=torch.float64) for value in values]).norm()
+        scale = (self.args.max_grad_norm / norm).clamp(max=1).to(torch.float32)
         for value in values:
-            value.mul_((self.args.max_grad_norm / norm).clamp(max=1))
+            value.mul_(scale)
         return norm
 
     def mean_of_processes(self, gradient: Tensor) -> Tensor:

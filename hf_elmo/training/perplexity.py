@@ -8,14 +8,12 @@ In both, `</S>` is predicted forward and `<S>` backward, words outside of the vo
 softmax is the full one.
 """
 
-import argparse
 import json
 import math
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from pathlib import Path
 
-import numpy as np
 import torch
 from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoTokenizer
@@ -119,8 +117,9 @@ def sentence_losses(
     sentences: Iterable[list[str]],
     process: int = 0,
     num_processes: int = 1,
+    progress: tqdm | None = None,
 ) -> Losses:
-    """Losses by the protocol `sentences`; with several processes, of every so many batches of the text.
+    """Losses by the protocol `sentences`; with several processes, those of this one's share of the text.
 
     Args:
         model ([`ElmoForPreTraining`]): In evaluation mode.
@@ -131,12 +130,18 @@ def sentence_losses(
     for number, batch in enumerate(batches_of_like_length(sentences)):
         if number % num_processes == process:
             scorer.score_sentences(batch)
+            if progress is not None:
+                progress.update(sum(map(len, batch)) + len(batch))
     return Losses(scorer.sums, scorer.tokens)
 
 
 @torch.no_grad()
 def stream_losses(
-    model: ElmoForPreTraining, table: WordTable, sentences: list[list[str]], batch_size: int, progress=None
+    model: ElmoForPreTraining,
+    table: WordTable,
+    sentences: list[list[str]],
+    batch_size: int,
+    progress: tqdm | None = None,
 ) -> Losses:
     """Losses by the protocol `stream`, with `batch_size` streams. Arguments as above.
 
@@ -153,3 +158,83 @@ def stream_losses(
         if progress is not None:
             progress.update(num_steps * batch_size)
     return Losses(scorer.sums, scorer.tokens)
+
+
+# ---- The command
+
+
+def add_arguments(parser: ArgumentParser):
+    parser.add_argument(
+        "text", help="file with a sentence a line, words parted by white space; .gz, or a glob in quotes"
+    )
+    parser.add_argument("--model", required=True, help="folder or Hub name of a model with its softmax and vocabulary")
+    parser.add_argument(
+        "--protocol",
+        choices=("sentences", "stream"),
+        default="sentences",
+        help="sentences: zero state at each sentence, every word scored (default); stream: bilm-tf's, the state carried on "
+        "in --batch-size streams, the incomplete end not scored",
+    )
+    parser.add_argument("--batch-size", type=int, metavar="B", help="streams of the protocol stream (default 256)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(arguments: Namespace) -> int:
+    """Print the perplexities of a text."""
+    if arguments.protocol == "sentences" and arguments.batch_size is not None:
+        raise ValueError(
+            "--batch-size has a meaning with --protocol stream only: sentences do not depend on one another"
+        )
+    if arguments.batch_size is not None and arguments.batch_size < 1:
+        raise ValueError(f"--batch-size must be at least 1, but is {arguments.batch_size}")
+    corpus = TextFiles([arguments.text])
+    sentences = [line.split() for shard in corpus.shards for line in corpus.sentences(shard)]
+    if not sentences:
+        raise ValueError(f"{arguments.text}: there is no sentence in it")
+    model, table = load_language_model(arguments.model)
+
+    words = sum(map(len, sentences))
+    with tqdm(total=words + len(sentences), unit="word", disable=None, leave=False) as progress:
+        if arguments.protocol == "sentences":
+            losses = sentence_losses(model, table, sentences, progress=progress)
+        else:
+            losses = stream_losses(model, table, sentences, arguments.batch_size or 256, progress)
+    unknown = sum(word not in table.ids for sentence in sentences for word in sentence)
+    results = losses.metrics() | {"sentences": len(sentences), "unknown_words": unknown / max(words, 1)}
+    if arguments.json:
+        print(json.dumps(results))
+    else:
+        print(f"forward perplexity   {results['forward_perplexity']:10.3f}")
+        print(f"backward perplexity  {results['backward_perplexity']:10.3f}")
+        print(f"perplexity           {results['perplexity']:10.3f}")
+        print(
+            f"{losses.tokens} words scored in each direction, of {len(sentences)} sentences, their ends included; "
+            f"{unknown / max(words, 1):.2%} of the text's words are not in the vocabulary and count as <UNK>"
+        )
+    return 0
+
+
+def load_language_model(name: str) -> tuple[ElmoForPreTraining, WordTable]:
+    """A model with its softmax, in evaluation mode on the best device, and the table of its tokenizer.
+
+    Raises:
+        `ValueError`: if the model has no softmax, or its vocabulary is missing or of another size.
+    """
+    config = AutoConfig.from_pretrained(name)
+    size = getattr(config, "word_vocab_size", 0)
+    if not size:
+        raise ValueError(
+            f"{name} has no softmax over words to predict with (`word_vocab_size` is 0): convert the weights together with "
+            "their softmax, or train one with `python -m hf_elmo.training.pretrain`"
+        )
+    tokenizer = AutoTokenizer.from_pretrained(name)
+    words = getattr(tokenizer, "word_vocab", None)
+    if words is None or len(words) != size:
+        raise ValueError(
+            f"{name}: the softmax is over {size} words, and vocab.txt "
+            + ("is missing" if words is None else f"has {len(words)}")
+            + ": put the vocabulary that the model was trained with beside it"
+        )
+    model = ElmoForPreTraining.from_pretrained(name)
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    return model.to(device).eval(), WordTable.of(tokenizer)

@@ -82,6 +82,16 @@ class WordTable:
         self.places: dict[str | None, int] = {}
         self.characters = np.zeros((0, 0))
 
+    @classmethod
+    def of(cls, tokenizer) -> "WordTable":
+        """The table of an [`ElmoTokenizer`] that carries a word vocabulary."""
+
+        def spell(words: list[str]) -> np.ndarray:
+            row = tokenizer(words, is_split_into_words=True, add_special_tokens=False, return_tensors="np")
+            return row["input_ids"][0]
+
+        return cls(spell, tokenizer.word_vocab)
+
     def rows(self, words: Words) -> np.ndarray:
         """Character ids `(rows, steps, W)`, 0 for padding."""
         if len(self.places) > self.max_words:

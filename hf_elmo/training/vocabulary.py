@@ -10,8 +10,9 @@ BEGIN, END, UNKNOWN = SPECIAL_WORDS = "<S>", "</S>", "<UNK>"
 def read_vocabulary(path: str | Path) -> list[str]:
     """The words of a vocabulary file, in the order of their ids.
 
-    A byte order mark, any kind of line end and empty lines at the end are taken as what they are. What would change a
-    word's id or make two words one is refused: empty lines further up, repeated words, missing special words.
+    A byte order mark, any kind of line end, white space around words and empty lines at the end are taken as what they
+    are. What would change a word's id or make two words one is refused: empty lines further up, repeated words, missing
+    special words.
 
     Raises:
         `ValueError`: with the line at fault.
@@ -21,10 +22,10 @@ def read_vocabulary(path: str | Path) -> list[str]:
     except UnicodeDecodeError as error:
         line = Path(path).read_bytes()[: error.start].count(b"\n") + 1
         raise ValueError(f"{path}, line {line}: not UTF-8; convert the vocabulary to UTF-8") from None
-    words = text.rstrip("\n").split("\n")
+    words = [line.strip() for line in text.rstrip("\n").split("\n")]
     lines = {}
     for number, word in enumerate(words, start=1):
-        if not word.strip():
+        if not word:
             raise ValueError(
                 f"{path}, line {number}: empty; a word's line number is its id, so lines cannot be skipped"
             )
