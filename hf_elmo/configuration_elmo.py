@@ -4,6 +4,8 @@
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from .hub_elmo import PushedWithCard
+
 # Every class a checkpoint can be opened with. It goes into each saved config, so that a checkpoint saved by one class
 # opens with all of them where the package is not installed.
 AUTO_MAP = {
@@ -20,7 +22,7 @@ ORIGINAL_FILTERS = ((1, 32), (2, 32), (3, 64), (4, 128), (5, 256), (6, 512), (7,
 
 
 @strict
-class ElmoConfig(PreTrainedConfig):
+class ElmoConfig(PushedWithCard, PreTrainedConfig):
     r"""Configuration of [`ElmoModel`] and its heads. By default, the original 93.6 M model of Peters et al. (2018).
 
     `hidden_size`, the width of every contextual vector, is `2 * projection_size` and cannot be set.

@@ -22,6 +22,7 @@ from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_elmo import ElmoConfig
+from .hub_elmo import ModelWithCard
 from .lstm_elmo import lstm, lstm_steps
 
 # (B, L, 2, P) and (B, L, 2, C): output and cell of each layer and direction (0 forward, 1 backward) after the last word
@@ -195,7 +196,7 @@ class ElmoScalarMix(nn.Module):
         return sum(share * layer for share, layer in zip(shares, layers))
 
 
-class ElmoPreTrainedModel(PreTrainedModel):
+class ElmoPreTrainedModel(ModelWithCard, PreTrainedModel):
     """Weights' initial values, saving and loading for all ELMo classes."""
 
     config_class = ElmoConfig
