@@ -1,23 +1,20 @@
-"""ELMo for Hugging Face transformers. Importing the package registers its classes with the Auto classes."""
+"""ELMo for Hugging Face transformers. Importing the package registers its classes with the Auto classes.
 
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForMaskedLM,
-    AutoModelForPreTraining,
-    AutoModelForQuestionAnswering,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
-)
+A model class is imported when it is first used: the base class of all models takes longer to import than torch.
+"""
 
-from .configuration_elmo import ElmoConfig
-from .heads_elmo import (
-    ElmoForQuestionAnswering,
-    ElmoForSequenceClassification,
-    ElmoForTokenClassification,
-)
-from .language_model_elmo import ElmoForMaskedLM, ElmoForPreTraining
-from .modeling_elmo import ElmoModel, ElmoModelOutput, ElmoPreTrainedModel
+import importlib
+from typing import TYPE_CHECKING
+
+import transformers
+
+from .configuration_elmo import AUTO_MAP, ElmoConfig
+from .tokenization_elmo import ElmoTokenizer
+
+if TYPE_CHECKING:
+    from .heads_elmo import ElmoForQuestionAnswering, ElmoForSequenceClassification, ElmoForTokenClassification
+    from .language_model_elmo import ElmoForMaskedLM, ElmoForPreTraining
+    from .modeling_elmo import ElmoModel, ElmoModelOutput, ElmoPreTrainedModel
 
 __version__ = "0.1.0"
 __all__ = [
@@ -30,17 +27,40 @@ __all__ = [
     "ElmoModel",
     "ElmoModelOutput",
     "ElmoPreTrainedModel",
+    "ElmoTokenizer",
 ]
 
-AutoConfig.register(ElmoConfig.model_type, ElmoConfig, exist_ok=True)
+MODELS = {auto_class: path.split(".") for auto_class, path in AUTO_MAP.items() if auto_class != "AutoConfig"}
+MODULES = {"ElmoModelOutput": "modeling_elmo", "ElmoPreTrainedModel": "modeling_elmo"}
+MODULES |= {name: module for module, name in MODELS.values()}
+
+
+class LazyModel:
+    """Stands among the Auto classes for a model class that is not imported yet, and becomes it when it is used."""
+
+    config_class = ElmoConfig
+
+    def __init__(self, module: str, name: str):
+        self.__module__, self.__name__ = f"{__name__}.{module}", name
+
+    def __getattr__(self, attribute: str):
+        return getattr(__getattr__(self.__name__), attribute)
+
+
+def __getattr__(name: str):
+    if name not in MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f".{MODULES[name]}", __name__)
+    for auto_class, (_, model) in MODELS.items():
+        if hasattr(module, model):
+            getattr(transformers, auto_class).register(ElmoConfig, getattr(module, model), exist_ok=True)
+    globals()[name] = getattr(module, name)
+    return globals()[name]
+
+
+transformers.AutoConfig.register(ElmoConfig.model_type, ElmoConfig, exist_ok=True)
 ElmoConfig.register_for_auto_class()
-for auto_class, model_class in (
-    (AutoModel, ElmoModel),
-    (AutoModelForPreTraining, ElmoForPreTraining),
-    (AutoModelForMaskedLM, ElmoForMaskedLM),
-    (AutoModelForTokenClassification, ElmoForTokenClassification),
-    (AutoModelForSequenceClassification, ElmoForSequenceClassification),
-    (AutoModelForQuestionAnswering, ElmoForQuestionAnswering),
-):
-    auto_class.register(ElmoConfig, model_class, exist_ok=True)
-    model_class.register_for_auto_class(auto_class.__name__)
+transformers.AutoTokenizer.register(ElmoConfig, tokenizer_class=ElmoTokenizer, exist_ok=True)
+ElmoTokenizer.register_for_auto_class()
+for auto_class, (module, name) in MODELS.items():
+    getattr(transformers, auto_class).register(ElmoConfig, LazyModel(module, name), exist_ok=True)

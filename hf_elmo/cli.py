@@ -1,7 +1,7 @@
 """The `hf-elmo` command: each subcommand's module adds its arguments and runs it."""
 
 import argparse
-import os
+import importlib
 import sys
 
 COMMANDS = {
@@ -13,8 +13,6 @@ COMMANDS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Exit codes: 0 success, 1 a check that failed, 2 something to correct, 130 interrupted."""
-    # Set before transformers is imported: a command reports its own results, not the library's progress.
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     parser = argparse.ArgumentParser(prog="hf-elmo", description="ELMo for Hugging Face transformers.")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (_, summary) in COMMANDS.items():
@@ -25,7 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
     module_name, summary = COMMANDS[name]
     try:
         # Imported here: `hf-elmo --help` should not wait for torch.
-        module = __import__(module_name, fromlist=["run"])
+        module = importlib.import_module(module_name)
+        quiet_transformers()
         command = argparse.ArgumentParser(prog=f"hf-elmo {name}", description=f"{summary[0].upper()}{summary[1:]}.")
         module.add_arguments(command)
         return module.run(command.parse_args(arguments[1:])) or 0
@@ -35,6 +34,14 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"hf-elmo {name}: interrupted", file=sys.stderr)
         return 130
+
+
+def quiet_transformers() -> None:
+    """A command reports its own results: the library's notes and progress bars would only come between."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
 
 
 def one_line(error: Exception) -> str:
