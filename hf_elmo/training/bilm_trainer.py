@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -276,9 +277,13 @@ class BiLMTrainer(Trainer):
         self.args.output_dir = str(staging)
         try:
             super()._save_checkpoint(model, trial)
+            self.save_position(staging / name)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            raise OSError(
+                f"{output_dir / name} could not be written, earlier checkpoints are whole: {error}"
+            ) from error
         finally:
             self.args.output_dir = str(output_dir)
-        self.save_position(staging / name)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             if self.state.best_model_checkpoint == str(staging / name):
@@ -304,6 +309,16 @@ class BiLMTrainer(Trainer):
         if self.args.should_save:
             position = {"layout": self.layout(), "logged": logged, "text": self.train_dataset.state()}
             (folder / POSITION_FILE).write_text(json.dumps(position), encoding="utf-8")
+
+    def save_trained(self):
+        """Put the trained model into the output folder, each file under its name when it is complete."""
+        output_dir = Path(self.args.output_dir)
+        staging = output_dir / "_unfinished"
+        self.save_model(str(staging), _internal_call=True)
+        if self.args.should_save:
+            for path in staging.iterdir():
+                os.replace(path, output_dir / path.name)
+            staging.rmdir()
 
     def _save(self, output_dir: str | None = None, state_dict=None):
         super()._save(output_dir, state_dict)
