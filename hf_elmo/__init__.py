@@ -51,8 +51,8 @@ def __getattr__(name: str):
     if name not in MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(f".{MODULES[name]}", __name__)
-    for auto_class, (_, model) in MODELS.items():
-        if hasattr(module, model):
+    for auto_class, (file, model) in MODELS.items():
+        if file == MODULES[name]:
             getattr(transformers, auto_class).register(ElmoConfig, getattr(module, model), exist_ok=True)
     globals()[name] = getattr(module, name)
     return globals()[name]

@@ -137,4 +137,9 @@ def masked_mean(words: Tensor, mask: Tensor) -> Tensor:
     return (words * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
 
 
+# Their code is saved with their weights.
+ElmoForTokenClassification.register_for_auto_class("AutoModelForTokenClassification")
+ElmoForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")
+ElmoForQuestionAnswering.register_for_auto_class("AutoModelForQuestionAnswering")
+
 __all__ = ["ElmoForQuestionAnswering", "ElmoForSequenceClassification", "ElmoForTokenClassification"]

@@ -289,4 +289,8 @@ class ElmoForMaskedLM(ElmoLanguageModel):
         return tuple(torch.cat(parts).view(shape) for parts in zip(*best))
 
 
+# Their code is saved with their weights.
+ElmoForPreTraining.register_for_auto_class("AutoModelForPreTraining")
+ElmoForMaskedLM.register_for_auto_class("AutoModelForMaskedLM")
+
 __all__ = ["ElmoForMaskedLM", "ElmoForPreTraining", "ElmoForPreTrainingOutput"]

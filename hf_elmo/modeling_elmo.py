@@ -517,4 +517,7 @@ def __getattr__(name: str):
     return locals()[name]
 
 
+# Its code is saved with its weights.
+ElmoModel.register_for_auto_class("AutoModel")
+
 __all__ = ["ElmoModel", "ElmoModelOutput", "ElmoPreTrainedModel"]
