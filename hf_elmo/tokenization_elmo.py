@@ -26,6 +26,8 @@ from transformers import BatchEncoding, TokenizersBackend
 from transformers.tokenization_utils_base import PaddingStrategy, TruncationStrategy
 from transformers.utils import TensorType, logging, to_py_obj
 
+from .hub_elmo import PushedWithCard
+
 logger = logging.get_logger(__name__)
 
 # Character ids as at inference (bilm-tf, `UnicodeCharsVocabulary`): byte b is b + 1, and 0 is no word at all
@@ -41,42 +43,43 @@ BOUNDARIES, UNKNOWN = ("<S>", "</S>"), "<UNK>"
 # ---------------------------------------------------------------------------------------------------------------------
 # The rule of the Penn Treebank, but nothing is rewritten: joined, the words are the text without its white space.
 # - Brackets, double quotes, ; ! ? % currency signs, dashes and the like stand alone; so do "...", "--", "``" and "''".
-# - Clitics are cut off: do|n't, John|'s, we|'ll, I|'m, they|'re|, you|'ve, he|'d. So are single quotes around a word.
+# - Clitics are cut off: do|n't, John|'s, we|'ll, I|'m, they|'re, you|'ve, he|'d. So are single quotes around a word.
 #   An apostrophe elsewhere stays: O'Brien, o'clock, '90s, 'em.
-# - , and : stay between digits (1,000 and 10:30), & between letters (AT&T), hyphens and / always, @ and # as well.
+# - , and : stay between digits (1,000 and 10:30), & inside a word (AT&T), hyphens, /, @ and # everywhere.
 # - A period stays inside a word (3.14, example.com). At its end it is cut off, except in letters with periods (U.S.)
-#   everywhere, and in abbreviations (Mr.) and initials (J.) unless they end the text.
-# - Links are kept whole.
-# Text that is split already, with blanks between the words, stays as it is.
+#   everywhere, and in abbreviations (Mr.) and initials (J.) unless the text ends there.
+# - Links are kept whole, and so is what corpora that are split already write: <unk>, @-@, do n't, don 't.
+# Python and Rust read the pattern alike.
+BLANK = r"\s\x1c-\x1f"
 ALONE = (
     r'\[\](){}<>";!?%$\u00a1\u00a2\u00a3\u00a5\u00ab\u00bb\u00bf\u2013-\u2015\u201c-\u201f\u2022\u2026\u2039\u203a\u20ac'
-    + (
-        r"\u3001\u3002\u3008-\u3011\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f"  # Chinese and Japanese
-    )
+    r"\u3001\u3002\u3008-\u3011\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f"  # Chinese and Japanese
 )
 APOSTROPHE = r"['\u2019]"
-PLAIN = rf"[^\s{ALONE}.,:&'\u2018\u2019`\-]"
+PLAIN = rf"[^{BLANK}{ALONE}.,:&'\u2018\u2019`\-]"
 END = rf"(?!-?{PLAIN})"
 CLITIC = rf"(?:[sSmMdD]|[lL][lL]|[rRvV][eE]){END}"
 NOT = rf"[nN]{APOSTROPHE}[tT]{END}"
 ABBREVIATION = (
     "[A-HJ-Z]|Mr|Mrs|Ms|Messrs|Dr|Prof|Rev|Hon|Gov|Sen|Rep|Pres|Gen|Col|Maj|Capt|Lt|Sgt|St|Mt|Ft|Jr|Sr|Inc|Corp|Co|Ltd|"
-    "Bros|Jan|Feb|Mar|Apr|Aug|Sept|Oct|Nov|Dec|vs|etc|al|cf"
+    "Bros|Ph\\.D|Jan|Feb|Mar|Apr|Aug|Sept|Oct|Nov|Dec|vs|etc|al|cf"
 )
 TREEBANK = "|".join(
     (
-        r"""(?:https?://|www\.)[^\s<>"]*[^\s<>".,:;!?()'\u2019\u201d\]]""",  # a link, without the punctuation after it
+        rf"""(?:https?://|www\.)[^{BLANK}<>"]*[^{BLANK}<>".,:;!?()'\u2019\u201d\]]""",  # a link, not what follows it
         rf"(?:[^\W\d_]\.){{2,}}{END}",  # U.S.
-        rf"(?:{ABBREVIATION})\.(?=\s+\S)",  # Mr. and J., not at the end of the text
+        rf"(?:{ABBREVIATION})\.{END}(?=[{BLANK}]*[^{BLANK}])",  # Mr. and J., if more text follows
+        rf"[nN]os?\.(?=[{BLANK}]*\d)",  # No. 1
+        r"<unk>|<UNK>|@[-,.]@",
         NOT,
-        rf"{APOSTROPHE}(?:{CLITIC}|(?:em|til|tis|twas){END}|\d\ds?{END})",
-        rf"-?{PLAIN}(?:"  # a word: plain characters, and between them
-        rf"(?!{NOT}){PLAIN}|-(?!-)|\.(?=-?{PLAIN})|[,:](?<=\d[,:])(?=\d)|&(?={PLAIN})|{APOSTROPHE}(?!{CLITIC})(?={PLAIN})"
-        r")*",
-        r"\.{2,}|-{2,}|``|''|\S",  # punctuation
+        rf"{APOSTROPHE}(?:{CLITIC}|[tT]{END}|(?:em|til|tis|twas){END}|\d\ds?{END})",
+        rf"-?{PLAIN}(?:(?!{NOT}){PLAIN}|-(?!-)|\.(?=-?{PLAIN})|[,:](?<=\d[,:])(?=\d)|&(?={PLAIN})"
+        rf"|{APOSTROPHE}(?!{CLITIC})(?={PLAIN}))*",  # a word
+        rf"\.{{2,}}|-{{2,}}|``|''|[^{BLANK}]",  # punctuation
     )
 )
-SPLITTERS = {"treebank": re.compile(TREEBANK).findall, "whitespace": re.compile(r"\S+").findall}
+WHITE_SPACE = rf"[^{BLANK}]+"
+SPLIT = {"treebank": re.compile(TREEBANK), "whitespace": re.compile(WHITE_SPACE)}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -168,6 +171,11 @@ class ElmoEncoding:
         self.sequences, self.windows, self.boundaries, self.pad_token = sequences, windows, boundaries, pad_token
         self.begin, self.end = ([] if word is None else [word] for word in boundaries)
         self.padding = (0, 0)
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids in `input_ids`: 262, or one more than the words of the vocabulary if words are the input."""
+        return CHARACTERS if self._rows.width > 1 else self.word_vocab_size + 1
 
     def __len__(self) -> int:
         return sum(self.padding) + sum(len(self.begin) + len(window) + len(self.end) for window in self.windows)
@@ -321,7 +329,7 @@ def _windows(length: int, kept: int, stride: int, side: str) -> list[range]:
 # ---------------------------------------------------------------------------------------------------------------------
 # The tokenizer
 # ---------------------------------------------------------------------------------------------------------------------
-class ElmoTokenizer(TokenizersBackend):
+class ElmoTokenizer(PushedWithCard, TokenizersBackend):
     r"""Text or words to the character ids of ELMo: `input_ids` (B, T, W) and `attention_mask` (B, T).
 
     A token is a word, and its id is a row of `W = max_characters_per_token` numbers: 259, the bytes of the word in
@@ -366,8 +374,8 @@ class ElmoTokenizer(TokenizersBackend):
         added_words: list | None = None,
         **kwargs,
     ):
-        if split not in SPLITTERS:
-            raise ValueError(f"split must be one of {', '.join(map(repr, SPLITTERS))}, but is {split!r}")
+        if split not in SPLIT:
+            raise ValueError(f"split must be one of {', '.join(map(repr, SPLIT))}, but is {split!r}")
         if max_characters_per_token < 3 and max_characters_per_token != 1:
             raise ValueError(
                 "max_characters_per_token must be at least 3 (a byte between two marks), or 1 for words as input, "
@@ -385,6 +393,7 @@ class ElmoTokenizer(TokenizersBackend):
 
         names = [str(pad_token or "<PAD>"), str(bos_token or BOUNDARIES[0]), str(eos_token or BOUNDARIES[1])]
         self._tokenizer = self._backend(*names)
+        self._tokenizer.add_tokens(added_words or [])
         self._rows = SpelledWords(
             max_characters_per_token, {names[1]: BEGIN_SENTENCE, names[2]: END_SENTENCE}, self._word_ids
         )
@@ -403,19 +412,17 @@ class ElmoTokenizer(TokenizersBackend):
             added_words=added_words,
             **{"add_bos_token": True, "add_eos_token": True, **kwargs},
         )
-        self.add_tokens(added_words or [])
         self._find_kept_words()
 
     def _backend(self, pad: str, bos: str, eos: str) -> Tokenizer:
         """The Rust tokenizer: names of all ids, added tokens, and the same words of a text."""
         if self.max_characters_per_token == 1:
-            names = {pad: PAD, **{word: number + 1 for word, number in self._word_ids.items()}}
+            names = {word: number + 1 for word, number in self._word_ids.items()} | {pad: PAD}
             backend = Tokenizer(WordLevel(names, unk_token=UNKNOWN))
         else:
             names = [pad, *(f"<0x{byte:02X}>" for byte in range(256)), bos, eos, "<W>", "</W>", "<_>"]
             backend = Tokenizer(Unigram([(name, 0.0) for name in names], unk_id=PAD))
-        pattern = TREEBANK if self.split == "treebank" else r"\S+"
-        backend.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "removed", invert=True)
+        backend.pre_tokenizer = pre_tokenizers.Split(Regex(SPLIT[self.split].pattern), "removed", invert=True)
         return backend
 
     # ---- text to ids ----
@@ -542,7 +549,7 @@ class ElmoTokenizer(TokenizersBackend):
 
     def _split(self, text: str, split_special_tokens: bool = False) -> list[str]:
         """The words of raw text: added words where they occur, and what the rule makes of the text between them."""
-        split = SPLITTERS[self.split]
+        split = SPLIT[self.split].findall
         contents, pattern = self._kept[split_special_tokens]
         if not any(content in text for content in contents):
             return split(text)
@@ -691,6 +698,10 @@ class ElmoTokenizer(TokenizersBackend):
             return self._tokenizer.id_to_token(BEGIN_SENTENCE if BEGIN_SENTENCE in row else END_SENTENCE)
         return bytes(character - 1 for character in row if 0 < character <= 256).decode("utf-8", "ignore")
 
+    def tokenize(self, text, pair=None, add_special_tokens: bool = False, **kwargs) -> list[str]:
+        """The words of a text, or of a pair of texts."""
+        return self._encode_plus(text, pair, add_special_tokens, return_tensors="np", **kwargs).tokens()
+
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
         """Words to a text, with a blank between them."""
         return " ".join(tokens)
@@ -730,12 +741,23 @@ class ElmoTokenizer(TokenizersBackend):
         return [self._tokenizer.token_to_id(token) for token in self.all_special_tokens]
 
     @property
+    def extra_special_tokens_ids(self) -> list[int]:
+        """The ids that name the special words given as `extra_special_tokens`."""
+        return [self._tokenizer.token_to_id(token) for token in self.extra_special_tokens]
+
+    @property
     def pad_token_id(self) -> int | None:
-        """0, whatever the name of padding is."""
-        return None if self.pad_token is None else PAD
+        """The id that padding rows consist of, also if padding has been given a name that is no character's."""
+        number = self.pad_token and self._tokenizer.token_to_id(self.pad_token)
+        return number if number is None or number < self.vocab_size else PAD
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids in `input_ids`: 262, or one more than the words of the vocabulary if words are the input."""
+        return CHARACTERS if self._rows.width > 1 else self.word_vocab_size + 1
 
     def __len__(self) -> int:
-        """Number of ids in `input_ids`. Added words are spelled like any other and have none of their own."""
+        """`vocab_size`, because added words are spelled like any other word: they need no new embeddings."""
         return self.vocab_size
 
     @property
