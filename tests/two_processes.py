@@ -1,0 +1,21 @@
+"""What each of two processes runs in tests/test_trainer.py: every toy task for two steps."""
+
+import sys
+from pathlib import Path
+
+import torch
+from test_trainer import make_trainer
+from toy_tasks import TASKS
+
+
+def main(folder: Path):
+    for name, task in TASKS.items():
+        trainer = make_trainer(task, folder, per_device_train_batch_size=3, max_steps=2, ddp_backend="gloo")
+        assert trainer.args.world_size == 2
+        trainer.train()
+        if trainer.is_world_process_zero():
+            torch.save(dict(trainer.model.named_parameters()), folder / f"{name}.pt")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
