@@ -1,0 +1,66 @@
+"""Opens saved models as a stranger does: with transformers, and without this package. Tests run it in a fresh process.
+
+    python stranger.py RESULTS SAVED [SAVED ...] [--with-package]
+
+Every folder or repository SAVED is opened with every Auto class that its configuration names. What the encoder computes
+goes to RESULTS/results.safetensors under "SAVED Auto class", the full names of the classes to RESULTS/classes.json; and
+each model is saved again, with its tokenizer, to RESULTS/SAVED/Auto class.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+
+class NotInstalled:
+    """Finds no `hf_elmo`, wherever it may be installed."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "hf_elmo":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("results", type=Path)
+    parser.add_argument("saved", nargs="+")
+    parser.add_argument("--with-package", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.with_package:
+        import hf_elmo  # noqa: F401
+    else:
+        sys.meta_path.insert(0, NotInstalled())
+        assert "hf_elmo" not in sys.modules
+
+    import torch
+    import transformers
+    from safetensors.torch import save_file
+
+    outputs, classes = {}, {}
+    for saved in arguments.saved:
+        config = transformers.AutoConfig.from_pretrained(saved, trust_remote_code=True)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(saved, trust_remote_code=True)
+        batch = tokenizer(["The bank was closed.", "I went to the river bank."], padding=True, return_tensors="pt")
+        for auto_class in config.auto_map:
+            if auto_class == "AutoConfig":
+                continue
+            model = getattr(transformers, auto_class).from_pretrained(saved, trust_remote_code=True).eval()
+            with torch.no_grad():
+                encoder = model.base_model(**batch).last_hidden_state
+            key = f"{saved} {auto_class}"
+            outputs[key] = encoder.contiguous()
+            classes[key] = " ".join(
+                f"{type(part).__module__}.{type(part).__name__}" for part in (config, tokenizer, model)
+            )
+            again = arguments.results / Path(saved).name / auto_class
+            model.save_pretrained(again)
+            tokenizer.save_pretrained(again)
+    arguments.results.mkdir(parents=True, exist_ok=True)
+    save_file(outputs, arguments.results / "results.safetensors")
+    (arguments.results / "classes.json").write_text(json.dumps(classes))
+    assert arguments.with_package or "hf_elmo" not in sys.modules
+
+
+if __name__ == "__main__":
+    main()
