@@ -18,6 +18,7 @@ Files are not trusted: offsets and sizes are checked against the files at hand b
 tensor is taken over the mapped file before memory is allocated for it.
 """
 
+import glob
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -65,8 +66,15 @@ def rename(checkpoint: Mapping[str, StoredTensor], slot: str | None) -> dict[str
             dataset = dataset_name(inside[1])
             if dataset in datasets:
                 raise ValueError(f"{tensor.file}: {name} is one of two variables that mean {dataset}; expected one")
-            datasets[dataset] = tensor
+            datasets[dataset] = tensor._replace(read=partial(read_floats, name, tensor))
     return datasets
+
+
+def read_floats(name: str, tensor: StoredTensor) -> np.ndarray:
+    numbers = tensor.read()
+    if numbers.dtype.kind != "f":
+        raise ValueError(f"{tensor.file}: {name} must hold floating-point numbers, but holds {numbers.dtype}")
+    return numbers
 
 
 def dataset_name(variable: str) -> str:
@@ -112,6 +120,13 @@ def read_checkpoint(path: str | Path) -> dict[str, StoredTensor]:
     except Damage as damage:
         raise ValueError(f"{index}: {name + ': ' if name else ''}{damage}") from None
     return tensors
+
+
+def checkpoint_files(path: str | Path) -> list[Path]:
+    """The index of the checkpoint that `read_checkpoint` finds there, and its data files."""
+    prefix = find_prefix(Path(path))
+    data = prefix.parent.glob(f"{glob.escape(prefix.name)}.data-?????-of-?????")
+    return [Path(f"{prefix}.index"), *sorted(data)]
 
 
 def readable(key: bytes) -> str:
