@@ -7,7 +7,8 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+from hf_elmo.hub_elmo import hub_errors
 
 from .conversion import Conversion, convert
 from .presets import PRESETS
@@ -26,6 +27,7 @@ def add_arguments(parser: ArgumentParser):
     parser.add_argument("--to", choices=("safetensors", "hdf5"), default="safetensors", help="format to write")
     parser.add_argument("--license", metavar="ID", help="license of the weights, for the model card (apache-2.0, ...)")
     parser.add_argument("--language", metavar="CODE", help="language of the model, for the model card (en, de, ...)")
+    parser.add_argument("--keep-optimizer", action="store_true", help="keep Adagrad's state of a TensorFlow checkpoint")
     parser.add_argument("--overwrite", action="store_true", help="replace a model that is at the output")
     parser.add_argument(
         "--verify", metavar="EXPECTED", help="compare with outputs of the original software (.npz, .hdf5)"
@@ -53,6 +55,7 @@ def run(arguments: Namespace) -> int:
         license=arguments.license,
         language=arguments.language,
         name=arguments.push_to_hub,
+        keep_optimizer=arguments.keep_optimizer,
         overwrite=arguments.overwrite,
     )
     for note in conversion.notes:
@@ -78,14 +81,9 @@ def run(arguments: Namespace) -> int:
 def push(folder: Path, name: str) -> str:
     """Upload a converted folder, model card included, to a repository that is made if need be."""
     api = HfApi()
-    try:
+    with hub_errors(name):
         repository = api.create_repo(name, exist_ok=True)
         api.upload_folder(folder_path=folder, repo_id=repository.repo_id, commit_message="Convert the original weights")
-    except (HfHubHTTPError, HFValidationError, OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"{name}: not pushed ({reason}); {folder} is complete, push it again when this is solved"
-        ) from error
     return str(repository)
 
 

@@ -5,24 +5,29 @@ import gzip
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from hf_elmo.configuration_elmo import ElmoConfig
 from hf_elmo.language_model_elmo import ElmoForPreTraining
 from hf_elmo.modeling_elmo import ElmoModel
+from hf_elmo.tokenization_elmo import ElmoTokenizer
 
-from .bilm_hdf5 import write_weights
-from .model_card import model_card
+from .bilm_hdf5 import SHIFTED, read_weights, rules, write_weights
+from .model_card import converted_card
 from .new_folder import check_free, new_folder
 from .options import write_options
 from .presets import localize, preset
 from .sources import Original, open_source
 
 WEIGHTS, OPTIONS, VOCABULARY = "weights.hdf5", "options.json", "vocab.txt"
+ACCUMULATORS = "adagrad_accumulators.safetensors"  # which pretraining goes on from
+INITIAL_ACCUMULATOR = 1.0  # bilm-tf's
 CHUNK = 1 << 20  # bytes
 
 
@@ -56,6 +61,7 @@ def convert(
     license: str | None = None,
     language: str | None = None,
     name: str | None = None,
+    keep_optimizer: bool = False,
     overwrite: bool = False,
 ) -> Conversion:
     """Convert a model.
@@ -69,6 +75,8 @@ def convert(
         to: `"safetensors"` for a folder that `from_pretrained` loads, `"hdf5"` for options.json and weights.hdf5.
         license, language, name: Of the weights, for the model card; identifiers as on the Hub. By default unknown, the
             preset's, and the output folder's.
+        keep_optimizer: Whether to store Adagrad's state too, in `adagrad_accumulators.safetensors`, to go on training
+            as if there had been no break. Checkpoints of bilm-tf hold it.
         overwrite: Whether a model that is at `output` is replaced.
     Raises:
         ValueError: The source is not supported, not sound, or its parts do not belong together.
@@ -83,8 +91,18 @@ def convert(
     original = open_source(request)
     if to == "safetensors" and original.format == "safetensors":
         raise ValueError(f"{source}: already a model for transformers; use --to hdf5 for the original format")
+    if keep_optimizer and not (original.accumulators and to == "safetensors"):
+        found = f"a {original.format} has none" if not original.accumulators else f"{to} has no place for it"
+        raise ValueError(f"{source}: the state of the optimizer cannot be kept: {found}; leave out --keep-optimizer")
+    if original.accumulators and not keep_optimizer:
+        original.notes.append(f"{source} holds Adagrad's state; left out, as --keep-optimizer was not given")
     if inside(original.files, output):
         raise ValueError(f"{output}: holds the source itself; give another folder")
+    if original.vocabulary is None and not original.config.char_cnn_filters:
+        original.notes.append(
+            "a model of whole words without its word list has no tokenizer, and <S> and </S> are taken for the first "
+            "two words; give the list with --vocab"
+        )
     files = {path.name: sha256(path) for path in original.files}
     chosen = preset(source)
 
@@ -94,11 +112,15 @@ def convert(
         if to == "hdf5":
             write_original(original, folder)
         else:
-            write_folder(original, folder)
-            card = model_card(
+            model = write_folder(original, folder)
+            if keep_optimizer:
+                write_accumulators(original, folder)
+            card = converted_card(
                 original,
+                type(model).__name__,
+                model.num_parameters(),
                 name=name or output.resolve().name,
-                source=f"{source} ({chosen.about})" if chosen else str(source),
+                source=f"{source} ({chosen.about})" if chosen else public_name(source),
                 files=files,
                 license=license,
                 language=language or (chosen and chosen.language),
@@ -107,17 +129,36 @@ def convert(
     return Conversion(output, original.format, original.config, files, original.notes)
 
 
-def write_folder(original: Original, folder: Path):
+def write_folder(original: Original, folder: Path) -> ElmoModel | ElmoForPreTraining:
     """What `from_pretrained` loads: configuration, weights, tokenizer, and the code of all."""
     config = original.config
     state = dict(original.state) | fresh_mixes(config)
     if config.word_vocab_size:
-        state = {name if name.startswith("lm_head.") else f"elmo.{name}": tensor for name, tensor in state.items()}
+        state = below_the_head(state)
     with torch.device("meta"):  # the tensors read become the model's, without a second copy
         model = (ElmoForPreTraining if config.word_vocab_size else ElmoModel)(config)
     model.load_state_dict(state, assign=True)
     model.save_pretrained(folder)
     save_tokenizer(config, folder)
+    return model
+
+
+def write_accumulators(original: Original, folder: Path):
+    """Adagrad's sums of squared gradients, in the place and order of the numbers they belong to.
+
+    Names are those of the parameters of `ElmoForPreTraining`. The row of padding, which the original has not, gets the
+    value that all of them once started from.
+    """
+    sums, _ = read_weights(original.accumulators, original.config)
+    for rule in rules(original.config):
+        if rule.layout is SHIFTED:
+            sums[rule.parameters[0]][0] = INITIAL_ACCUMULATOR
+    save_file(below_the_head(sums), folder / ACCUMULATORS, metadata={"format": "pt"})
+
+
+def below_the_head(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Names as in `ElmoForPreTraining`, where the encoder is a part."""
+    return {name if name.startswith("lm_head.") else f"elmo.{name}": tensor for name, tensor in state.items()}
 
 
 def fresh_mixes(config: ElmoConfig) -> dict[str, Tensor]:
@@ -130,13 +171,13 @@ def fresh_mixes(config: ElmoConfig) -> dict[str, Tensor]:
 
 
 def save_tokenizer(config: ElmoConfig, folder: Path):
-    from hf_elmo.tokenization_elmo import ElmoTokenizer
-
+    """The tokenizer, with the word list if there is one. Without it a model that reads words can have none."""
     vocabulary = folder / VOCABULARY
-    ElmoTokenizer(
-        max_characters_per_token=config.max_characters_per_token,
-        **({"vocab_file": str(vocabulary)} if vocabulary.is_file() else {}),
-    ).save_pretrained(folder)
+    if config.char_cnn_filters or vocabulary.is_file():
+        ElmoTokenizer(
+            vocab_file=str(vocabulary) if vocabulary.is_file() else None,
+            max_characters_per_token=config.max_characters_per_token,
+        ).save_pretrained(folder)
 
 
 def write_original(original: Original, folder: Path):
@@ -171,6 +212,11 @@ def copy_vocabulary(vocabulary: Path, destination: Path, config: ElmoConfig):
         config.bos_token_id, config.eos_token_id = words.index("<S>") + 1, words.index("</S>") + 1
     with opened(vocabulary, "rb") as file, open(destination, "wb") as copy:
         shutil.copyfileobj(file, copy)
+
+
+def public_name(source: str | Path) -> str:
+    """A source as the world may know it: of what lies on this machine, not the way there."""
+    return Path(source).resolve().name if Path(source).exists() else str(source)
 
 
 def inside(files: list[Path], folder: Path) -> bool:

@@ -17,16 +17,16 @@ from .bilm_hdf5 import CELL, ONLY_CELL, original_format
 from .hdf5_file import StoredTensor
 
 FIELDS = {  # option -> field of ElmoConfig
+    "lstm.use_skip_connections": "use_skip_connections",
     "lstm.projection_dim": "projection_size",
-    "lstm.dim": "cell_size",
-    "lstm.n_layers": "num_hidden_layers",
     "lstm.cell_clip": "cell_clip",
     "lstm.proj_clip": "projection_clip",
-    "lstm.use_skip_connections": "use_skip_connections",
-    "char_cnn.embedding.dim": "char_embedding_size",
+    "lstm.dim": "cell_size",
+    "lstm.n_layers": "num_hidden_layers",
+    "char_cnn.activation": "char_cnn_activation",
     "char_cnn.filters": "char_cnn_filters",
     "char_cnn.n_highway": "num_highway_layers",
-    "char_cnn.activation": "char_cnn_activation",
+    "char_cnn.embedding.dim": "char_embedding_size",
     "char_cnn.max_characters_per_token": "max_characters_per_token",
 }
 # Settings that no tensor tells, with what bilm-tf takes where they are missing, and of which type they are.

@@ -19,7 +19,7 @@ from hf_elmo.configuration_elmo import ElmoConfig
 from .bilm_hdf5 import read_weights, rules
 from .hdf5_file import StoredTensor, is_hdf5, open_hdf5
 from .options import read_config, read_options
-from .tensorflow_checkpoint import bilm_variables, read_checkpoint
+from .tensorflow_checkpoint import adagrad_accumulators, bilm_variables, checkpoint_files, read_checkpoint
 
 
 class Request(NamedTuple):
@@ -40,6 +40,7 @@ class Original(NamedTuple):
     files: list[Path]  # that were read
     vocabulary: Path | None
     notes: list[str]  # what was assumed or left out, a line each
+    accumulators: Mapping[str, StoredTensor] = {}  # Adagrad's, by the names of the weights in the original format
 
 
 def open_source(request: Request) -> Original:
@@ -148,14 +149,17 @@ def read_tensorflow(request: Request) -> Original:
     folder = request.source if request.source.is_dir() else request.source.parent
     options_file = request.options or find_options(folder / "options")
     options = read_options(options_file)
-    stored = bilm_variables(read_checkpoint(request.source))
+    checkpoint = read_checkpoint(request.source)
+    stored = bilm_variables(checkpoint)
     config, notes = read_config(options, stored, options_file)
     state, unused = read_weights(stored, config)
     notes += [f"{request.source} holds {name}, which is no part of an ELMo; left out" for name in unused]
     vocabulary = request.vocabulary or find_vocabulary(folder)
-    name = "*" if request.source.is_dir() else f"{request.source.name}*"
-    files = [path for pattern in (".index", ".data-*") for path in sorted(folder.glob(name + pattern))]
-    return Original("TensorFlow checkpoint", config, state, [options_file, *files], vocabulary, notes)
+    files = [options_file, *checkpoint_files(request.source)]
+    mix = [name for name in checkpoint if "aggregation/" in name]
+    notes += [f"{request.source} holds {name}, of a mix of layers; left out, the new mix is their mean" for name in mix]
+    accumulators = adagrad_accumulators(checkpoint)
+    return Original("TensorFlow checkpoint", config, state, files, vocabulary, notes, accumulators)
 
 
 # ---- our own folders
@@ -173,9 +177,15 @@ def read_folder(request: Request) -> Original:
         raise ValueError(
             f"{folder}: model.safetensors lacks {', '.join(sorted(missing)[:3])}, which config.json asks for"
         )
-    notes = [f"{name} has no place in the original format; left out" for name in sorted(set(tensors) - needed)]
+    left = sorted(name for name in set(tensors) - needed if not is_untrained_mix(name, tensors))
+    notes = [f"{name} has no place in the original format; left out" for name in left]
     vocabulary = request.vocabulary or find_vocabulary(folder)
     return Original("safetensors", config, tensors, sorted(folder.glob("*.safetensors")), vocabulary, notes)
+
+
+def is_untrained_mix(name: str, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a tensor is of a scalar mix as every conversion adds it, so that nothing is lost without it."""
+    return name.startswith("scalar_mixes.") and bool((tensors[name] == name.endswith(".gamma")).all())
 
 
 class SafetensorsFolder(Mapping):
@@ -228,7 +238,7 @@ def is_own_folder(path: Path) -> bool:
 
 def is_tensorflow(path: Path) -> bool:
     if path.is_dir():
-        return any(path.glob("*.index"))
+        return any(path.glob("*.index")) or (path / "checkpoint").is_file()
     return path.suffix == ".index" or path.with_name(path.name + ".index").is_file()
 
 
