@@ -533,9 +533,9 @@ class ElmoTokenizer(PushedWithCard, TokenizersBackend):
             part = (list, tuple) if is_split_into_words else str
             return isinstance(example, (list, tuple)) and len(example) == 2 and isinstance(example[0], part)
 
-        is_batched = isinstance(text, (list, tuple)) and (
-            not is_split_into_words or any(isinstance(part, (list, tuple)) for part in text)
-        )
+        is_batched = isinstance(text, (list, tuple))
+        if is_split_into_words:
+            is_batched = is_batched and bool(text) and isinstance(text[0], (list, tuple))
         if not is_batched:
             pair = (text,) if text_pair is None else (text, text_pair)
             return [tuple(map(sequence, pair))], False
@@ -878,13 +878,14 @@ def common_length(lengths: list[int]) -> int:
 
 
 def dimensions_of(ids) -> int:
-    """0 for an id, 1 for (W,) ids, 2 for (T, W), 3 for (B, T, W). Sequences without words count: `[]` has 2."""
+    """0 for an id, 1 for (W,) ids, 2 for (T, W), 3 for (B, T, W). `[]` has 2: it is a sentence without words."""
     if hasattr(ids, "ndim"):
         return ids.ndim
     if not isinstance(ids, (list, tuple)):
         return 0
-    deepest = max(ids, key=lambda part: len(part) if hasattr(part, "__len__") else 0, default=())
-    return 1 + (dimensions_of(deepest) if not isinstance(deepest, (list, tuple)) or deepest else 1)
+    if not ids:
+        return 2
+    return 1 + dimensions_of(max(ids, key=lambda part: len(part) if hasattr(part, "__len__") else 0))
 
 
 def tensor_type_of(ids) -> str | None:
