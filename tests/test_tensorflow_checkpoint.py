@@ -8,17 +8,26 @@ import base64
 import io
 import json
 import random
+import re
 import struct
 import tracemalloc
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pyarrow
 import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModel, AutoTokenizer
+
+from hf_elmo import ElmoForPreTraining
+from hf_elmo.cli import main
+from hf_elmo.conversion.conversion import convert
 from hf_elmo.conversion.crc32c import LAGS, WORDS_AT_ONCE, crc32c, masked_crc32c, table_row
+from hf_elmo.conversion.random_weights import OPTIONS, random_weights
 from hf_elmo.conversion.tensorflow_checkpoint import (
     adagrad_accumulators,
     bilm_variables,
@@ -26,6 +35,8 @@ from hf_elmo.conversion.tensorflow_checkpoint import (
     read_checkpoint,
     slice_key,
 )
+from hf_elmo.conversion.verify import verify
+from hf_elmo.training.pretrain import ACCUMULATORS_FILE
 
 # A checkpoint that TensorFlow 2.15.1 saved in two parts and merged (`MergeV2Checkpoints`): a zip file, in base 85.
 # lm/softmax/W (200, 2) is partitioned in two along the rows, lm/columns (2, 7) in three along the columns.
@@ -413,8 +424,8 @@ def test_an_index_cut_anywhere_is_refused(tmp_path, small):
     for size in range(len(index)):
         file.write_bytes(index[:size])
         assert "index" in refusal(tmp_path)
-    file.write_bytes(index[:-100] + index[-48:])  # the footer is there, what it points to is not
-    assert "truncated" in refusal(tmp_path) or "checksum mismatch" in refusal(tmp_path)
+    file.write_bytes(index[-48:])  # the footer is there, what it points to is not
+    assert "a block should end at byte" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -474,9 +485,11 @@ def test_overlapping_slices_of_the_right_size_are_refused(tmp_path, small):
     assert "do not make up" in refusal(write(tmp_path, entries, data))
 
 
-def test_a_slice_of_another_type_is_refused(tmp_path, small):
+@pytest.mark.parametrize("change", [{"kind": KINDS["int32"]}, {"shape": (4, 3)}])
+def test_a_slice_of_another_kind_is_refused(tmp_path, small, change):
     entries, data = small
-    entries[slice_key(b"lm/b", [(0, 3), (0, -1)])].kind = KINDS["int32"]
+    part = slice_key(b"lm/b", [(0, 3), (0, -1)])
+    entries[part] = replace(entries[part], **change)
     assert "lm/b: its slice of shape (3, 4) with the end (3, 4) is missing or of another kind" in refusal(
         write(tmp_path, entries, data)
     )
@@ -537,7 +550,7 @@ def test_random_damage_under_sound_checksums_never_escapes(tmp_path, small):
     encoded = {key: entry.encode() for key, entry in entries.items()} | {b"": encode_header(2)}
     dice = random.Random(0)
     complaints = []
-    for _ in range(1500):
+    for _ in range(500):
         forged = dict(encoded)
         key = dice.choice(list(forged))
         value = bytearray(forged[key])
@@ -546,7 +559,7 @@ def test_random_damage_under_sound_checksums_never_escapes(tmp_path, small):
         forged[key] = bytes(value)
         write_files(tmp_path, encode_table(forged), data)
         complaints.append(complaint(tmp_path))
-    assert sum(bool(line) for line in complaints) > 1000
+    assert sum(bool(line) for line in complaints) > 300
     assert not any("\n" in line or not line.startswith(str(tmp_path)) for line in complaints if line)
 
 
@@ -634,3 +647,152 @@ def test_variables_of_a_tensorflow_hub_module(fixtures_dir):
     assert tensors["aggregation/scaling"].read() == listed["aggregation/scaling"]
     assert all(np.isfinite(tensor.read()).all() for tensor in tensors.values())
     assert set(bilm_variables(tensors)) >= {"char_embed", "RNN_1/RNN/MultiRNNCell/Cell1/LSTMCell/W_P_0"}
+
+
+# ---- From a checkpoint to a model
+
+
+def checkpoint_and_hdf5(folder: Path, n_layers: int = 2, words: int = 11) -> tuple[Path, Path, dict[str, np.ndarray]]:
+    """One model in both formats of bilm-tf, and every variable of its checkpoint."""
+    options = {**OPTIONS, "lstm": {**OPTIONS["lstm"], "dim": 12, "projection_dim": 6, "n_layers": n_layers}}
+    tensors = random_weights(options, words=words)
+    checkpoint, hdf5 = folder / "checkpoint", folder / "hdf5"
+    for place in (checkpoint, hdf5):
+        place.mkdir()
+        (place / "options.json").write_text(json.dumps(options))
+    with h5py.File(hdf5 / "weights.hdf5", "w") as file:
+        for name, array in tensors.items():
+            file[name] = array
+
+    generator, variables = np.random.default_rng(1), {}
+    for name, array in tensors.items():
+        name = re.sub(r"(RNN_\d)/RNN/MultiRNNCell/Cell(\d+)/LSTMCell", r"\1/rnn/multi_rnn_cell/cell_\2/lstm_cell", name)
+        if n_layers == 1:
+            name = name.replace("multi_rnn_cell/cell_0/", "")
+        for end, variable in (("/W_0", "/kernel"), ("/B", "/bias"), ("/W_P_0", "/projection/kernel")):
+            name = name.replace(f"lstm_cell{end}", f"lstm_cell{variable}")
+        variables[f"lm/{name}"] = array
+        variables[f"lm/{name}/Adagrad"] = 1 + generator.random(array.shape, np.float32)
+    variables |= {"global_step": np.int64(7), "train_perplexity": np.float32(99)}
+    write(checkpoint, *lay_out(variables, 2, {"lm/softmax/W": (2, 0)} if words else None))
+    return checkpoint, hdf5, variables
+
+
+@pytest.mark.parametrize("n_layers", [1, 2])
+@pytest.mark.parametrize("words", [0, 11])
+def test_a_checkpoint_and_its_hdf5_dump_become_the_same_model(tmp_path, n_layers, words):
+    checkpoint, hdf5, _ = checkpoint_and_hdf5(tmp_path, n_layers, words)
+    for source in (checkpoint, hdf5):
+        convert(source, tmp_path / f"from_{source.name}")
+    one, other = (load_file(tmp_path / f"from_{source.name}" / "model.safetensors") for source in (checkpoint, hdf5))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("name", ["model.ckpt-1", "model.ckpt-1.index"])
+def test_a_checkpoint_among_several_is_converted_by_its_name(tmp_path, name):
+    checkpoint, _, _ = checkpoint_and_hdf5(tmp_path)
+    (checkpoint / "model.ckpt-2.index").write_bytes(b"of no use")
+    conversion = convert(checkpoint / name, tmp_path / "out")
+    data = [f"model.ckpt-1.data-0000{shard}-of-00002" for shard in (0, 1)]
+    assert list(conversion.files) == ["options.json", "model.ckpt-1.index", *data]
+    with pytest.raises(ValueError, match=r"found model\.ckpt-1\.index, model\.ckpt-2\.index; give the one to read"):
+        convert(checkpoint, tmp_path / "other")
+
+
+def test_the_optimizer_is_kept_on_request(tmp_path):
+    checkpoint, _, variables = checkpoint_and_hdf5(tmp_path)
+    convert(checkpoint, tmp_path / "out", keep_optimizer=True)
+    sums = load_file(tmp_path / "out" / ACCUMULATORS_FILE)
+    slots = {
+        name.removesuffix("/Adagrad"): torch.tensor(value) for name, value in variables.items() if "Adagrad" in name
+    }
+    model = ElmoForPreTraining.from_pretrained(tmp_path / "out")
+    shapes = {name: weight.shape for name, weight in model.named_parameters() if "scalar_mixes" not in name}
+    assert {name: value.shape for name, value in sums.items()} == shapes
+
+    table = sums["elmo.char_encoder.embeddings.weight"]
+    assert (table[0] == 1).all()
+    assert torch.equal(table[1:], slots["lm/char_embed"])
+    assert torch.equal(sums["lm_head.weight"], slots["lm/softmax/W"])
+    cell = "lm/RNN_1/rnn/multi_rnn_cell/cell_1/lstm_cell"
+    words, recurrent = slots[f"{cell}/kernel"].split(6)  # rows [x ; h], columns i, g, f, o
+    i, g, f, o = words.split(12, dim=1)
+    assert torch.equal(sums["elmo.layers.1.backward_lstm.input_gates.weight"], torch.cat([i, f, g, o], dim=1).T)
+    i, g, f, o = recurrent.split(12, dim=1)
+    assert torch.equal(sums["elmo.layers.1.backward_lstm.recurrent_gates.weight"], torch.cat([i, f, g, o], dim=1).T)
+    i, g, f, o = slots[f"{cell}/bias"].split(12)
+    assert torch.equal(sums["elmo.layers.1.backward_lstm.input_gates.bias"], torch.cat([i, f, g, o]))
+    kernel = slots["lm/CNN/W_cnn_2"]  # (1, width, E, count)
+    assert torch.equal(sums["elmo.char_encoder.convolutions.2.weight"], kernel[0].permute(2, 1, 0))
+    gate = slots["lm/CNN_high_0/W_carry"]
+    assert torch.equal(sums["elmo.char_encoder.highways.0.carry.weight"], gate.T)
+
+
+def test_without_the_request_the_optimizer_is_left_out_and_said_so(tmp_path):
+    checkpoint, _, _ = checkpoint_and_hdf5(tmp_path)
+    conversion = convert(checkpoint, tmp_path / "out")
+    assert not (tmp_path / "out" / ACCUMULATORS_FILE).exists()
+    assert conversion.notes == [f"{checkpoint} holds Adagrad's state; left out, as --keep-optimizer was not given"]
+
+
+def test_an_optimizer_that_cannot_be_kept_is_refused_and_nothing_is_left(tmp_path):
+    checkpoint, hdf5, variables = checkpoint_and_hdf5(tmp_path)
+    with pytest.raises(ValueError, match="a bilm-tf hdf5 has none"):
+        convert(hdf5, tmp_path / "out", keep_optimizer=True)
+    with pytest.raises(ValueError, match="hdf5 has no place for it"):
+        convert(checkpoint, tmp_path / "out", to="hdf5", keep_optimizer=True)
+    del variables["lm/softmax/b/Adagrad"]
+    write(checkpoint, *lay_out(variables, 2))
+    with pytest.raises(ValueError, match="missing softmax/b"):
+        convert(checkpoint, tmp_path / "out", keep_optimizer=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint", "hdf5"}
+
+
+def test_weights_that_are_no_floating_point_numbers_are_refused(tmp_path):
+    checkpoint, _, variables = checkpoint_and_hdf5(tmp_path)
+    variables["lm/CNN/b_cnn_0"] = variables["lm/CNN/b_cnn_0"].astype(np.int32)
+    write(checkpoint, *lay_out(variables, 2))
+    with pytest.raises(ValueError, match="lm/CNN/b_cnn_0 must hold floating-point numbers, but holds int32"):
+        convert(checkpoint, tmp_path / "out")
+
+
+def test_a_damaged_tensor_leaves_no_folder(tmp_path, capsys):
+    checkpoint, _, _ = checkpoint_and_hdf5(tmp_path)
+    file = checkpoint / "model.ckpt-1.data-00000-of-00002"
+    octets = bytearray(file.read_bytes())
+    octets[0] ^= 1
+    file.write_bytes(octets)
+    assert main(["convert", str(checkpoint), str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"{file}: lm/char_embed: checksum mismatch" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_checkpoint_of_bilm_gives_the_layers_of_bilm(tmp_path, fixtures_dir):
+    folder = fixtures_dir / "bilm_checkpoint"
+    convert(folder / "checkpoint", tmp_path / "out", vocab=folder / "vocab.txt", keep_optimizer=True)
+    verification = verify(tmp_path / "out", folder / "expected_layers.npz")
+    assert verification.passed
+    assert max(verification.differences) > 0  # something was compared
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").word_vocab[:3] == ["<S>", "</S>", "<UNK>"]
+    assert load_file(tmp_path / "out" / ACCUMULATORS_FILE)["lm_head.weight"].shape == (5000, 16)
+
+
+def test_a_tensorflow_hub_module_gives_its_layers(tmp_path, fixtures_dir):
+    folder = fixtures_dir / "tfhub_style"
+    (tmp_path / "options.json").write_text(json.dumps(json.loads((folder / "variables.json").read_text())["options"]))
+    conversion = convert(folder / "variables", tmp_path / "out", options=tmp_path / "options.json")
+    assert [note.split()[2] for note in conversion.notes] == ["aggregation/scaling,", "aggregation/weights,"]
+    model, tokenizer = (kind.from_pretrained(tmp_path / "out") for kind in (AutoModel, AutoTokenizer))
+    sentences = json.loads((folder / "sentences.json").read_text())
+    with np.load(folder / "expected.npz") as expected, torch.no_grad():
+        for i, words in enumerate(sentences):
+            batch = tokenizer([words], is_split_into_words=True, return_tensors="pt")
+            output = model(**batch, output_hidden_states=True)
+            layers = [output.token_embeddings, *output.hidden_states[1:]]
+            for name, layer in zip(("word_emb", "lstm_outputs1", "lstm_outputs2"), layers, strict=True):
+                torch.testing.assert_close(
+                    layer[0, 1:-1], torch.from_numpy(expected[f"sent{i}/{name}"]), rtol=0, atol=2e-6
+                )
