@@ -304,9 +304,9 @@ def truncate(
         kept = list(lengths)
         kept[which] -= excess
         if kept[which] < 0:
-            raise ValueError(
-                f"truncation='{strategy.value}' cannot shorten {' + '.join(map(str, lengths))} words to {room}: "
-                "pass truncation='longest_first' or a larger max_length"
+            raise ValueError(  # "too short" is what the zero-shot pipeline looks for, which then truncates nothing
+                f"truncation='{strategy.value}' cannot shorten {' + '.join(map(str, lengths))} words to {room}, as the "
+                "sequence to cut is too short: pass truncation='longest_first' or a larger max_length"
             )
     first, *second = (_windows(*sequence, stride, side) for sequence in zip(lengths, kept))
     if not second:
