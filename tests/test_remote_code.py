@@ -1,15 +1,13 @@
 """Saved models open with one line where the package is not installed: from folders, and from the Hub's cache."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import shake
+from fresh_process import run_python
 from safetensors.torch import load_file
 
 import hf_elmo
@@ -20,16 +18,6 @@ PACKAGE = TESTS.parent / "hf_elmo"
 MODELS = {auto_class: path.split(".")[1] for auto_class, path in AUTO_MAP.items() if auto_class != "AutoConfig"}
 TRAVELLING = {path.name for path in PACKAGE.glob("*_elmo.py")}
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-def run_python(*arguments, home: Path, check: bool = True, **environment) -> subprocess.CompletedProcess:
-    """A fresh process with its own Hugging Face home, offline unless told otherwise, off the repository."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTHONPATH"))}
-    environment = {**kept, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **environment}
-    command = [sys.executable, *map(str, arguments)]
-    process = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=300)
-    assert not check or process.returncode == 0, process.stderr[-3000:]
-    return process
 
 
 def open_as_stranger(

@@ -1,0 +1,45 @@
+"""`import hf_elmo`: quiet, without side effects, and as cheap as the Auto classes that it registers with."""
+
+import json
+
+from fresh_process import REPOSITORY, run_python
+
+AUTO_CLASSES = "import torch\nfrom transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer"
+
+# Reports the modules that an import loads, and every socket made and file written on the way.
+WATCHED = """
+import json, sys
+seen = []
+def watch(event, arguments):
+    if event.startswith("socket.") or event in ("subprocess.Popen", "os.system"):
+        seen.append(event)
+    if event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+"):
+        if not str(arguments[0]).endswith(".pyc") and "__pycache__" not in str(arguments[0]):
+            seen.append(f"open {arguments[0]}")
+sys.addaudithook(watch)
+def answer():
+    json.dump({"modules": sorted(sys.modules), "seen": seen}, open(sys.argv[1], "w"))
+"""
+
+
+def watched(import_lines: str, tmp_path) -> tuple[set[str], list[str]]:
+    """Modules loaded and things done by these lines, which must print nothing."""
+    answer = tmp_path / "answer.json"
+    home = tmp_path / "home"
+    home.mkdir(exist_ok=True)
+    script = f"{WATCHED}\n{import_lines}\nseen = list(seen)\nanswer()"
+    process = run_python("-c", script, answer, home=home, PYTHONPATH=str(REPOSITORY))
+    assert process.stdout == ""
+    assert process.stderr == ""
+    told = json.loads(answer.read_text())
+    return set(told["modules"]), told["seen"]
+
+
+def test_import_costs_no_more_than_the_auto_classes(tmp_path):
+    before, done_before = watched(AUTO_CLASSES, tmp_path)
+    after, done = watched("import hf_elmo", tmp_path)
+    assert "hf_elmo" in after
+    assert {name for name in after - before if name.split(".")[0] != "hf_elmo"} == set()
+    assert not [event for event in done if event.startswith("socket.")]
+    assert set(done) <= set(done_before)
+    assert not any((tmp_path / "home").iterdir())
