@@ -9,8 +9,8 @@ import torch
 from transformers import PreTrainedModel
 
 import hf_elmo
-from hf_elmo import ElmoConfig
-from hf_elmo.tokenization_elmo import ElmoTokenizer
+from hf_elmo import ElmoConfig, ElmoTokenizer
+
 
 NAMES = ["Ada", "Max", "Eve", "Tom", "Ann"]
 PLACES = ["Rome", "Oslo", "Lima", "Bonn", "Kyiv"]
