@@ -692,7 +692,8 @@ def test_a_checkpoint_and_its_hdf5_dump_become_the_same_model(tmp_path, n_layers
 @pytest.mark.parametrize("name", ["model.ckpt-1", "model.ckpt-1.index"])
 def test_a_checkpoint_among_several_is_converted_by_its_name(tmp_path, name):
     checkpoint, _, _ = checkpoint_and_hdf5(tmp_path)
-    (checkpoint / "model.ckpt-2.index").write_bytes(b"of no use")
+    for name_of_another in ("model.ckpt-2.index", "model.ckpt-2.data-00000-of-00001"):
+        (checkpoint / name_of_another).write_bytes(b"of no use")
     conversion = convert(checkpoint / name, tmp_path / "out")
     data = [f"model.ckpt-1.data-0000{shard}-of-00002" for shard in (0, 1)]
     assert list(conversion.files) == ["options.json", "model.ckpt-1.index", *data]
@@ -734,6 +735,12 @@ def test_without_the_request_the_optimizer_is_left_out_and_said_so(tmp_path):
     conversion = convert(checkpoint, tmp_path / "out")
     assert not (tmp_path / "out" / ACCUMULATORS_FILE).exists()
     assert conversion.notes == [f"{checkpoint} holds Adagrad's state; left out, as --keep-optimizer was not given"]
+
+
+def test_a_mix_that_is_left_out_is_told(tmp_path):
+    checkpoint, _, variables = checkpoint_and_hdf5(tmp_path)
+    write(checkpoint, *lay_out(variables | {"aggregation/weights": np.zeros(3, np.float32)}, 2))
+    assert "holds aggregation/weights, of a mix of layers" in convert(checkpoint, tmp_path / "out").notes[0]
 
 
 def test_an_optimizer_that_cannot_be_kept_is_refused_and_nothing_is_left(tmp_path):
