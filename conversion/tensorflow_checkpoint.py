@@ -159,9 +159,9 @@ def newest(state: Path) -> Path:
         raise ValueError(f'{state}: expected a line model_checkpoint_path: "..." that names a checkpoint, found none')
     octets = re.sub(rb"\\([0-3][0-7]{2}|.)", lambda found: unescape(found[1]), line[1])
     prefix = state.parent / os.fsdecode(octets)
-    return (
-        prefix if Path(f"{prefix}.index").is_file() else state.parent / PureWindowsPath(prefix).name
-    )  # splits at both slashes
+    if not Path(f"{prefix}.index").is_file():
+        prefix = state.parent / PureWindowsPath(prefix).name  # splits at both slashes
+    return prefix
 
 
 def unescape(escaped: bytes) -> bytes:
