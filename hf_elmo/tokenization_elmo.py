@@ -95,37 +95,34 @@ class SpelledWords(dict):
     LIMIT = 1 << 17
     MARKS = {mark: np.int16(mark).tobytes() for mark in range(CHARACTERS)}
 
-    def __init__(self, width: int, boundaries: dict[str, int], word_ids: dict[str, int] | None = None):
+    def __init__(self, width: int, boundaries: tuple[str, str], word_ids: dict[str, int] | None = None):
         self.width, self.boundaries, self.word_ids, self.cut = width, boundaries, word_ids, 0
         self.dtype = np.dtype(np.int32 if width == 1 else np.int16)
         self.padding = bytes(width * self.dtype.itemsize)
-        self._restart()
-
-    def _restart(self):
-        self.clear()
-        if self.width > 1:
-            self.update({word: self._row(self.MARKS[mark]) for word, mark in self.boundaries.items()})
-
-    def _row(self, characters: bytes) -> bytes:
-        fill = self.width - 2 - len(characters) // 2
-        return self.MARKS[BEGIN_WORD] + characters + self.MARKS[END_WORD] + fill * self.MARKS[PAD_CHARACTER]
+        self.begin, self.end = map(self.__missing__, BOUNDARIES if width == 1 else boundaries)
 
     def __missing__(self, word: str) -> bytes:
         if not isinstance(word, str):
             raise ValueError(f"every word must be a string, but one is {word!r} ({type(word).__name__})")
         if self.width == 1:
             row = np.int32(self.word_ids.get(word, self.word_ids[UNKNOWN]) + 1).tobytes()
+        elif word in self.boundaries:
+            row = self._row([BEGIN_SENTENCE if word == self.boundaries[0] else END_SENTENCE])
         else:
             characters, room = word.encode("utf-8", "ignore"), self.width - 2
-            row = self._row(b"".join([self.MARKS[byte + 1] for byte in characters[:room]]))
+            row = self._row([byte + 1 for byte in characters[:room]])
             if len(characters) > room:
                 self._count(word, len(characters))
                 return row
-        if len(word) <= 64:
+        if len(word) <= 64:  # longer ones, of word ids or lone surrogates, are rare and would make it large
             if len(self) >= self.LIMIT:
-                self._restart()
+                self.clear()
             self[word] = row
         return row
+
+    def _row(self, characters: list[int]) -> bytes:
+        fill = [PAD_CHARACTER] * (self.width - 2 - len(characters))
+        return b"".join([self.MARKS[character] for character in (BEGIN_WORD, *characters, END_WORD, *fill)])
 
     def _count(self, word: str, size: int):
         if not self.cut:
@@ -172,11 +169,6 @@ class ElmoEncoding:
         self.begin, self.end = ([] if word is None else [word] for word in boundaries)
         self.padding = (0, 0)
 
-    @property
-    def vocab_size(self) -> int:
-        """Number of ids in `input_ids`: 262, or one more than the words of the vocabulary if words are the input."""
-        return CHARACTERS if self._rows.width > 1 else self.word_vocab_size + 1
-
     def __len__(self) -> int:
         return sum(self.padding) + sum(len(self.begin) + len(window) + len(self.end) for window in self.windows)
 
@@ -208,8 +200,6 @@ class ElmoEncoding:
     @property
     def word_ids(self) -> list[int | None]:
         return self._row(lambda number, window: window, None, None)
-
-    words_ids = word_ids
 
     @property
     def sequence_ids(self) -> list[int | None]:
@@ -394,9 +384,7 @@ class ElmoTokenizer(PushedWithCard, TokenizersBackend):
         names = [str(pad_token or "<PAD>"), str(bos_token or BOUNDARIES[0]), str(eos_token or BOUNDARIES[1])]
         self._tokenizer = self._backend(*names)
         self._tokenizer.add_tokens(added_words or [])
-        self._rows = SpelledWords(
-            max_characters_per_token, {names[1]: BEGIN_SENTENCE, names[2]: END_SENTENCE}, self._word_ids
-        )
+        self._rows = SpelledWords(max_characters_per_token, (names[1], names[2]), self._word_ids)
         if max_characters_per_token == 1:
             kwargs.setdefault("unk_token", UNKNOWN)
         # from_pretrained tells these; none of them describes the tokenizer
@@ -462,17 +450,7 @@ class ElmoTokenizer(PushedWithCard, TokenizersBackend):
         )
         encodings, samples = [], []
         for sample, sequences in enumerate(examples):
-            lengths = [len(words) for words in sequences]
-            if truncation_strategy == TruncationStrategy.DO_NOT_TRUNCATE:
-                windows = [tuple(map(range, lengths))]
-            else:
-                specials = len(lengths) * sum(word is not None for word in boundaries)
-                if max_length < specials:
-                    raise ValueError(
-                        f"max_length={max_length} is less than the {specials} boundary words of a row: "
-                        "pass a larger max_length, or add_special_tokens=False"
-                    )
-                windows = truncate(lengths, max_length - specials, truncation_strategy, stride, self.truncation_side)
+            windows = self._windows(sequences, boundaries, truncation_strategy, max_length, stride)
             for window in windows if return_overflowing_tokens else windows[:1]:
                 encodings.append(ElmoEncoding(sequences, window, boundaries, self.pad_token))
                 samples.append(sample)
@@ -559,22 +537,47 @@ class ElmoTokenizer(PushedWithCard, TokenizersBackend):
             end = kept.end()
         return words + split(text, end)
 
+    def _windows(
+        self,
+        sequences: tuple[Words, ...],
+        boundaries: tuple,
+        strategy: TruncationStrategy,
+        max_length: int,
+        stride: int,
+    ) -> list[tuple[range, ...]]:
+        """What each row takes of an example's words: all of them in one row, or what `max_length` leaves room for."""
+        lengths = [len(words) for words in sequences]
+        if strategy == TruncationStrategy.DO_NOT_TRUNCATE:
+            return [tuple(map(range, lengths))]
+        specials = len(lengths) * sum(word is not None for word in boundaries)
+        if max_length < specials:
+            raise ValueError(
+                f"max_length={max_length} is less than the {specials} boundary words of a row: "
+                "pass a larger max_length, or add_special_tokens=False"
+            )
+        return truncate(lengths, max_length - specials, strategy, stride, self.truncation_side)
+
     def _input_ids(self, encodings: list[ElmoEncoding]) -> np.ndarray:
         """(positions of all rows, W) ids."""
-        rows = self._rows
-        spelled = []
+        rows, spelled = self._rows, []
+        for encoding in encodings:
+            left, right = encoding.padding
+            spelled.append(left * rows.padding)
+            for number in range(encoding.n_sequences):
+                spelled += [rows.begin] * len(encoding.begin)
+                spelled += self._spell(encoding.words(number))
+                spelled += [rows.end] * len(encoding.end)
+            spelled.append(right * rows.padding)
+        return self._as_ids(spelled)
+
+    def _spell(self, words: list[str]) -> list[bytes]:
         try:
-            for encoding in encodings:
-                left, right = encoding.padding
-                spelled.append(left * rows.padding)
-                for number in range(encoding.n_sequences):
-                    spelled += map(rows.__getitem__, [*encoding.begin, *encoding.words(number), *encoding.end])
-                spelled.append(right * rows.padding)
+            return [*map(self._rows.__getitem__, words)]
         except TypeError:  # what cannot be looked up is no string either
-            raise ValueError(
-                "every word must be a string, but one is a list: lists of words are nested too deep"
-            ) from None
-        return np.frombuffer(b"".join(spelled), rows.dtype).astype(np.int64).reshape(-1, rows.width)
+            raise ValueError("every word must be a string, but one is a list: lists are nested too deep") from None
+
+    def _as_ids(self, spelled: list[bytes]) -> np.ndarray:
+        return np.frombuffer(b"".join(spelled), self._rows.dtype).astype(np.int64).reshape(-1, self._rows.width)
 
     def pad(
         self,
@@ -654,10 +657,7 @@ class ElmoTokenizer(PushedWithCard, TokenizersBackend):
         if isinstance(tokens, str):
             character = self._tokenizer.token_to_id(tokens)
             return self.convert_tokens_to_ids([tokens])[0] if character is None else character
-        sequence = Words(tokens)
-        return self._input_ids(
-            [ElmoEncoding((sequence,), (range(len(sequence)),), (None, None), self.pad_token)]
-        ).tolist()
+        return self._as_ids(self._spell(tokens)).tolist()
 
     def convert_ids_to_tokens(self, ids, skip_special_tokens: bool = False) -> str | list[str]:
         """(T, W) rows to words, one row of (W,) ids to its word, single ids to the names of the characters."""
@@ -686,8 +686,14 @@ class ElmoTokenizer(PushedWithCard, TokenizersBackend):
 
     def _special_rows(self, rows: list[list[int]]) -> list[bool]:
         """Which rows are padding or boundary words."""
-        specials = {self.bos_token_id, self.eos_token_id} - {None}
-        return [not any(row) or not specials.isdisjoint(row) for row in rows]
+        boundaries = self._boundary_ids
+        return [not any(row) or not boundaries.isdisjoint(row) for row in rows]
+
+    @property
+    def _boundary_ids(self) -> set[int]:
+        if self._rows.width == 1:
+            return {self._word_ids[word] + 1 for word in BOUNDARIES}
+        return {BEGIN_SENTENCE, END_SENTENCE}
 
     def _word(self, row: list[int]) -> str:
         if not any(row):
@@ -889,7 +895,7 @@ def dimensions_of(ids) -> int:
 
 
 def tensor_type_of(ids) -> str | None:
-    """ "pt" or "np" for tensors, arrays, and lists of them, `None` for lists of numbers."""
+    """What ids are given as: "pt" for tensors, "np" for arrays, both in lists too, `None` for lists of numbers."""
     while isinstance(ids, (list, tuple)) and ids:
         ids = ids[0]
     return "pt" if isinstance(ids, torch.Tensor) else "np" if isinstance(ids, np.ndarray) else None
@@ -934,12 +940,12 @@ def support_token_classification_pipeline():
     The stock class asks for the token of each id by `int(input_ids[i])`, which a row of ids is not. Here its
     `gather_pre_entities` is wrapped: 1-D ids, those of all other models, go to the original untouched; for 2-D ids a
     word is what lies between its offsets. This is done once, and only when the module of the pipeline is there already,
-    because importing it takes longer than everything else here. Every call of the tokenizer asks, and the pipeline has
-    to call it before it gathers anything.
+    because importing it takes longer than everything else here. Every call of the tokenizer comes by, and the pipeline
+    has to call it before it gathers anything.
     """
     module = sys.modules.get("transformers.pipelines.token_classification")
     original = module and module.TokenClassificationPipeline.gather_pre_entities
-    if original is None or hasattr(original, "__wrapped__"):
+    if original is None or hasattr(original, "reads_rows"):
         return
 
     @wraps(original)
@@ -965,4 +971,5 @@ def support_token_classification_pipeline():
             )
         return entities
 
+    gather_pre_entities.reads_rows = True
     module.TokenClassificationPipeline.gather_pre_entities = gather_pre_entities

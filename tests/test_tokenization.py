@@ -391,6 +391,17 @@ def test_other_names_for_the_special_words(tmp_path):
     assert (tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id) == (0, 257, 258)
 
 
+def test_a_new_name_changes_no_ids():
+    tokenizer = ElmoTokenizer()
+    before = tokenizer("a bank")["input_ids"]
+    tokenizer.bos_token, tokenizer.pad_token = "[B]", "[P]"
+    assert tokenizer("a bank", padding="max_length", max_length=5)["input_ids"] == [*before, [0] * 50]
+    assert tokenizer("a bank").tokens() == ["[B]", "a", "bank", "</S>"]
+    assert tokenizer.pad_token_id == 0
+    assert tokenizer.decode(before, skip_special_tokens=True) == "a bank"
+    assert tokenizer.get_special_tokens_mask(before, already_has_special_tokens=True) == [1, 0, 0, 1]
+
+
 # ---- the word vocabulary ----
 
 
