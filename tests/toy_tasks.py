@@ -11,7 +11,6 @@ from transformers import PreTrainedModel
 import hf_elmo
 from hf_elmo import ElmoConfig, ElmoTokenizer
 
-
 NAMES = ["Ada", "Max", "Eve", "Tom", "Ann"]
 PLACES = ["Rome", "Oslo", "Lima", "Bonn", "Kyiv"]
 OTHERS = ["met", "saw", "left", "in", "of", "and", "again", "today"]
