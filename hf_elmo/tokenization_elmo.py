@@ -754,8 +754,10 @@ class ElmoTokenizer(PushedWithCard, TokenizersBackend):
     @property
     def pad_token_id(self) -> int | None:
         """The id that padding rows consist of, also if padding has been given a name that is no character's."""
-        number = self.pad_token and self._tokenizer.token_to_id(self.pad_token)
-        return number if number is None or number < self.vocab_size else PAD
+        if self.pad_token is None:
+            return None
+        number = self._tokenizer.token_to_id(self.pad_token)
+        return PAD if number is None or number >= self.vocab_size else number
 
     @property
     def vocab_size(self) -> int:
