@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
+
 from hf_elmo.configuration_elmo import ElmoConfig
 
 from .bilm_hdf5 import CELL, ONLY_CELL, original_format
@@ -138,7 +140,7 @@ def read_config(
         config = ElmoConfig(
             **{field: value for field, (value, _) in sizes.items()}, **settings, original_format=remembered
         )
-    except Exception as error:
+    except StrictDataclassError as error:
         raise ValueError(f"{options_file}: {' '.join(str(error.__cause__ or error).split())}") from error
     return config, notes
 
@@ -161,7 +163,12 @@ def read_sizes(stored: Mapping[str, StoredTensor]) -> dict[str, tuple[Any, str]]
         "char_cnn_filters": ([], "embedding"),
         "num_highway_layers": (0, "embedding"),
     }
-    if "softmax/W" in stored and stored["softmax/W"].shape:
+    if "softmax/W" in stored:
+        if len(stored["softmax/W"].shape) != 2:
+            raise ValueError(
+                f"{stored['softmax/W'].file}: softmax/W must be (words, {sizes['projection_size'][0]}), "
+                f"but is {stored['softmax/W'].shape}"
+            )
         sizes["word_vocab_size"] = (stored["softmax/W"].shape[0], shown(stored, "softmax/W"))
     return sizes | (read_character_sizes if "char_embed" in stored else read_word_sizes)(stored, sizes)
 

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -170,8 +171,11 @@ def read_folder(request: Request) -> Original:
     try:
         config = ElmoConfig.from_pretrained(folder)
         tensors = SafetensorsFolder(folder)
-    except (ValueError, OSError, SafetensorError) as error:
-        raise ValueError(f"{folder}: not readable as a saved model ({' '.join(str(error).split())})") from error
+    except (ValueError, OSError, SafetensorError, StrictDataclassError) as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise ValueError(
+            f"{folder}: not readable as a saved model ({reason}); expected what `hf-elmo convert` makes"
+        ) from error
     needed = {parameter for rule in rules(config) for parameter in rule.parameters}
     if missing := needed - set(tensors):
         raise ValueError(

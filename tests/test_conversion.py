@@ -466,7 +466,8 @@ def test_memory_of_conversion_and_loading(tmp_path):
     benchmark.write_original(tmp_path / "original", "5M")
     records = benchmark.measure(tmp_path)
     assert [record["step"] for record in records] == ["convert", "load", "back"]
-    assert all(0.1 < record["peak_ratio"] < 2 for record in records), records
+    assert records[0]["peak_ratio"] > 0.5, "the measurement saw nothing"
+    assert all(record["peak_ratio"] < 2 for record in records), records
 
 
 def test_conversion_needs_no_network(tmp_path, monkeypatch):
