@@ -4,6 +4,7 @@
 import hashlib
 import os
 import time
+from email.message import Message
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -77,8 +78,8 @@ def fetch(url: str, partial: Path):
     headers = {"User-Agent": "hf_elmo", "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
-        if tag.is_file():
-            headers["If-Range"] = tag.read_text(encoding="utf-8")
+        if tag.is_file() and (version := tag.read_text(encoding="utf-8")):
+            headers["If-Range"] = version
     try:
         response = urlopen(Request(url, headers=headers), timeout=TIMEOUT)
     except HTTPError as error:
@@ -87,10 +88,12 @@ def fetch(url: str, partial: Path):
             return fetch(url, partial)
         raise
     with response:
-        resumed = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
+        resumed = response.status == 206
+        if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            partial.unlink(missing_ok=True)
+            raise OSError(f"asked for the bytes from {start:,}, got {response.headers.get('Content-Range')}")
         start = start if resumed else 0
-        if (etag := response.headers.get("ETag")) and not etag.startswith("W/"):
-            tag.write_text(etag, encoding="utf-8")
+        tag.write_text(version_of(response.headers), encoding="utf-8")
         length = response.headers.get("Content-Length")
         total = start + int(length) if length and length.isdigit() else None
         progress = tqdm(
@@ -109,6 +112,13 @@ def size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
+def version_of(headers: Message) -> str:
+    """What tells versions of a file apart: a strong ETag, else the date. Where a server sends neither it is empty, and
+    the file is trusted not to change between two parts."""
+    etag = headers.get("ETag", "")
+    return etag if etag and not etag.startswith("W/") else headers.get("Last-Modified", "")
+
+
 def tag_file(partial: Path) -> Path:
-    """Beside a partial file: the ETag it began with, so that parts of two versions are never joined."""
-    return partial.with_name(partial.name + ".etag")
+    """Beside a partial file: the version it began with, so that parts of two are never joined."""
+    return partial.with_name(partial.name + ".version")

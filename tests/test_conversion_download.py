@@ -1,0 +1,268 @@
+"""Downloads against a real HTTP server on this machine: resumed, complete or not there, and never fetched twice."""
+
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from hf_elmo.conversion import convert, download, presets
+from hf_elmo.conversion.download import download as fetch
+from hf_elmo.conversion.random_weights import OPTIONS, random_weights, write_files
+
+CONTENT = bytes(range(256)) * 4000
+MONDAY, TUESDAY = "Mon, 02 Jan 2023 10:00:00 GMT", "Tue, 03 Jan 2023 10:00:00 GMT"
+
+
+class Server:
+    """Files by their paths, and how badly they are served."""
+
+    def __init__(self):
+        self.files, self.requests = {"/weights.hdf5": CONTENT}, []
+        self.cut_after = []  # how many bytes each of the next answers may send before the connection breaks
+        self.statuses = []  # of the next answers, in place of 200
+        self.ranges, self.etag, self.date, self.false_length = True, '"1"', None, 0
+        self.shifted = 0  # by how many bytes a part begins too late
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                outer.answer(self)
+
+            def log_message(self, *arguments):
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
+        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
+
+    def answer(self, request):
+        self.requests.append((request.path, request.headers.get("Range")))
+        content = self.files.get(request.path)
+        status = self.statuses.pop(0) if self.statuses else 200 if content is not None else 404
+        if status != 200:
+            request.send_error(status)
+            return
+        start, asked = 0, re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", ""))
+        version = self.date if not self.etag or self.etag.startswith("W/") else self.etag
+        fresh = request.headers.get("If-Range", version) == version
+        if asked and self.ranges and fresh:
+            start = int(asked[1]) + self.shifted
+            if start >= len(content):
+                request.send_error(416)
+                return
+            request.send_response(206)
+            request.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        else:
+            request.send_response(200)
+        request.send_header("Content-Length", str(len(content) - start + self.false_length))
+        for name, value in (("ETag", self.etag), ("Last-Modified", self.date)):
+            if value:
+                request.send_header(name, value)
+        request.end_headers()
+        limit = self.cut_after.pop(0) if self.cut_after else len(content)
+        request.wfile.write(content[start : start + limit])
+        request.close_connection = True
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setattr(download, "PAUSE", 0.0)
+    server = Server()
+    yield server
+    server.http.shutdown()
+    server.http.server_close()
+
+
+def names(folder):
+    return sorted(path.name for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
+
+
+def test_a_file_is_fetched_once(server, tmp_path):
+    path = fetch(f"{server.url}/weights.hdf5", tmp_path)
+    assert path.read_bytes() == CONTENT
+    assert path.name == "weights.hdf5"
+    assert fetch(f"{server.url}/weights.hdf5", tmp_path) == path
+    assert server.requests == [("/weights.hdf5", None)]
+    assert names(tmp_path) == ["weights.hdf5"]
+
+
+def test_a_cut_connection_is_resumed(server, tmp_path):
+    server.cut_after = [1000, 100_000]
+    assert fetch(f"{server.url}/weights.hdf5", tmp_path).read_bytes() == CONTENT
+    assert [asked for _, asked in server.requests] == [None, "bytes=1000-", "bytes=101000-"]
+
+
+def test_a_later_call_goes_on_where_an_earlier_one_failed(server, tmp_path):
+    server.cut_after = [300_000] + [0] * download.ATTEMPTS
+    with pytest.raises(ValueError, match=r"the 300,000 bytes that came are kept, try again") as caught:
+        fetch(f"{server.url}/weights.hdf5", tmp_path)
+    assert "\n" not in str(caught.value)
+    assert names(tmp_path) == ["weights.hdf5.partial", "weights.hdf5.partial.version"]
+    server.requests.clear()
+    assert fetch(f"{server.url}/weights.hdf5", tmp_path).read_bytes() == CONTENT
+    assert server.requests == [("/weights.hdf5", "bytes=300000-")]
+    assert names(tmp_path) == ["weights.hdf5"]
+
+
+def test_a_server_that_sends_no_parts(server, tmp_path):
+    server.ranges, server.cut_after = False, [300_000]
+    assert fetch(f"{server.url}/weights.hdf5", tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("versions", [("etag", '"1"', '"2"'), ("date", MONDAY, TUESDAY)], ids=["etag", "date"])
+def test_parts_of_two_versions_are_not_joined(server, tmp_path, versions):
+    name, before, after = versions
+    server.etag = 'W/"1"'  # a weak one, which does not promise the same bytes
+    setattr(server, name, before)
+    server.cut_after = [300_000] + [0] * download.ATTEMPTS
+    with pytest.raises(ValueError, match="cannot be downloaded"):
+        fetch(f"{server.url}/weights.hdf5", tmp_path)
+    server.files["/weights.hdf5"] = CONTENT[::-1]
+    setattr(server, name, after)
+    assert fetch(f"{server.url}/weights.hdf5", tmp_path).read_bytes() == CONTENT[::-1]
+
+
+def test_a_server_that_tells_no_versions_is_resumed(server, tmp_path):
+    server.etag, server.cut_after = None, [300_000]
+    assert fetch(f"{server.url}/weights.hdf5", tmp_path).read_bytes() == CONTENT
+    assert server.requests[-1] == ("/weights.hdf5", "bytes=300000-")
+
+
+def test_a_part_that_was_not_asked_for_is_not_joined(server, tmp_path):
+    server.shifted, server.cut_after = 10, [300_000]
+    assert fetch(f"{server.url}/weights.hdf5", tmp_path).read_bytes() == CONTENT
+
+
+def test_a_partial_file_that_is_too_long_is_dropped(server, tmp_path):
+    server.cut_after = [300_000] + [0] * download.ATTEMPTS
+    with pytest.raises(ValueError, match="cannot be downloaded"):
+        fetch(f"{server.url}/weights.hdf5", tmp_path)
+    server.files["/weights.hdf5"] = CONTENT[:1000]
+    assert fetch(f"{server.url}/weights.hdf5", tmp_path).read_bytes() == CONTENT[:1000]
+
+
+def test_a_wrong_length_is_no_complete_file(server, tmp_path):
+    server.false_length = 5
+    with pytest.raises(ValueError, match=r"expected 1,024,005 bytes, got 1,024,000"):
+        fetch(f"{server.url}/weights.hdf5", tmp_path)
+    assert "weights.hdf5" not in names(tmp_path)
+
+
+def test_busy_servers_are_asked_again(server, tmp_path):
+    server.statuses = [503, 429, 500]
+    assert fetch(f"{server.url}/weights.hdf5", tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
+def test_what_is_not_there_is_told_at_once(server, tmp_path, status):
+    server.statuses = [status]
+    with pytest.raises(
+        ValueError, match=f"/weights.hdf5: the server answers {status} .*is the address right"
+    ) as caught:
+        fetch(f"{server.url}/weights.hdf5", tmp_path)
+    assert "\n" not in str(caught.value)
+    assert len(server.requests) == 1
+    assert names(tmp_path) == []
+
+
+def test_no_server_at_all(server, tmp_path):
+    server.http.shutdown()
+    server.http.server_close()
+    with pytest.raises(ValueError, match=r"cannot be downloaded .*refused"):
+        fetch(f"{server.url}/weights.hdf5", tmp_path)
+
+
+def test_two_processes_do_not_write_to_one_file(server, tmp_path):
+    server.cut_after = [1000, 2000, 3000, 4000]
+    results = []
+    threads = [
+        threading.Thread(target=lambda: results.append(fetch(f"{server.url}/weights.hdf5", tmp_path).read_bytes()))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [CONTENT] * 4
+    assert len(server.requests) == 5
+
+
+# ---- sources
+
+
+@pytest.fixture
+def published(server, tmp_path, monkeypatch):
+    """A server with a model as AllenNLP publishes them, and a cache of its own."""
+    monkeypatch.setattr(download, "HF_HOME", str(tmp_path / "cache"))
+    write_files(tmp_path / "original", OPTIONS, random_weights(OPTIONS, words=4))
+    for name in ("weights.hdf5", "options.json"):
+        server.files[f"/elmo_2x_{name}"] = (tmp_path / "original" / name).read_bytes()
+    server.files["/vocab.txt"] = b"<S>\n</S>\n<UNK>\nbank\n"
+    return server
+
+
+def test_the_address_of_a_weight_file(published, tmp_path):
+    """The options have their address by custom."""
+    conversion = convert(f"{published.url}/elmo_2x_weights.hdf5", tmp_path / "model")
+    assert set(conversion.files) == {"elmo_2x_weights.hdf5", "elmo_2x_options.json"}
+    convert(f"{published.url}/elmo_2x_weights.hdf5", tmp_path / "again")
+    assert len(published.requests) == 2
+    card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+    assert f"`{published.url}/elmo_2x_weights.hdf5`" in card
+
+
+def test_the_addresses_of_a_pair_of_files(published, tmp_path):
+    published.files["/w"] = published.files["/elmo_2x_weights.hdf5"]
+    published.files["/o"] = published.files["/elmo_2x_options.json"]
+    convert(f"{published.url}/w", tmp_path / "model", options=f"{published.url}/o", vocab=f"{published.url}/vocab.txt")
+    assert (tmp_path / "model" / "vocab.txt").read_bytes() == b"<S>\n</S>\n<UNK>\nbank\n"
+    with pytest.raises(ValueError, match=r"/w: where are its options.*--options"):
+        convert(f"{published.url}/w", tmp_path / "another")
+
+
+def test_the_name_of_a_preset(published, tmp_path, monkeypatch):
+    preset = presets.Preset(
+        f"{published.url}/elmo_2x_weights.hdf5",
+        f"{published.url}/elmo_2x_options.json",
+        "Slovenian, a test",
+        "sl",
+        vocabulary=f"{published.url}/vocab.txt",
+    )
+    monkeypatch.setitem(presets.PRESETS, "slovenian", preset)
+    conversion = convert("Slovenian", tmp_path / "model", vocab="published")
+    assert set(conversion.files) == {"elmo_2x_weights.hdf5", "elmo_2x_options.json"}
+    card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+    assert "language: sl\n" in card
+    assert "Slovenian (Slovenian, a test)" in card
+    with pytest.raises(ValueError, match="slovenian: no published softmax is known"):
+        convert("slovenian", tmp_path / "another", softmax="published")
+
+
+def test_local_files_win_over_names_and_are_never_fetched(published, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_files(tmp_path / "small", OPTIONS, random_weights(OPTIONS))
+    convert("small", tmp_path / "model")
+    assert published.requests == []
+
+
+def test_a_download_that_is_no_model(published, tmp_path):
+    published.files["/elmo_2x_weights.hdf5"] = b"<!DOCTYPE html><html>Sorry</html>"
+    with pytest.raises(ValueError, match="web page"):
+        convert(f"{published.url}/elmo_2x_weights.hdf5", tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_presets_are_well_formed():
+    for name, preset in presets.PRESETS.items():
+        assert name == name.lower()
+        urls = [preset.weights, preset.options, preset.softmax, preset.vocabulary]
+        assert all(re.fullmatch(r"https?://[\w./-]+\.(hdf5|json|txt)", url) for url in urls if url)
+        assert preset.options.endswith(".json")
+    assert {"small", "medium", "original", "original-5.5b", "portuguese", "pubmed"} <= set(presets.PRESETS)
+    assert presets.PRESETS["original-5.5b"].weights == (
+        "https://allennlp.s3.amazonaws.com/models/elmo/2x4096_512_2048cnn_2xhighway_5.5B/"
+        "elmo_2x4096_512_2048cnn_2xhighway_5.5B_weights.hdf5"
+    )
