@@ -296,13 +296,13 @@ def test_time_is_linear_in_the_text(tokenizer, unit):
     def seconds(length: int) -> float:
         times = []
         for _ in range(3):
-            start = time.perf_counter()
+            start = time.thread_time()  # whatever else the machine does
             tokenizer._split(unit * (length // len(unit)))
-            times.append(time.perf_counter() - start)
+            times.append(time.thread_time() - start)
         return min(times)
 
     seconds(1000)
-    assert seconds(80_000) < 16 * max(seconds(20_000), 1e-4)  # 4 times the time if linear, 16 times if quadratic
+    assert seconds(160_000) < 64 * max(seconds(10_000), 1e-4)  # 16 times the time if linear, 256 times if quadratic
 
 
 # ---- ids back to text ----
