@@ -1,0 +1,271 @@
+"""`hf-elmo convert`: what it prints, its exit codes, comparison with the original's outputs, and being interrupted."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+from numpy_bilm import all_layers
+
+from hf_elmo import ElmoTokenizer
+from hf_elmo.cli import main
+from hf_elmo.conversion import convert
+from hf_elmo.conversion.random_weights import random_weights, write_files
+
+OPTIONS = {
+    "lstm": {
+        "use_skip_connections": True,
+        "projection_dim": 6,
+        "cell_clip": 3,
+        "proj_clip": 3,
+        "dim": 10,
+        "n_layers": 2,
+    },
+    "char_cnn": {
+        "activation": "relu",
+        "filters": [[1, 4], [2, 8], [3, 6]],
+        "n_highway": 1,
+        "embedding": {"dim": 4},
+        "n_characters": 262,
+        "max_characters_per_token": 50,
+    },
+}
+TENSORS = random_weights(OPTIONS)
+LINES = ["The bank was closed .", "I sat on the bank", "The bank was closed .", "na\u00efve"]
+
+
+@pytest.fixture
+def original(tmp_path):
+    write_files(tmp_path / "original", OPTIONS, TENSORS)
+    return tmp_path / "original"
+
+
+def run(*arguments):
+    return main(["convert", *map(str, arguments)])
+
+
+# ---- reports
+
+
+def test_what_is_printed(original, tmp_path, capsys):
+    with h5py.File(original / "weights.hdf5", "a") as file:
+        file["global_step"] = 7
+    assert run(original, tmp_path / "model") == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith(f"{tmp_path / 'model'}: bilm-tf hdf5, 2 layers, 12 wide\n")
+    assert "weights.hdf5" in printed.out
+    assert "note: " in printed.err
+    assert "global_step ()" in printed.err
+
+
+def test_one_json_object(original, tmp_path, capsys):
+    assert run(original, tmp_path / "model", "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["output"] == str(tmp_path / "model")
+    assert set(report["files"]) == {"options.json", "weights.hdf5"}
+    assert (report["hidden_size"], report["num_hidden_layers"], report["word_vocab_size"]) == (12, 2, 0)
+    assert (report["notes"], report["verification"], report["url"]) == ([], None, None)
+
+
+def test_errors_are_one_line_and_exit_code_2(original, tmp_path, capsys):
+    (original / "weights.hdf5").write_bytes(b"")
+    assert run(original, tmp_path / "model") == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == (
+        f"hf-elmo convert: error: {original / 'weights.hdf5'}: the file is empty; expected weights in hdf5 format, "
+        "download it again\n"
+    )
+
+
+def test_help_names_the_presets(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run("--help")
+    assert stopped.value.code == 0
+    assert "original-5.5b" in capsys.readouterr().out
+
+
+def test_there_and_back(original, tmp_path):
+    assert run(original, tmp_path / "model") == 0
+    assert run(tmp_path / "model", tmp_path / "back", "--to", "hdf5") == 0
+    assert (tmp_path / "back" / "weights.hdf5").read_bytes() == (original / "weights.hdf5").read_bytes()
+    assert run(original, tmp_path / "model") == 2
+    assert run(original, tmp_path / "model", "--overwrite") == 0
+
+
+# ---- comparison with outputs of the original
+
+
+def encode(lines):
+    """Ids of every line, boundaries included, one `(1, T, W)` each."""
+    return [
+        ElmoTokenizer()([line.split()], is_split_into_words=True, return_tensors="np")["input_ids"] for line in lines
+    ]
+
+
+def npz(path, change=0.0):
+    ids = encode(LINES)
+    layers = [all_layers(TENSORS, OPTIONS, batch[0]) for batch in ids]
+    layers[1][2, 3, 5] += change
+    arrays = {f"bilm_ids/batch_{i}": batch.astype(np.uint16) for i, batch in enumerate(ids)}
+    lengths = [batch.shape[1] for batch in ids]
+    vectors = np.concatenate(layers, axis=1).astype(np.float32)
+    np.savez(path, numpy_stateless=vectors, lengths=lengths, batch_sizes=[1] * len(ids), **arrays)
+    return path
+
+
+def allennlp(path, lines=LINES, index=True, change=0.0):
+    with h5py.File(path, "w") as file:
+        for number, ids in enumerate(encode(lines)):
+            file[str(number)] = (all_layers(TENSORS, OPTIONS, ids[0])[:, 1:-1] + change).astype(np.float32)
+        if index:
+            numbers = json.dumps({line: str(number) for number, line in enumerate(lines)})
+            file.create_dataset("sentence_to_index", (1,), dtype=h5py.string_dtype())[0] = numbers
+    return path
+
+
+def test_equal_outputs_are_verified(original, tmp_path, capsys):
+    assert run(original, tmp_path / "model", "--verify", npz(tmp_path / "expected.npz")) == 0
+    out = capsys.readouterr().out
+    assert out.count("largest difference") == 3
+    assert "verified: 24 words, numpy_stateless, tolerance 5e-06" in out
+
+
+@pytest.mark.parametrize("change", [1e-4, float("nan")])
+def test_other_outputs_are_exit_code_1(original, tmp_path, capsys, change):
+    assert run(original, tmp_path / "model", "--json", "--verify", npz(tmp_path / "expected.npz", change)) == 1
+    verification = json.loads(capsys.readouterr().out)["verification"]
+    assert verification["passed"] is False
+    assert [difference <= 5e-6 for difference in verification["differences"]] == [True, True, False]
+    assert run(original, tmp_path / "loose", "--verify", tmp_path / "expected.npz", "--tolerance", "1e-3") == (
+        change != 1e-4
+    )
+
+
+def test_outputs_of_allennlps_command(original, tmp_path, capsys):
+    unique = LINES[:2] + LINES[3:]
+    assert run(original, tmp_path / "model", "--verify", allennlp(tmp_path / "all.hdf5", unique)) == 0
+    assert "verified: 11 words" in capsys.readouterr().out
+    assert run(original, tmp_path / "other", "--verify", allennlp(tmp_path / "bad.hdf5", unique, change=1e-3)) == 1
+
+
+def test_a_repeated_sentence_needs_the_text(original, tmp_path, capsys):
+    expected = allennlp(tmp_path / "all.hdf5")
+    assert run(original, tmp_path / "model", "--verify", expected) == 2
+    assert "sentence_to_index lacks the sentence of '0'" in capsys.readouterr().err
+    (tmp_path / "text.txt").write_text("\n".join(LINES) + "\n", encoding="utf-8")
+    assert run(original, tmp_path / "with", "--verify", expected, "--verify-text", tmp_path / "text.txt") == 0
+    assert "verified: 16 words" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("write", "says"),
+    [
+        (lambda path: path.write_bytes(b"abc"), "neither .npz nor .hdf5"),
+        (lambda path: np.savez(path, a=np.zeros(3)), "expected bilm_ids/<batch>"),
+        (lambda path: np.save(path.open("wb"), np.array([{}], dtype=object)), "neither .npz nor .hdf5"),
+        (lambda path: allennlp(path, index=False), "--verify-text"),
+        (
+            lambda path: h5py.File(path, "w").create_dataset("0", data=np.zeros((5, 12), "f4")).file.close(),
+            "--verify-text",
+        ),
+        (lambda path: None, "no such file"),
+    ],
+)
+def test_outputs_of_unknown_layout(original, tmp_path, capsys, write, says):
+    write(tmp_path / "expected.npz")
+    assert run(original, tmp_path / "model", "--verify", tmp_path / "expected.npz") == 2
+    assert says in capsys.readouterr().err
+
+
+def test_outputs_of_one_layer_or_another_model(original, tmp_path, capsys):
+    expected = allennlp(tmp_path / "all.hdf5", LINES[:2])
+    with h5py.File(expected, "a") as file:
+        top = file["1"][2]
+        del file["1"]
+        file["1"] = top
+    assert run(original, tmp_path / "model", "--verify", expected) == 2
+    assert "expected (layers, words, width), from --all" in capsys.readouterr().err
+    with h5py.File(expected, "a") as file:
+        del file["1"]
+        file["1"] = np.zeros((3, 5, 14), np.float32)
+    assert run(original, tmp_path / "model", "--verify", expected, "--overwrite") == 2
+    assert "vectors (3, 5, 14), but the model makes (3, 5, 12)" in capsys.readouterr().err
+
+
+def test_outputs_of_the_original_software(fixtures_dir, tmp_path, capsys):
+    """The state is carried over batches of three lines in AllenNLP's files, of one in bilm-tf's."""
+    s01, folder = fixtures_dir / "random" / "s01_tiny_relu", fixtures_dir / "elmo_module"
+    text = folder / "sentences.txt"
+    for number, arguments in enumerate(
+        [
+            [s01 / "expected.npz"],
+            [folder / "elmo_command_all.hdf5", "--verify-text", text, "--verify-batch-size", 3],
+            [folder / "elmo_command_all_forget_sentences.hdf5", "--verify-text", text, "--verify-batch-size", 3],
+            [folder / "bilm_dump_bilm_embeddings.hdf5", "--verify-text", text],
+        ]
+    ):
+        assert run(s01, tmp_path / f"model{number}", "--verify", *arguments) == 0, arguments
+    assert run(s01, tmp_path / "wrong", "--verify", folder / "elmo_command_all.hdf5", "--verify-text", text) == 1
+    capsys.readouterr()
+    s02, folder = fixtures_dir / "random" / "s02_tiny_tanh_clip", fixtures_dir / "elmo_module_3_layers"
+    arguments = [folder / "elmo_command_all.hdf5", "--verify-text", text, "--verify-batch-size", 3, "--tolerance", 2e-5]
+    assert run(s02, tmp_path / "model", "--verify", *arguments) == 0
+    assert "layer 3" in capsys.readouterr().out
+
+
+# ---- interrupted
+
+WIDE = {
+    "lstm": {**OPTIONS["lstm"], "projection_dim": 128, "dim": 2048},
+    "char_cnn": {**OPTIONS["char_cnn"], "filters": [[1, 64], [2, 448]]},
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals as on POSIX")
+def test_an_interruption_leaves_nothing_under_the_name(tmp_path):
+    write_files(tmp_path / "original", WIDE, random_weights(WIDE))
+    processes = {}
+    for number in (signal.SIGINT, signal.SIGKILL):
+        command = [
+            sys.executable,
+            "-m",
+            "hf_elmo.cli",
+            "convert",
+            tmp_path / "original",
+            tmp_path / number.name / "model",
+        ]
+        processes[number] = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    waiting = dict(processes)
+    while waiting:
+        for number, process in list(waiting.items()):
+            if list(tmp_path.glob(f"{number.name}/.model.*.partial/model.safetensors*")):  # it is writing
+                waiting.pop(number).send_signal(number)
+            else:
+                assert process.poll() is None, process.communicate()
+        time.sleep(0.001)
+    outputs = {number: process.communicate(timeout=60) for number, process in processes.items()}
+    for number, (out, _) in outputs.items():
+        assert not (tmp_path / number.name / "model").exists()
+        assert out == ""
+    assert processes[signal.SIGINT].returncode == 130
+    assert outputs[signal.SIGINT][1].splitlines()[-1] == "hf-elmo convert: interrupted"
+    assert "Traceback" not in outputs[signal.SIGINT][1]
+    assert list((tmp_path / "SIGINT").iterdir()) == []
+    convert(tmp_path / "original", tmp_path / "SIGKILL" / "model")  # what was left there is in nobody's way
+
+
+def test_a_failure_while_writing_leaves_nothing(original, tmp_path, monkeypatch):
+    """A full disk, say, after the weights."""
+
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ElmoTokenizer, "save_pretrained", full)
+    with pytest.raises(OSError, match="No space left"):
+        convert(original, tmp_path / "model")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["original"]
