@@ -6,7 +6,7 @@ import random
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Protocol
 
@@ -106,17 +106,18 @@ def count_words(corpus: Corpus) -> tuple[Counter[str], int]:
 class SentenceQueue:
     """The sentences of a corpus, pass after pass without end, as lists of words; its position can be saved.
 
-    In each pass the shards come in a new order, and so do the sentences within blocks of `block_size` of a shard, the
-    most that is held in memory. Order and position depend on nothing but the arguments.
+    In each pass the shards follow one another in a new order, and then the sentences within each block of `block_size`,
+    which is the most that is held in memory. Shards that are smaller than a block, of different kinds of text maybe, are
+    so mixed with their neighbors. Order and position depend on nothing but the arguments.
 
     Args:
         seed (`str`, *optional*): What the order is drawn from; None keeps the order of the corpus.
         block_size (`int`): Sentences shuffled together.
     """
 
-    def __init__(self, corpus: Corpus, seed: str | None = None, block_size: int = 200_000):
+    def __init__(self, corpus: Corpus, seed: str | None = None, block_size: int = 500_000):
         self.corpus, self.seed, self.block_size = corpus, seed, block_size
-        self.restore({"epoch": 0, "shard": 0, "block": 0, "sentence": 0})
+        self.restore({"epoch": 0, "block": 0, "sentence": 0})
 
     def restore(self, position: dict[str, int]):
         """Go to a position that was saved: `queue.position`."""
@@ -129,26 +130,21 @@ class SentenceQueue:
     def __iter__(self):
         return self
 
-    def read(self, epoch: int, shard: int, block: int, sentence: int) -> Iterator[list[str]]:
+    def read(self, epoch: int, block: int, sentence: int) -> Iterator[list[str]]:
         while True:
             shards = self.shuffled(list(self.corpus.shards), epoch)
-            empty = shard == block == sentence == 0
-            for shard_place, name in enumerate(shards[shard:], start=shard):
-                sentences = self.corpus.sentences(name)
-                # What was read before the position is not shuffled again, only passed over.
-                for _ in islice(sentences, block * self.block_size):
-                    pass
-                while lines := list(islice(sentences, self.block_size)):
-                    lines = self.shuffled(lines, epoch, name, block)
-                    for place, line in enumerate(lines[sentence:], start=sentence):
-                        empty = False
-                        self.position = {"epoch": epoch, "shard": shard_place, "block": block, "sentence": place + 1}
-                        yield line.split()
-                    block, sentence = block + 1, 0
-                shard = block = sentence = 0
-            if empty:
+            lines = chain.from_iterable(map(self.corpus.sentences, shards))
+            first = next(islice(lines, block * self.block_size, None), None)
+            if first is None and block == 0:
                 raise ValueError(f"there is no sentence in {', '.join(self.corpus.shards)}")
-            epoch += 1
+            lines = chain([] if first is None else [first], lines)
+            while lines_of_block := list(islice(lines, self.block_size)):
+                lines_of_block = self.shuffled(lines_of_block, epoch, block)
+                for place, line in enumerate(lines_of_block[sentence:], start=sentence):
+                    self.position = {"epoch": epoch, "block": block, "sentence": place + 1}
+                    yield line.split()
+                block, sentence = block + 1, 0
+            epoch, block, sentence = epoch + 1, 0, 0
 
     def shuffled(self, items: list, *key) -> list:
         if self.seed is not None:

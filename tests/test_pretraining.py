@@ -1,0 +1,291 @@
+"""The pretraining script, run as users run it: it trains as the original, goes on exactly, on any number of processes."""
+
+import json
+import math
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.testing import assert_close
+from transformers import AutoModelForPreTraining, AutoTokenizer
+
+from hf_elmo import ElmoConfig, ElmoForPreTraining, ElmoTokenizer
+from hf_elmo.conversion.bilm_hdf5 import read_weights
+from hf_elmo.conversion.hdf5_file import StoredTensor
+from hf_elmo.conversion.tensorflow_checkpoint import adagrad_accumulators, bilm_variables, read_checkpoint
+from hf_elmo.training import pretrain
+from hf_elmo.training.bilm_trainer import BiLMTrainer, PretrainingArguments
+from hf_elmo.training.corpus import SentenceQueue, TextFiles
+from hf_elmo.training.streams import Streams, TrainingWindows, WordTable
+
+SIZES = {
+    "char_cnn_filters": [[1, 4], [2, 6]],
+    "char_embedding_size": 4,
+    "num_highway_layers": 1,
+    "projection_size": 6,
+    "cell_size": 12,
+}
+QUIET = ["--use_cpu", "True", "--report_to", "none", "--disable_tqdm", "True"]
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    """Two files of sentences that follow a rule a language model can learn, and held-out ones of the same make."""
+    folder, rng = tmp_path_factory.mktemp("texts"), random.Random(0)
+    nouns, verbs = ["dog", "cat", "bird", "child"], {"dog": "barks", "cat": "purrs", "bird": "sings", "child": "laughs"}
+    for name, count in (("a.txt", 120), ("b.txt", 80), ("held_out.txt", 20)):
+        subjects = [rng.choice(nouns) for _ in range(count)]
+        lines = [
+            f"the {rng.choice(['old', 'young'])} {noun} {verbs[noun]} {'now ' * rng.randrange(3)}." for noun in subjects
+        ]
+        (folder / name).write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def command(texts: Path, output: Path, *more: str, **sizes) -> list[str]:
+    """Arguments of a small run: sampled softmax, dropout, logs and checkpoints that do not fall together."""
+    return [
+        *("--train_files", str(texts / "[ab].txt"), "--output_dir", str(output), *QUIET),
+        *("--config_overrides", json.dumps(SIZES | sizes), "--min_count", "1", "--num_negative_samples", "6"),
+        *("--per_device_train_batch_size", "4", "--unroll_steps", "5"),
+        *("--max_steps", "12", "--logging_steps", "3", "--save_steps", "4", *more),
+    ]
+
+
+def pretrained(*arguments: str) -> int:
+    return pretrain.main(list(arguments))
+
+
+def history(folder: Path) -> list[dict]:
+    """What was logged of losses and norms, step by step."""
+    kept = (
+        "step",
+        "loss",
+        "grad_norm",
+        "sampled_perplexity",
+        "sampled_forward_perplexity",
+        "eval_loss",
+        "learning_rate",
+    )
+    logs = json.loads((folder / "trainer_state.json").read_text())["log_history"]
+    return [{name: log[name] for name in kept if name in log} for log in logs if "train_runtime" not in log]
+
+
+def assert_same_run(one: Path, other: Path):
+    assert history(one) == history(other)
+    tensors, others = (load_file(folder / "model.safetensors") for folder in (one, other))
+    assert tensors.keys() == others.keys()
+    for name, tensor in tensors.items():
+        assert torch.equal(tensor, others[name]), name
+
+
+# ---- Against the original
+
+
+def original_state(stored, config: ElmoConfig) -> dict[str, torch.Tensor]:
+    """Tensors of a checkpoint of bilm-tf by our names."""
+    state, _ = read_weights(stored, config)
+    return {name if name.startswith("lm_head.") else f"elmo.{name}": tensor for name, tensor in state.items()}
+
+
+def test_training_goes_on_as_the_originals_did(fixtures_dir, tmp_path):
+    """20 steps from the original's checkpoint and its accumulators, in its data order, without dropout."""
+    folder = fixtures_dir / "bilm_checkpoint"
+    trace = json.loads((folder / "training_trace" / "trace.json").read_text())
+    config = ElmoConfig(
+        char_embedding_size=4,
+        char_cnn_filters=[[1, 4], [2, 8], [3, 16], [4, 32], [5, 64]],
+        projection_size=16,
+        cell_size=64,
+        word_vocab_size=5000,
+        lstm_dropout=0.0,
+    )
+    checkpoint = read_checkpoint(folder / "checkpoint")
+    model = ElmoForPreTraining(config)
+    model.load_state_dict(original_state(bilm_variables(checkpoint), config), strict=False)
+    args = PretrainingArguments(
+        output_dir=str(tmp_path),
+        max_steps=len(trace["steps"]),
+        per_device_train_batch_size=8,
+        num_negative_samples=0,
+        max_grad_norm=trace["options"]["all_clip_norm_val"],
+        logging_steps=1,
+        save_strategy="no",
+        disable_tqdm=True,
+        use_cpu=True,
+    )
+    table = WordTable.of(ElmoTokenizer(str(folder / "vocab.txt")))
+    queues = (SentenceQueue(TextFiles([str(folder / "training_trace" / "text.txt")])) for _ in range(2))
+    forward, backward = (Streams(queue, 8, backward) for backward, queue in enumerate(queues))
+    trainer = BiLMTrainer(
+        model,
+        args,
+        table=table,
+        train_dataset=TrainingWindows(table, forward, backward, 20, 8),
+        accumulators=original_state(adagrad_accumulators(checkpoint), config),
+    )
+    trainer.train()
+
+    for log, expected in zip(trainer.state.log_history, trace["steps"]):
+        assert log["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+        assert log["grad_norm"] == pytest.approx(expected["global_norm_before_clipping"], rel=1e-5)
+        assert log["perplexity"] == pytest.approx(expected["train_perplexity"], rel=1e-5)
+    with np.load(folder / "training_trace" / "final_variables.npz") as variables:
+        final = {
+            name: StoredTensor(Path(name), array.shape, lambda array=array: array) for name, array in variables.items()
+        }
+    weights, sums = (original_state(names(final), config) for names in (bilm_variables, adagrad_accumulators))
+    for name, parameter in model.named_parameters():
+        if "scalar_mixes" not in name:
+            assert_close(
+                parameter.data, weights[name], rtol=0, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
+            )
+            words = slice(1 if name.endswith("embeddings.weight") else 0, None)  # the original has no padding row
+            assert_close(trainer.optimizer.state[parameter]["sum"][words], sums[name][words], rtol=1e-5, atol=1e-5)
+
+
+# ---- Learning
+
+
+def test_it_learns_and_what_it_saves_can_be_used(texts, tmp_path):
+    assert not pretrained(
+        *command(texts, tmp_path / "model", "--max_steps", "400", "--save_steps", "200", lstm_dropout=0.0),
+        *("--validation_files", str(texts / "held_out.txt")),
+    )
+    evaluations = [log["eval_loss"] for log in history(tmp_path / "model") if "eval_loss" in log]
+    assert len(evaluations) == 2
+    # Of 12 words, only the adjective, the noun and the number of "now" are a matter of chance.
+    assert math.exp(evaluations[1]) < 3 < 1.2 * math.exp(evaluations[0])
+
+    names = {path.name for path in (tmp_path / "model").iterdir()}
+    assert {"config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json", "README.md"} <= names
+    assert not {name for name in names if name.endswith((".bin", ".pt", ".pth")) or name.startswith("_")}
+    model = AutoModelForPreTraining.from_pretrained(tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    batch = tokenizer("the old cat", return_tensors="pt")
+    next_word = model(**batch, output_logits=True).forward_logits[0, -2].argmax()
+    assert tokenizer.convert_labels_to_words(next_word) == "purrs"
+
+
+# ---- Going on
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(texts, tmp_path_factory):
+    """A run of 12 steps with dropout, sampled softmax, two batches a step, and a schedule."""
+    output = tmp_path_factory.mktemp("uninterrupted")
+    assert not pretrained(*command(texts, output, *SCHEDULED))
+    return output
+
+
+SCHEDULED = [
+    "--gradient_accumulation_steps",
+    "2",
+    "--per_device_train_batch_size",
+    "2",
+    "--lr_scheduler_type",
+    "linear",
+]
+
+
+@pytest.mark.parametrize("step", [4, 8])
+def test_resumed_run_is_the_uninterrupted_one_bit_for_bit(texts, uninterrupted, tmp_path, step):
+    assert not pretrained(*command(texts, tmp_path, *SCHEDULED, "--save_total_limit", "5"))
+    assert_same_run(tmp_path, uninterrupted)
+    for path in tmp_path.iterdir():
+        if path.name != f"checkpoint-{step}":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    torch.rand(100), random.random(), np.random.rand(7)
+    assert not pretrained(*command(texts, tmp_path, *SCHEDULED))
+    assert_same_run(tmp_path, uninterrupted)
+
+
+KILLED = """
+import os, signal, sys
+from hf_elmo.training import bilm_trainer, pretrain
+
+def kill(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+place, *arguments = sys.argv[1:]
+if place == "step":  # after the gradient, before the weights
+    clip = bilm_trainer.BiLMTrainer._clip_grad_norm
+    bilm_trainer.BiLMTrainer._clip_grad_norm = (
+        lambda self, model: kill() if self.state.global_step == 6 else clip(self, model)
+    )
+else:  # the weights of the second checkpoint are written, the rest is not
+    save = bilm_trainer.BiLMTrainer._save_rng_state
+    bilm_trainer.BiLMTrainer._save_rng_state = (
+        lambda self, folder: kill() if self.state.global_step == 8 else save(self, folder)
+    )
+sys.exit(pretrain.main(arguments))
+"""
+
+
+@pytest.mark.parametrize("place", ["step", "checkpoint"])
+def test_killed_run_goes_on_exactly(texts, uninterrupted, tmp_path, place):
+    arguments = command(texts, tmp_path, *SCHEDULED)
+    killed = subprocess.run([sys.executable, "-c", KILLED, place, *arguments], capture_output=True, timeout=300)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-4"]
+    assert (place == "checkpoint") == (tmp_path / "_unfinished").exists()
+    assert not pretrained(*arguments)
+    assert_same_run(tmp_path, uninterrupted)
+    assert not (tmp_path / "_unfinished").exists()
+
+
+def test_only_the_same_run_can_be_resumed(texts, uninterrupted, tmp_path, capsys):
+    """Each change that would deal the text otherwise is named; nothing is written."""
+    checkpoint = str(uninterrupted / "checkpoint-8")
+    for changes, message in (
+        (["--gradient_accumulation_steps", "1"], "gradient accumulation steps 2, now 1"),
+        (["--unroll_steps", "6"], "unroll steps 5, now 6"),
+        (["--seed", "3"], "seed 42, now 3"),
+        (["--train_files", str(texts / "a.txt")], "files of the text"),
+    ):
+        arguments = command(texts, tmp_path, *SCHEDULED, *changes, "--resume_from_checkpoint", checkpoint)
+        assert pretrained(*arguments) == 2
+        assert message in capsys.readouterr().err
+    assert pretrained(*command(texts, tmp_path, *SCHEDULED, "--resume_from_checkpoint", str(texts))) == 2
+    assert "no checkpoint of this script" in capsys.readouterr().err
+
+
+# ---- Several processes, several batches
+
+
+def test_two_processes_are_one_with_twice_the_rows(texts, tmp_path):
+    """To float rounding: losses and norms of every step, evaluations and final weights; also with two batches a step."""
+    more = ["--logging_steps", "1", "--validation_files", str(texts / "held_out.txt"), "--save_steps", "6"]
+    assert not pretrained(*command(texts, tmp_path / "one", *more, lstm_dropout=0.0))
+    halves = [*more, "--per_device_train_batch_size", "2"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    subprocess.run(
+        [*launch, "-m", "hf_elmo.training.pretrain", *command(texts, tmp_path / "two", *halves, lstm_dropout=0.0)],
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+    halves += ["--gradient_accumulation_steps", "2"]
+    assert not pretrained(*command(texts, tmp_path / "accumulated", *halves, lstm_dropout=0.0))
+
+    expected, weights = history(tmp_path / "one"), load_file(tmp_path / "one" / "model.safetensors")
+    for other in ("two", "accumulated"):
+        logs = history(tmp_path / other)
+        assert len(logs) == len(expected) > 12
+        for log, reference in zip(logs, expected):
+            assert log == pytest.approx(reference, rel=2e-5)
+        for name, tensor in load_file(tmp_path / other / "model.safetensors").items():
+            assert_close(
+                tensor, weights[name], rtol=0, atol=2e-6, msg=lambda text, name=name: f"{other} {name}: {text}"
+            )
+    # A checkpoint of two processes is not for one.
+    shutil.copytree(tmp_path / "two" / "checkpoint-6", tmp_path / "accumulated" / "checkpoint-99")
+    assert pretrained(*command(texts, tmp_path / "accumulated", *halves, lstm_dropout=0.0)) == 2
