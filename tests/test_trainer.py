@@ -88,7 +88,7 @@ def test_activation_checkpointing_computes_the_same(task, tmp_path, use_reentran
     kwargs = {"activation_checkpointing": True, "activation_checkpointing_kwargs": {"use_reentrant": use_reentrant}}
     trainer = make_trainer(task, tmp_path, **kwargs)
     trainer.train()
-    assert trainer.model.is_gradient_checkpointing
+    assert trainer.model.is_activation_checkpointing
     assert_same_weights(dict(trainer.model.named_parameters()), plain)
 
 
