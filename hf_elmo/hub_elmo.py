@@ -226,30 +226,48 @@ def fill_cards_of_trainers():
 
     It is asked when it is sure to exist, when it saves: importing it only for this would cost every user a second.
     """
-    trainer = sys.modules.get("transformers.trainer")
-    if trainer is None or hasattr(trainer.Trainer.create_model_card, "template"):
+    module = sys.modules.get("transformers.trainer")
+    if module is None or hasattr(module.Trainer.create_model_card, "of_library"):
         return
-    template = trainer.Trainer.create_model_card
+    Trainer = module.Trainer
+    template, push_checkpoint = Trainer.create_model_card, Trainer._push_from_checkpoint
 
     @wraps(template)
     def create_model_card(self, *args, **kwargs):
-        model = self.accelerator.unwrap_model(self.model)
-        if not hasattr(
-            type(model), "trained_from"
-        ):  # no model of ours, or one inside an adapter, which has a card of its own
+        model = model_with_card(self)
+        if model is None:
             template(self, *args, **kwargs)
-        elif self.is_world_process_zero():
-            folder = Path(self.args.output_dir)
-            published = None
-            if self.hub_model_id is not None:
-                with hub_errors(self.hub_model_id):
-                    published = published_card(self.hub_model_id, self.args.hub_token)
-            written = (card for card in (card_in(folder), published) if card is not None and not is_automatic(card))
+        elif self.is_world_process_zero() and not keep_written_card(self):
             given = inspect.signature(template.__get__(self)).bind(*args, **kwargs).arguments
-            (next(written, None) or card_of_run(self, model, given)).save(folder / CARD)
+            card_of_run(self, model, given).save(Path(self.args.output_dir) / CARD)
 
-    create_model_card.template = template
-    trainer.Trainer.create_model_card = create_model_card
+    @wraps(push_checkpoint)
+    def _push_from_checkpoint(self, *args, **kwargs):
+        if model_with_card(self) is not None and self.is_world_process_zero():
+            keep_written_card(self)  # the folder is uploaded as it is, maybe with the card of an earlier run
+        push_checkpoint(self, *args, **kwargs)
+
+    create_model_card.of_library = template
+    Trainer.create_model_card, Trainer._push_from_checkpoint = create_model_card, _push_from_checkpoint
+
+
+def model_with_card(trainer) -> ModelWithCard | None:
+    """A Trainer's model, if its card is ours to fill: not that of other models, nor of adapters around one."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    return model if hasattr(type(model), "trained_from") else None
+
+
+def keep_written_card(trainer) -> bool:
+    """Put into a Trainer's folder the card that somebody wrote there or in its repository; whether there is one."""
+    folder, repository = Path(trainer.args.output_dir), trainer.hub_model_id
+    cards = [card_in(folder)]
+    if repository is not None:
+        with hub_errors(repository):
+            cards.append(published_card(repository, trainer.args.hub_token))
+    written = next((card for card in cards if card is not None and not is_automatic(card)), None)
+    if written is not None:
+        written.save(folder / CARD)
+    return written is not None
 
 
 def card_of_run(trainer, model: ModelWithCard, given: dict) -> ModelCard:
