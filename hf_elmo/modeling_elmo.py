@@ -181,8 +181,8 @@ class ElmoLayer(GradientCheckpointingLayer):
 class ElmoScalarMix(nn.Module):
     """A learnt weighted sum of the layers, `gamma * sum_k softmax(weights)_k h_k` (Peters et al. 2018, equation 1).
 
-    The Trainer's weight decay, where one is set, reaches `weights` too: it is the penalty of section 3.3, which keeps the
-    mix close to the mean of the layers.
+    The Trainer's weight decay, where one is set, reaches `weights` too: it is the penalty of section 3.3, which keeps
+    the mix close to the mean of the layers.
     """
 
     def __init__(self, config: ElmoConfig):
