@@ -88,7 +88,7 @@ class BiLMTrainer(Trainer):
         super().__init__(model, args, train_dataset=train_dataset, **kwargs)
         if args.n_gpu > 1:
             raise ValueError(
-                f"{args.n_gpu} GPUs are visible to one process: start it by `torchrun --nproc-per-node {args.n_gpu} -m`, "
+                f"{args.n_gpu} GPUs are visible to one process: start with `torchrun --nproc-per-node {args.n_gpu}`, "
                 "or let it see one, CUDA_VISIBLE_DEVICES=0"
             )
         self.table, self.accumulators = table, accumulators or {}
@@ -253,8 +253,8 @@ class BiLMTrainer(Trainer):
         for name, now in self.layout().items():
             if saved["layout"].get(name) != now:
                 raise ValueError(
-                    f"{checkpoint}: made with {name} {saved['layout'].get(name)}, now {now}: it can be resumed with the "
-                    "same settings only; to go on with other ones, start a new run with --model_name_or_path set to it"
+                    f"{checkpoint}: made with {name} {saved['layout'].get(name)}, now {now}: it can be resumed with "
+                    "the same settings only; for others, start a new run with --model_name_or_path set to it"
                 )
         self.train_dataset.restore(saved["text"])
         self.logged = torch.tensor(saved["logged"][self.args.process_index], dtype=torch.float64)

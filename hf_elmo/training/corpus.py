@@ -106,9 +106,9 @@ def count_words(corpus: Corpus) -> tuple[Counter[str], int]:
 class SentenceQueue:
     """The sentences of a corpus, pass after pass without end, as lists of words; its position can be saved.
 
-    In each pass the shards follow one another in a new order, and then the sentences within each block of `block_size`,
-    which is the most that is held in memory. Shards that are smaller than a block, of different kinds of text maybe, are
-    so mixed with their neighbors. Order and position depend on nothing but the arguments.
+    In each pass the shards are put in a new order, and then the sentences within each block of `block_size`, which is
+    the most that is held in memory. Shards that are smaller than a block, of different kinds of text maybe, are so
+    mixed with their neighbors. Order and position depend on nothing but the arguments.
 
     Args:
         seed (`str`, *optional*): What the order is drawn from; None keeps the order of the corpus.

@@ -73,7 +73,7 @@ class Scorer:
             state = self.score(cut(ahead, start), cut(behind, start), state)
 
     def score_streams(self, ahead: Streams, behind: Streams, window: int):
-        """Score streams until one of them finds no further sentence; sentences are dealt word by word, as in bilm-tf."""
+        """Score streams until one finds no further sentence; sentences are dealt step by step, as bilm-tf does."""
         state, more = None, True
         while more:
             steps = []
@@ -172,8 +172,8 @@ def add_arguments(parser: ArgumentParser):
         "--protocol",
         choices=("sentences", "stream"),
         default="sentences",
-        help="sentences: zero state at each sentence, every word scored (default); stream: bilm-tf's, the state carried on "
-        "in --batch-size streams, the incomplete end not scored",
+        help="sentences: zero state at each sentence, every word scored (default); stream: bilm-tf's, the state carried "
+        "on in --batch-size streams, the incomplete end not scored",
     )
     parser.add_argument("--batch-size", type=int, metavar="B", help="streams of the protocol stream (default 256)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -224,8 +224,8 @@ def load_language_model(name: str) -> tuple[ElmoForPreTraining, WordTable]:
     size = getattr(config, "word_vocab_size", 0)
     if not size:
         raise ValueError(
-            f"{name} has no softmax over words to predict with (`word_vocab_size` is 0): convert the weights together with "
-            "their softmax, or train one with `python -m hf_elmo.training.pretrain`"
+            f"{name} has no softmax over words to predict with (`word_vocab_size` is 0): convert the weights together "
+            "with their softmax, or train one with `python -m hf_elmo.training.pretrain`"
         )
     tokenizer = AutoTokenizer.from_pretrained(name)
     words = getattr(tokenizer, "word_vocab", None)

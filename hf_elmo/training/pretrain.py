@@ -2,14 +2,13 @@
 
     python -m hf_elmo.training.pretrain --train_files corpus/*.txt --validation_files held_out.txt --output_dir model
 
-A run that was interrupted goes on exactly where its last checkpoint left it when the same command is given again. With
-`torchrun --nproc-per-node N -m hf_elmo.training.pretrain ...` N processes share the streams. All settings may stand in a
-JSON file, `python -m hf_elmo.training.pretrain settings.json`.
+A run that was interrupted goes on exactly where its last checkpoint left it when the same command is given again.
+With `torchrun --nproc-per-node N -m hf_elmo.training.pretrain ...` N processes share the streams. All settings may
+stand in a JSON file, `python -m hf_elmo.training.pretrain settings.json`.
 """
 
 import json
 import logging
-import os
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
@@ -57,8 +56,8 @@ class TextArguments:
     vocab_file: str | None = field(
         default=None,
         metadata={
-            "help": "Words to predict, one a line, most frequent first, <S>, </S> and <UNK> among them. By default those of "
-            "the model that is trained on, or the words of the text."
+            "help": "Words to predict, one a line, most frequent first, <S>, </S> and <UNK> among them. By default "
+            "those of the model that is trained on, or the words of the text."
         },
     )
     max_vocab_size: int = field(default=800_000, metadata={"help": "Size of a vocabulary made of the text, at most."})
@@ -208,8 +207,8 @@ def deal(
     num_windows = None if num_words is None else num_words // (rows * args.unroll_steps)
     if num_windows == 0:
         raise ValueError(
-            f"the text has {num_words} words, and one step takes {rows} streams of {args.unroll_steps}: give more text, or "
-            "lower --per_device_train_batch_size or --unroll_steps"
+            f"the text has {num_words} words, and one step takes {rows} streams of {args.unroll_steps}: give more text, "
+            "or lower --per_device_train_batch_size or --unroll_steps"
         )
     forward, backward = (
         Streams(SentenceQueue(corpus, f"{args.seed}/{name}" if text.shuffle else None), rows, name == "backward")
@@ -279,7 +278,7 @@ def starting_config(model_args: ModelArguments) -> ElmoConfig:
 def make_model(
     model_args: ModelArguments, config: ElmoConfig, vocabulary: list[str]
 ) -> tuple[ElmoForPreTraining, dict[str, Tensor]]:
-    """A new model, or one to train on with its softmax fitted to the vocabulary, and Adagrad's accumulators if it has them."""
+    """A new model, or one to train on with its softmax fitted to the vocabulary, and its accumulators of Adagrad."""
     name, old_size = model_args.model_name_or_path, config.word_vocab_size
     if not config.char_cnn_filters:
         config.vocab_size = len(vocabulary) + 1
