@@ -172,8 +172,8 @@ def add_arguments(parser: ArgumentParser):
         "--protocol",
         choices=("sentences", "stream"),
         default="sentences",
-        help="sentences: zero state at each sentence, every word scored (default); stream: bilm-tf's, the state carried "
-        "on in --batch-size streams, the incomplete end not scored",
+        help="sentences: zero state at each sentence, every word scored (default); stream: bilm-tf's, the state "
+        "carried on in --batch-size streams, the incomplete end not scored",
     )
     parser.add_argument("--batch-size", type=int, metavar="B", help="streams of the protocol stream (default 256)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

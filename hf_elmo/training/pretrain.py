@@ -207,8 +207,8 @@ def deal(
     num_windows = None if num_words is None else num_words // (rows * args.unroll_steps)
     if num_windows == 0:
         raise ValueError(
-            f"the text has {num_words} words, and one step takes {rows} streams of {args.unroll_steps}: give more text, "
-            "or lower --per_device_train_batch_size or --unroll_steps"
+            f"the text has {num_words} words, and one step takes {rows} streams of {args.unroll_steps}: give more "
+            "text, or lower --per_device_train_batch_size or --unroll_steps"
         )
     forward, backward = (
         Streams(SentenceQueue(corpus, f"{args.seed}/{name}" if text.shuffle else None), rows, name == "backward")
