@@ -289,9 +289,12 @@ def test_half_precision(checkpoints, dtype):
         assert pipe(TEXTS[0], **({"candidate_labels": "one, two"} if task.startswith("zero") else {}))
 
 
-STRANGER = """
+REMOTE_CODE = """
 import json, sys
-sys.modules["hf_elmo"] = None  # as where the package is not installed
+if sys.argv[2] == "absent":
+    sys.modules["hf_elmo"] = None
+else:
+    import hf_elmo
 from transformers import pipeline
 texts, folders = json.loads(sys.argv[1])
 results = {}
@@ -303,11 +306,13 @@ print(json.dumps(results, default=float))
 """
 
 
-def test_without_the_package(checkpoints, tmp_path):
+@pytest.mark.parametrize("package", ["absent", "imported"])
+def test_code_that_came_with_the_weights(checkpoints, tmp_path, package):
     folders = {task: str(folder) for task, folder in checkpoints.items()}
+    environment = {"HF_MODULES_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     run = subprocess.run(
-        [sys.executable, "-c", STRANGER, json.dumps([TEXTS, folders])],
-        env={**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"},
+        [sys.executable, "-c", REMOTE_CODE, json.dumps([TEXTS, folders]), package],
+        env={**os.environ, **environment},
         cwd=tmp_path,
         capture_output=True,
         text=True,
