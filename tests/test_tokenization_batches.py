@@ -161,6 +161,8 @@ def test_windows_overlap_by_the_stride(tokenizer):
     assert batch["overflow_to_sample_mapping"].tolist() == [0, 0, 0, 1]
     assert batch["input_ids"].shape == (4, 5, 50)
     assert batch["length"].tolist() == [5, 5, 5, 5]
+    alone = tokenizer(TEXT, truncation=True, max_length=5, stride=1, return_overflowing_tokens=True)
+    assert alone["input_ids"] == batch["input_ids"][:3].tolist()  # windows are a batch, though the text was none
 
 
 @pytest.mark.parametrize(
