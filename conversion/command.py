@@ -2,6 +2,7 @@
 """`hf-elmo convert`: any published ELMo format to a Hub-ready folder, or back to the original's files."""
 
 import json
+import math
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
@@ -45,6 +46,9 @@ def run(arguments: Namespace) -> int:
     """Convert, verify and push as asked. Returns the exit code: 1 if the outputs differ."""
     if arguments.verify and arguments.to != "safetensors":
         raise ValueError("--verify computes with the converted model; it goes with --to safetensors")
+    for file in (arguments.verify, arguments.verify_text):
+        if file and not Path(file).is_file():
+            raise ValueError(f"{file}: no such file; expected what --verify compares with")
     conversion = convert(
         arguments.source,
         arguments.output,
@@ -111,6 +115,11 @@ def as_json(conversion: Conversion, verification: Verification | None, url: str 
         "hidden_size": config.hidden_size,
         "word_vocab_size": config.word_vocab_size,
         "notes": conversion.notes,
-        "verification": verification and {**verification._asdict(), "passed": verification.passed},
+        "verification": verification and as_json_verification(verification),
         "url": url,
     }
+
+
+def as_json_verification(verification: Verification) -> dict:
+    finite = [difference if math.isfinite(difference) else None for difference in verification.differences]
+    return {**verification._asdict(), "differences": finite, "passed": verification.passed}
