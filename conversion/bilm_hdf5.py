@@ -76,12 +76,8 @@ KERNEL = Layout(read_kernel, write_kernel)
 
 def rules(config: ElmoConfig) -> Iterator[Rule]:
     """Every tensor of a model in the original format, in the order data flows."""
-    size, features, width, cell = (
-        config.char_embedding_size,
-        config.char_features,
-        config.projection_size,
-        config.cell_size,
-    )
+    size, features = config.char_embedding_size, config.char_features
+    width, cell = config.projection_size, config.cell_size
     found = original_format(config)
 
     if config.char_cnn_filters:
@@ -181,8 +177,6 @@ def write_weights(path: Path, state: Mapping[str, Tensor], config: ElmoConfig):
             parts = (state[parameter] for parameter in rule.parameters)
             tensor = rule.layout.write(*(part.float() if part.dtype == torch.bfloat16 else part for part in parts))
             file.create_dataset(rule.dataset, data=tensor.numpy())
-        if (
-            original_format(config).get("cell") == ONLY_CELL
-        ):  # a second name for the same tensors, which readers look for
-            for direction in range(2):
+        if original_format(config).get("cell") == ONLY_CELL:
+            for direction in range(2):  # a second name for the same tensors, under which readers look for them
                 file[CELL.format(direction=direction, layer=0)] = file[ONLY_CELL.format(direction=direction)]

@@ -7,6 +7,7 @@ import time
 from email.message import Message
 from http.client import HTTPException
 from pathlib import Path
+from socket import gaierror
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
 from urllib.request import Request, urlopen
@@ -64,6 +65,8 @@ def fetch_all(url: str, partial: Path):
                 ) from error
             reason = f"{error.code} {error.reason}"
         except (URLError, OSError, HTTPException) as error:
+            if isinstance(getattr(error, "reason", error), gaierror):
+                raise ValueError(f"{url}: no such host, or no network") from error
             reason = str(getattr(error, "reason", error))
         failures = 0 if size(partial) > before else failures + 1
         if failures == ATTEMPTS:

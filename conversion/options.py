@@ -39,6 +39,7 @@ SETTINGS = {
     "char_cnn.activation": ("relu", str),
     "char_cnn.max_characters_per_token": (50, int),
 }
+NUMBERED_CELL = r"RNN_[01]/RNN/MultiRNNCell/Cell(\d+)/LSTMCell/(?:B|W_0|W_P_0)"
 DROPOUT = 0.1  # of bilm-tf's training script; files for inference have none
 CHARACTERS = (
     262  # 256 bytes, five marks, and 0 for absent words: the ids of inference; training's table has no row for 0
@@ -55,7 +56,7 @@ def read_options(path: Path) -> dict:
         raise ValueError(f"{path}: no such file; expected the options.json that came with the weights")
     try:
         options = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON ({error}); expected the options.json that came with the weights") from error
     if not isinstance(options, dict) or not isinstance(options.get("lstm"), dict):
         if isinstance(options, dict) and (
@@ -123,6 +124,8 @@ def read_config(
                 f"{options_file}: {name} must be a positive number, or null for no clipping, but is {value!r} "
                 "(at 0 TensorFlow clips everything to 0 and AllenNLP nothing)"
             )
+        if name.endswith("per_token") and value < 3:
+            raise ValueError(f"{options_file}: {name} must be at least 3, a byte between two marks, but is {value!r}")
         if value is not None and option(options, name) is None:
             notes.append(f"{options_file} has no {name}; assumed {json.dumps(value)}, as bilm-tf does in training")
         settings[FIELDS[name]] = value
@@ -134,7 +137,7 @@ def read_config(
     remembered = {"options": without_fields(options)}
     if by_characters and stored["char_embed"].shape[0] == CHARACTERS:
         remembered["character_rows"] = CHARACTERS
-    if any(name.startswith(ONLY_CELL.format(direction=0)) for name in stored):
+    if not matches(stored, NUMBERED_CELL):
         remembered["cell"] = ONLY_CELL
     try:
         config = ElmoConfig(
@@ -147,7 +150,7 @@ def read_config(
 
 def read_sizes(stored: Mapping[str, StoredTensor]) -> dict[str, tuple[Any, str]]:
     """Fields of the configuration that tensors tell by their shapes, each with the tensor that does."""
-    cells = r"RNN_[01]/RNN/(?:MultiRNNCell/Cell(\d+)/)?LSTMCell"
+    cells = r"RNN_[01]/RNN/(?:MultiRNNCell/Cell\d+/)?LSTMCell"
     kernel = first(stored, rf"{cells}/(?:B|W_0)", lambda shape: shape[-1] % 4 == 0)
     if kernel is None:
         raise ValueError(f"{stored_file(stored)}: {no_bilm(stored)}")
@@ -155,7 +158,7 @@ def read_sizes(stored: Mapping[str, StoredTensor]) -> dict[str, tuple[Any, str]]
     projection = first(stored, rf"{cells}/W_P_0", lambda shape: len(shape) == 2)
     sizes = {
         "cell_size": (cell_size, shown(stored, kernel)),
-        "num_hidden_layers": (len(matches(stored, rf"{cells}/\w+")), "the number of LSTM cells"),
+        "num_hidden_layers": (len(matches(stored, NUMBERED_CELL)) or 1, "the number of LSTM cells"),
         "projection_size": (stored[projection].shape[1], shown(stored, projection))
         if projection
         else (cell_size, f"{shown(stored, kernel)} without W_P_0"),

@@ -134,7 +134,7 @@ def find_options(weights: Path) -> Path:
 def is_options(path: Path) -> bool:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(content, dict) and "lstm" in content
 
@@ -236,7 +236,7 @@ def is_own_folder(path: Path) -> bool:
         return False
     try:
         return json.loads(config.read_text(encoding="utf-8")).get("model_type") == "elmo"
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return False
 
 

@@ -258,6 +258,14 @@ def test_one_layer_has_both_names_in_what_is_written(tmp_path):
             assert dumped == file[f"RNN_{direction}/RNN/MultiRNNCell/Cell0/LSTMCell/W_0"]
 
 
+def test_one_layer_under_both_names_is_one_layer(tmp_path):
+    def both(tensors):
+        return tensors | one_layer_names(tensors)
+
+    conversion = convert(original(tmp_path / "original", with_options(lstm__n_layers=1), both), tmp_path / "model")
+    assert conversion.config.num_hidden_layers == 1
+
+
 def test_unknown_tensors_are_named_and_left_out(tmp_path):
     def change(tensors):
         tensors["global_step"] = np.int64(426)

@@ -96,7 +96,8 @@ def set_option(folder, name, value):
         ("char_cnn.n_characters", 300, ["char_cnn.n_characters", "262", "300"]),
         ("char_cnn.activation", "gelu", ["activation", "relu", "tanh", "gelu"]),
         ("char_cnn.activation", 3, ["char_cnn.activation must be a string", "3"]),
-        ("char_cnn.max_characters_per_token", 2, ["max_characters_per_token", "3"]),
+        ("char_cnn.max_characters_per_token", 2, ["max_characters_per_token must be at least 3", "2"]),
+        ("char_cnn.max_characters_per_token", True, ["max_characters_per_token must be an integer", "True"]),
         ("char_cnn.max_characters_per_token", 50.5, ["char_cnn.max_characters_per_token must be an integer", "50.5"]),
         ("lstm.cell_clip", 0, ["lstm.cell_clip must be a positive number, or null", "0"]),
         ("lstm.cell_clip", -3, ["lstm.cell_clip must be a positive number, or null", "-3"]),
@@ -120,6 +121,7 @@ def test_wrong_options(original, tmp_path, name, value, parts):
     [
         ("{not json", ["not JSON"]),
         ("[1, 2]", ["no options of an ELMo", '"lstm"']),
+        ("[" * 100_000, ["not JSON"]),
         ('{"model": {"type": "language_model"}}', ["no options of an ELMo"]),
         ('{"model": {"contextualizer": {"type": "bidirectional_language_model_transformer"}}}', ["Transformer"]),
         ("\ud800", ["not JSON"]),

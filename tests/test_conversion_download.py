@@ -175,6 +175,11 @@ def test_no_server_at_all(server, tmp_path):
         fetch(f"{server.url}/weights.hdf5", tmp_path)
 
 
+def test_no_such_host(tmp_path):
+    with pytest.raises(ValueError, match=r"http://host\.invalid/weights\.hdf5: no such host, or no network"):
+        fetch("http://host.invalid/weights.hdf5", tmp_path)
+
+
 def test_two_processes_do_not_write_to_one_file(server, tmp_path):
     server.cut_after = [1000, 2000, 3000, 4000]
     results = []
