@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hf_elmo.configuration_elmo import ElmoConfig
+from hf_elmo.hub_elmo import card_in
 from hf_elmo.language_model_elmo import ElmoForPreTraining
 from hf_elmo.modeling_elmo import ElmoModel
 from hf_elmo.tokenization_elmo import ElmoTokenizer
@@ -124,6 +125,7 @@ def convert(
                 files=files,
                 license=license,
                 language=language or (chosen and chosen.language),
+                told=card_in(original.files[0].parent),
             )
             (folder / "README.md").write_text(card, encoding="utf-8")
     return Conversion(output, original.format, original.config, files, original.notes)

@@ -1,7 +1,9 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
 """The README.md of a converted model: what its files tell, and nothing that they do not."""
 
-from hf_elmo.model_card_elmo import model_card
+from huggingface_hub import ModelCard
+
+from hf_elmo.model_card_elmo import ORIGIN, inherited_facts, model_card, section
 
 from .sources import Original
 
@@ -22,6 +24,7 @@ def converted_card(
     files: dict[str, str],
     license: str | None,
     language: str | None,
+    told: ModelCard | None = None,
 ) -> str:
     """The card of a converted model.
 
@@ -33,23 +36,23 @@ def converted_card(
         source: What the user named: a path, URL or preset.
         files: The files read, with their SHA-256.
         license, language: Identifiers as on the Hub, None where they are not known.
+        told: The card that lay beside the original files, which says more than they do.
     """
     rows = "\n".join(f"| `{file}` | `{digest}` |" for file, digest in files.items())
     notes = "".join(f"\n\n{note[0].upper()}{note[1:]}." for note in original.notes)
-    origin = (
+    moved = (
         f"Converted by `hf-elmo convert` from `{source}` ({original.format}). The numbers are the original's, bit by "
-        "bit: they were moved, not computed. Corpus, training and evaluation are not recorded in these files; see the "
-        f"publication of the weights.\n\n| file | SHA-256 |\n| --- | --- |\n{rows}{notes}"
+        "bit: they were moved, not computed."
     )
-    card = model_card(
-        name,
-        original.config,
-        architecture,
-        num_parameters=num_parameters,
-        origin=origin,
-        tokenization=TOKENIZATION,
-        license=license,
-        language=language,
-        tags=["converted"],
-    )
-    return card.content
+    read = f"| file | SHA-256 |\n| --- | --- |\n{rows}{notes}"
+    facts = {"tokenization": TOKENIZATION, "tags": ["converted"]}
+    if told is None:
+        unknown = "Corpus, training and evaluation are not recorded in these files; see the publication of the weights."
+        facts["origin"] = f"{moved} {unknown}\n\n{read}"
+    else:
+        facts |= {key: fact for key, fact in inherited_facts(told, source, trained=False).items() if fact is not None}
+        facts |= {"training": section(told, "Training"), "eval_results": told.data.eval_results}
+        facts["origin"] = "\n\n".join([*filter(None, [section(told, ORIGIN)]), moved, read])
+    given = {"license": license, "language": language}
+    facts |= {key: fact for key, fact in given.items() if fact is not None}
+    return model_card(name, original.config, architecture, num_parameters=num_parameters, **facts).content

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 
+import yaml
 from huggingface_hub import EvalResult, HfApi, ModelCard, constants, try_to_load_from_cache
 from huggingface_hub.errors import (
     EntryNotFoundError,
@@ -154,18 +155,16 @@ class ModelWithCard(PushedWithCard):
     def save_pretrained(self, save_directory, is_main_process: bool = True, *args, push_to_hub: bool = False, **kwargs):
         """As in [`~transformers.PreTrainedModel`], and a card, unless the folder has one that somebody wrote."""
         name = Path(save_directory).resolve().name
-        for_hub = {
-            key: kwargs.pop(key) for key in ("repo_id", "commit_message", "private", "create_pr") if key in kwargs
-        }
-        if is_main_process:
-            fill_cards_of_trainers()
-            card = self.card(name)  # before saving, which renames the architecture in the configuration
-            super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
-            if self.replaces(card_in(save_directory)):
-                card.save(Path(save_directory) / CARD)
-        else:
-            super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
-        if push_to_hub and is_main_process:
+        keys = ("repo_id", "commit_message", "private", "create_pr")
+        for_hub = {key: kwargs.pop(key) for key in keys if key in kwargs}
+        card = self.card(name)  # before saving, which renames the architecture in the configuration
+        super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
+        if not is_main_process:
+            return
+        fill_cards_of_trainers()
+        if self.replaces(card_in(save_directory)):
+            card.save(Path(save_directory) / CARD)
+        if push_to_hub:
             self.push_to_hub(for_hub.pop("repo_id", name), token=kwargs.get("token"), **for_hub)
 
     def replaces(self, card: ModelCard | None) -> bool:
@@ -183,6 +182,8 @@ class ModelWithCard(PushedWithCard):
         facts = {key: fact for key, fact in facts.items() if fact is not None}
         if self.trained_from is not None:
             source = card_of_source(self.trained_from, online)
+            if source is not None and not source.data.to_dict():
+                source = None  # notes, which nobody meant for a card
             trained = any(not parameter.is_inference() and parameter._version for parameter in self.parameters())
             if source is not None and not trained and not facts and self.config.architectures == [architecture]:
                 return renamed(source, name)
@@ -196,8 +197,17 @@ class ModelWithCard(PushedWithCard):
 
 
 def card_in(folder: str | Path) -> ModelCard | None:
+    """The card of a folder, if it has one. One that cannot be parsed is text without front matter, and so is kept."""
     path = Path(folder) / CARD
-    return ModelCard.load(path, ignore_metadata_errors=True) if path.is_file() else None
+    if not path.is_file():
+        return None
+    text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        return ModelCard(text if text.startswith("---") else f"---\n{{}}\n---\n{text}", ignore_metadata_errors=True)
+    except (ValueError, yaml.YAMLError):
+        card = ModelCard("---\n{}\n---\n")
+        card.text = text
+        return card
 
 
 def published_card(repo_id: str, token: bool | str | None = None) -> ModelCard | None:
@@ -258,16 +268,19 @@ def model_with_card(trainer) -> ModelWithCard | None:
 
 
 def keep_written_card(trainer) -> bool:
-    """Put into a Trainer's folder the card that somebody wrote there or in its repository; whether there is one."""
+    """Whether somebody wrote the card in a Trainer's folder or repository. The repository's is put into the folder."""
     folder, repository = Path(trainer.args.output_dir), trainer.hub_model_id
-    cards = [card_in(folder)]
-    if repository is not None:
-        with hub_errors(repository):
-            cards.append(published_card(repository, trainer.args.hub_token))
-    written = next((card for card in cards if card is not None and not is_automatic(card)), None)
-    if written is not None:
-        written.save(folder / CARD)
-    return written is not None
+    card = card_in(folder)
+    if card is not None and not is_automatic(card):
+        return True
+    if repository is None:
+        return False
+    with hub_errors(repository):
+        card = published_card(repository, trainer.args.hub_token)
+    if card is None or is_automatic(card):
+        return False
+    card.save(folder / CARD)
+    return True
 
 
 def card_of_run(trainer, model: ModelWithCard, given: dict) -> ModelCard:

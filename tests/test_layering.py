@@ -22,7 +22,7 @@ KNOWS = {
     "modeling_elmo": {"configuration_elmo", "hub_elmo", "lstm_elmo"},
 }
 # A Hub's visitor has these: torch and transformers, and what these two cannot be without.
-AT_HAND = {"torch", "transformers", "huggingface_hub", "numpy", "tokenizers"}
+AT_HAND = {"torch", "transformers", "huggingface_hub", "numpy", "tokenizers", "yaml"}
 
 
 def imports(path: Path, everywhere: bool) -> list[ast.Import | ast.ImportFrom]:
@@ -110,6 +110,6 @@ def test_requirements_are_what_is_imported():
     files = [*PACKAGE.rglob("*.py"), *(REPOSITORY / "conversion").glob("*.py")]
     imported = {name.split(".")[0] for path in files for name in absolute(path)}
     assert required - imported <= {"accelerate"}  # the Trainer is not without it
-    brought = {"numpy", "tokenizers", "tqdm", "pyarrow"}  # by transformers and datasets
+    brought = {"numpy", "tokenizers", "tqdm", "yaml", "pyarrow"}  # by transformers and datasets
     needed = {name for path in files for name in get_imports(path)} - sys.stdlib_module_names - {"hf_elmo"}
     assert needed <= required | brought
