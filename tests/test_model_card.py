@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 from conftest import shake
+from fresh_process import REPOSITORY
 from huggingface_hub import EvalResult, ModelCard
 from loopback_hub import card_errors
 
@@ -128,8 +129,6 @@ def test_converted_weights_keep_what_the_card_beside_them_tells(tmp_path):
 
 def test_the_card_in_the_repository_is_that_of_the_weights_it_carries(tmp_path):
     """`hf-elmo convert hf_elmo/data elmo`, and its README.md is model_card.md."""
-    from fresh_process import REPOSITORY
-
     convert(REPOSITORY / "hf_elmo" / "data", tmp_path / "elmo")
     card = (REPOSITORY / "model_card.md").read_text(encoding="utf-8")
     assert card_errors(card) == []
