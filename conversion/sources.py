@@ -52,8 +52,8 @@ def open_source(request: Request) -> Original:
     """
     if not (request.source.exists() or is_tensorflow(request.source)):
         raise ValueError(
-            f"{request.source}: no such file or folder, and no preset or URL; expected weights in hdf5 format, or a "
-            "folder with them and their options.json"
+            f"{request.source}: no such file or folder, and no preset or URL; expected weights in hdf5 format, a "
+            "folder with them and their options.json, or a preset (`hf-elmo convert --help` names them)"
         )
     for recognizes, refusal in UNSUPPORTED:
         if recognizes(request.source):
