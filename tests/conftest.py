@@ -3,13 +3,14 @@
 import os
 from pathlib import Path
 
+# Nothing in the tests may reach for a network by accident; the tests that serve HTTP themselves say so. The libraries
+# read this when they are imported.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
 import pytest
 import torch
 
 import hf_elmo
-
-# Nothing in the tests may reach for a network by accident; the tests that serve HTTP themselves say so.
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 def pytest_configure(config):
