@@ -149,7 +149,8 @@ class ElmoLstm(nn.Module):
             )
             return lstm(x, *weights, state, mask, reverse=self.reverse, **self.options)
         if state is None:
-            state = x.new_zeros(len(x), gates.in_features), x.new_zeros(len(x), gates.out_features // 4)
+            batch = x.shape[0]  # not len(x), which would fix the batch of an exported graph
+            state = x.new_zeros(batch, gates.in_features), x.new_zeros(batch, gates.out_features // 4)
         return lstm_steps(x, gates, recurrent, projection, state, mask, reverse=self.reverse, **self.options)
 
 
