@@ -19,6 +19,7 @@ from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_elmo import ElmoConfig
+from .fill_mask_elmo import ElmoFillMaskPipeline, support_fill_mask_pipeline
 from .modeling_elmo import ElmoModel, ElmoPreTrainedModel, State
 from .sampled_softmax_elmo import draw_candidates, expected_counts, full_softmax_loss, sampled_softmax_loss
 
@@ -219,6 +220,12 @@ class ElmoForMaskedLM(ElmoLanguageModel):
     itself is not read, so nothing need be masked. At either end of a text one model has read nothing; it then counts by
     its bias alone.
     """
+
+    fill_mask_pipeline = ElmoFillMaskPipeline
+
+    def __init__(self, config: ElmoConfig):
+        super().__init__(config)
+        support_fill_mask_pipeline()
 
     @can_return_tuple
     def forward(
