@@ -19,10 +19,10 @@ from huggingface_hub.errors import (
     EntryNotFoundError,
     HfHubHTTPError,
     HFValidationError,
+    HTTPError,
     LocalTokenNotFoundError,
     OfflineModeIsEnabled,
 )
-from huggingface_hub.utils import httpx
 
 from .model_card_elmo import (
     CLASSES,
@@ -52,7 +52,7 @@ def hub_errors(repo_id: str):
     """
     try:
         yield
-    except (HfHubHTTPError, HFValidationError, httpx.HTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled) as error:
+    except (HfHubHTTPError, HFValidationError, HTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled) as error:
         raise HubError(f"{repo_id}: {explain(error)}") from error
 
 
@@ -71,7 +71,7 @@ def explain(error: Exception) -> str:
         return f"no such repository on {constants.ENDPOINT}, or it is private and the token may not read it"
     if isinstance(error, OfflineModeIsEnabled):
         return "offline mode is on: unset HF_HUB_OFFLINE"
-    if status is None and isinstance(error, httpx.HTTPError):
+    if status is None and isinstance(error, HTTPError):
         return f"no connection to {constants.ENDPOINT} ({reason}): check the network, or HF_ENDPOINT"
     return reason
 
@@ -227,7 +227,7 @@ def card_of_source(source: str | None, online: bool) -> ModelCard | None:
             return published_card(source)
         cached = try_to_load_from_cache(source, CARD)
         return card_in(Path(cached).parent) if isinstance(cached, str) else None
-    except (HfHubHTTPError, HFValidationError, httpx.HTTPError, OfflineModeIsEnabled):
+    except (HfHubHTTPError, HFValidationError, HTTPError, OfflineModeIsEnabled):
         return None  # not there any more, or never was: then its card is not known
 
 
