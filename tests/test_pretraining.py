@@ -15,53 +15,21 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch.testing import assert_close
+from toy_pretraining import command, pretrained, write_texts
 from transformers import AutoModelForPreTraining, AutoTokenizer
 
 from hf_elmo import ElmoConfig, ElmoForPreTraining, ElmoTokenizer
 from hf_elmo.conversion.bilm_hdf5 import read_weights
 from hf_elmo.conversion.hdf5_file import StoredTensor
 from hf_elmo.conversion.tensorflow_checkpoint import adagrad_accumulators, bilm_variables, read_checkpoint
-from hf_elmo.training import pretrain
 from hf_elmo.training.bilm_trainer import BiLMTrainer, PretrainingArguments
 from hf_elmo.training.corpus import SentenceQueue, TextFiles
 from hf_elmo.training.streams import Streams, TrainingWindows, WordTable
 
-SIZES = {
-    "char_cnn_filters": [[1, 4], [2, 6]],
-    "char_embedding_size": 4,
-    "num_highway_layers": 1,
-    "projection_size": 6,
-    "cell_size": 12,
-}
-QUIET = ["--use_cpu", "True", "--report_to", "none", "--disable_tqdm", "True"]
-
 
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory):
-    """Two files of sentences that follow a rule a language model can learn, and held-out ones of the same make."""
-    folder, rng = tmp_path_factory.mktemp("texts"), random.Random(0)
-    nouns, verbs = ["dog", "cat", "bird", "child"], {"dog": "barks", "cat": "purrs", "bird": "sings", "child": "laughs"}
-    for name, count in (("a.txt", 120), ("b.txt", 80), ("held_out.txt", 20)):
-        subjects = [rng.choice(nouns) for _ in range(count)]
-        lines = [
-            f"the {rng.choice(['old', 'young'])} {noun} {verbs[noun]} {'now ' * rng.randrange(3)}." for noun in subjects
-        ]
-        (folder / name).write_text("\n".join(lines) + "\n")
-    return folder
-
-
-def command(texts: Path, output: Path, *more: str, **sizes) -> list[str]:
-    """Arguments of a small run: sampled softmax, dropout, logs and checkpoints that do not fall together."""
-    return [
-        *("--train_files", str(texts / "[ab].txt"), "--output_dir", str(output), *QUIET),
-        *("--config_overrides", json.dumps(SIZES | sizes), "--min_count", "1", "--num_negative_samples", "6"),
-        *("--per_device_train_batch_size", "4", "--unroll_steps", "5"),
-        *("--max_steps", "12", "--logging_steps", "3", "--save_steps", "4", *more),
-    ]
-
-
-def pretrained(*arguments: str) -> int:
-    return pretrain.main(list(arguments))
+    return write_texts(tmp_path_factory.mktemp("texts"))
 
 
 def history(folder: Path) -> list[dict]:

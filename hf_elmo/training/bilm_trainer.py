@@ -29,6 +29,7 @@ TRAINER_STATE_FILE = "trainer_state.json"
 class PretrainingArguments(TrainingArguments):
     """`TrainingArguments` with the original's values as defaults, and what only language models need."""
 
+    output_dir: str = field(default="", metadata={"help": "The folder for checkpoints and the trained model."})
     num_train_epochs: float = field(default=10, metadata={"help": "Passes over the text."})
     per_device_train_batch_size: int = field(default=128, metadata={"help": "Streams of text of one process."})
     unroll_steps: int = field(
@@ -279,6 +280,7 @@ class BiLMTrainer(Trainer):
             super()._save_checkpoint(model, trial)
             self.save_position(staging / name)
         except (OSError, RuntimeError, SafetensorError) as error:
+            shutil.rmtree(staging, ignore_errors=True)  # it may be what fills the disk
             raise OSError(
                 f"{output_dir / name} could not be written, earlier checkpoints are whole: {error}"
             ) from error

@@ -10,11 +10,13 @@ stand in a JSON file, `python -m hf_elmo.training.pretrain settings.json`.
 import json
 import logging
 import sys
+import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -103,20 +105,15 @@ def parse(arguments: list[str]) -> tuple[TextArguments, ModelArguments, Pretrain
 def train(text: TextArguments, model_args: ModelArguments, args: PretrainingArguments) -> BiLMTrainer:
     """One run: the corpus is counted, the model made or loaded, trained, evaluated and saved. Returns the trainer."""
     logging.basicConfig(format="%(message)s", level=logging.INFO if args.should_log else logging.WARNING)
-    if args.output_dir is None:
+    if not args.output_dir:
         raise ValueError("--output_dir is missing: the folder for checkpoints and the trained model")
-    output = Path(args.output_dir)
     set_seed(args.seed)
     corpus, held_out = open_corpus(text), read_held_out(text.validation_files)
     config = starting_config(model_args)
     counts, num_sentences = count_if_needed(corpus, text, args)
     vocabulary = choose_vocabulary(text, model_args, config, counts)
 
-    with args.main_process_first(desc="write the vocabulary"):
-        if args.should_save:
-            output.mkdir(parents=True, exist_ok=True)
-            write_vocabulary(vocabulary, output / VOCABULARY_FILE)
-        tokenizer = make_tokenizer(output / VOCABULARY_FILE, model_args, config)
+    tokenizer = make_tokenizer(vocabulary, model_args, config)
     model, accumulators = make_model(model_args, config, vocabulary)
     table = WordTable.of(tokenizer)
     windows = deal(corpus, table, text, args, sum(counts.values()) + num_sentences if counts else None)
@@ -134,7 +131,7 @@ def train(text: TextArguments, model_args: ModelArguments, args: PretrainingArgu
         accumulators=accumulators,
         processing_class=tokenizer,
     )
-    checkpoint = args.resume_from_checkpoint or get_last_checkpoint(args.output_dir)
+    checkpoint = args.resume_from_checkpoint or last_checkpoint(args.output_dir)
     if checkpoint is not None:
         logger.info("Resuming from %s", checkpoint)
     result = trainer.train(checkpoint)
@@ -148,6 +145,10 @@ def train(text: TextArguments, model_args: ModelArguments, args: PretrainingArgu
     if args.push_to_hub:
         trainer.push_to_hub()
     return trainer
+
+
+def last_checkpoint(folder: str) -> str | None:
+    return get_last_checkpoint(folder) if Path(folder).is_dir() else None
 
 
 # ---- The text
@@ -247,12 +248,16 @@ def choose_vocabulary(
     return words
 
 
-def make_tokenizer(vocab_file: Path, model_args: ModelArguments, config: ElmoConfig) -> ElmoTokenizer:
+def make_tokenizer(vocabulary: list[str], model_args: ModelArguments, config: ElmoConfig) -> ElmoTokenizer:
     kept = {}
     if model_args.model_name_or_path is not None:
         old = AutoTokenizer.from_pretrained(model_args.model_name_or_path)
         kept = {"split": old.split, "added_words": old.added_words}
-    return ElmoTokenizer(str(vocab_file), max_characters_per_token=config.max_characters_per_token, **kept)
+    # Not in the output folder: what is there is left alone until all that can be refused has been looked at.
+    with tempfile.TemporaryDirectory() as folder:
+        vocab_file = Path(folder) / VOCABULARY_FILE
+        write_vocabulary(vocabulary, vocab_file)
+        return ElmoTokenizer(str(vocab_file), max_characters_per_token=config.max_characters_per_token, **kept)
 
 
 # ---- The model
@@ -267,9 +272,12 @@ def starting_config(model_args: ModelArguments) -> ElmoConfig:
     unknown = [key for key in overrides if key not in ElmoConfig().to_dict()]
     if unknown:
         raise ValueError(f"--config_overrides: the configuration has no {', '.join(unknown)}")
-    if name is None:
-        return ElmoConfig(**overrides)
-    config = AutoConfig.from_pretrained(name, **overrides)
+    try:
+        config = ElmoConfig(**overrides) if name is None else AutoConfig.from_pretrained(name, **overrides)
+    except StrictDataclassError as error:
+        raise ValueError(f"the configuration: {error.__cause__ or error}") from None
+    except OSError as error:
+        raise ValueError(f"{name}: {error}") from None
     if config.model_type != ElmoConfig.model_type:
         raise ValueError(f"{name} is a model of type {config.model_type}, not {ElmoConfig.model_type}")
     return config

@@ -1,0 +1,157 @@
+"""What a pretraining run refuses, in one line and before anything is written, and what survives a full disk."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from toy_pretraining import command, pretrained, write_texts
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    return write_texts(tmp_path_factory.mktemp("texts"))
+
+
+@pytest.fixture(scope="module")
+def finished(texts, tmp_path_factory):
+    """A run of 12 steps with checkpoints at 8 and 12."""
+    output = tmp_path_factory.mktemp("finished")
+    assert not pretrained(*command(texts, output))
+    return output
+
+
+def refused(capsys, *arguments: str) -> str:
+    """The one line that is said of such arguments."""
+    capsys.readouterr()
+    assert pretrained(*arguments) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("pretrain: error: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "there is no sentence in {path}"),
+        (b"\n \n\t\n", "there is no sentence in {path}"),
+        (b"the old dog barks .\n", "the text has 6 words, and one step takes 4 streams of 5: give more text"),
+        (b"the old dog\nbarks .\nl'\xe9t\xe9 .\n", "{path}, line 3: not UTF-8; convert the text to UTF-8"),
+    ],
+)
+def test_texts_to_learn_from(tmp_path, capsys, content, message):
+    path = tmp_path / "text.txt"
+    path.write_bytes(content)
+    arguments = command(tmp_path, tmp_path / "model", "--train_files", str(path))
+    assert message.format(path=path) in refused(capsys, *arguments)
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\n", "there is no sentence in {path}"),
+        (b"the\n\xff\n", "{path}, line 2: not UTF-8"),
+    ],
+)
+def test_held_out_texts(texts, tmp_path, capsys, content, message):
+    path = tmp_path / "text.txt"
+    path.write_bytes(content)
+    arguments = command(texts, tmp_path / "model", "--validation_files", str(path))
+    assert message.format(path=path) in refused(capsys, *arguments)
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_line_of_100000_words_is_a_text_like_others(tmp_path):
+    (tmp_path / "long.txt").write_text(" ".join(["one", "two", "three", "four"] * 25_000) + "\n")
+    arguments = command(tmp_path, tmp_path / "model", "--train_files", str(tmp_path / "long.txt"))
+    assert not pretrained(*arguments, "--num_negative_samples", "0", "--max_steps", "2")
+    saved = json.loads((tmp_path / "model" / "trainer_state.json").read_text())
+    assert saved["global_step"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--vocab_file", "VOCABULARY"], "line 4: 'the' again, which is also in line 3"),
+        (["--vocab_file", "nowhere.txt"], "nowhere.txt"),
+        (["--train_files", "nowhere*.txt"], "nowhere*.txt: no such file, and no file fits it as a pattern"),
+        (["--min_count", "1000"], "no word stands 1000 times in the text: lower --min_count"),
+        (["--config_overrides", "{"], "--config_overrides must be JSON"),
+        (["--config_overrides", '{"cells": 3}'], "--config_overrides: the configuration has no cells"),
+        (["--config_overrides", '{"projection_size": -3}'], "projection_size"),
+        (["--model_name_or_path", "nowhere"], "nowhere"),
+        (["--resume_from_checkpoint", "nowhere"], "nowhere: no checkpoint of this script to resume from"),
+    ],
+)
+def test_settings(texts, tmp_path, capsys, arguments, message):
+    (tmp_path / "words.txt").write_text("<S>\n</S>\nthe\nthe\n<UNK>\n")
+    arguments = [str(tmp_path / "words.txt") if value == "VOCABULARY" else value for value in arguments]
+    assert message in refused(capsys, *command(texts, tmp_path / "model", *arguments))
+    assert not list((tmp_path / "model").glob("*")), "something was written"
+
+
+def test_only_the_same_layout_can_be_resumed(texts, finished, tmp_path, capsys):
+    """Another number of rows, of processes, other words: refused, and the model that is there is as it was."""
+    output = tmp_path / "model"
+    shutil.copytree(finished, output)
+    before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    more = ["--max_steps", "16"]
+    (tmp_path / "words.txt").write_text("<S>\n</S>\n<UNK>\nthe\nold\nyoung\n.\nnow\n")
+    for changes, message in (
+        (["--per_device_train_batch_size", "3"], "made with rows of a process 4, now 3"),
+        (["--vocab_file", str(tmp_path / "words.txt"), "--num_negative_samples", "0"], "made with negative samples"),
+        (["--vocab_file", str(tmp_path / "words.txt")], "made with vocabulary"),
+    ):
+        assert message in refused(capsys, *command(texts, output, *more, *changes))
+    assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
+    position = output / "checkpoint-12" / "text_position.json"
+    saved = json.loads(position.read_text())
+    saved["layout"]["processes"] = 2
+    position.write_text(json.dumps(saved))
+    assert "made with processes 2, now 1: it can be resumed with the same settings only" in refused(
+        capsys, *command(texts, output, *more)
+    )
+
+
+FULL = """
+import resource, sys
+from hf_elmo.training import bilm_trainer, pretrain
+
+save = bilm_trainer.BiLMTrainer._save_checkpoint
+def on_a_full_disk(self, *arguments):
+    if self.state.global_step == 8:  # files end after so many bytes, as on a disk without room for more
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+    return save(self, *arguments)
+bilm_trainer.BiLMTrainer._save_checkpoint = on_a_full_disk
+sys.exit(pretrain.main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize("room", [500, 6000])
+def test_a_full_disk_leaves_the_last_checkpoint_whole(texts, finished, tmp_path, room):
+    """Whichever file it is that finds no room: one line, what is there goes on to the same end."""
+    arguments = command(texts, tmp_path)
+    full = subprocess.run(
+        [sys.executable, "-c", FULL, str(room), *arguments], capture_output=True, text=True, timeout=300
+    )
+    assert full.returncode == 2, full.stderr
+    last = full.stderr.strip().splitlines()[-1]
+    assert last.startswith("pretrain: error: ")
+    assert f"{tmp_path / 'checkpoint-8'} could not be written, earlier checkpoints are whole" in last
+    assert "Traceback" not in full.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-4"}
+    assert not pretrained(*arguments)
+    weights = load_file(finished / "model.safetensors")
+    for name, tensor in load_file(tmp_path / "model.safetensors").items():
+        assert torch.equal(tensor, weights[name]), name
+
+
+def test_what_is_no_settings_file(tmp_path, capsys):
+    (tmp_path / "settings.json").write_text("{")
+    assert "settings.json: not JSON" in refused(capsys, str(tmp_path / "settings.json"))
+    assert "--output_dir is missing" in refused(capsys, "--train_files", str(Path(__file__)), "--use_cpu", "True")
