@@ -49,6 +49,8 @@ def run(arguments: Namespace) -> int:
     for file in (arguments.verify, arguments.verify_text):
         if file and not Path(file).is_file():
             raise ValueError(f"{file}: no such file; expected what --verify compares with")
+    if arguments.verify_batch_size is not None and arguments.verify_batch_size < 1:
+        raise ValueError(f"--verify-batch-size must be at least 1, but is {arguments.verify_batch_size}")
     conversion = convert(
         arguments.source,
         arguments.output,

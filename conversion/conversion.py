@@ -4,12 +4,14 @@
 import gzip
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -30,6 +32,7 @@ WEIGHTS, OPTIONS, VOCABULARY = "weights.hdf5", "options.json", "vocab.txt"
 ACCUMULATORS = "adagrad_accumulators.safetensors"  # which pretraining goes on from
 INITIAL_ACCUMULATOR = 1.0  # bilm-tf's
 CHUNK = 1 << 20  # bytes
+BESIDES = 1 << 20  # bytes, of what is written beside the numbers: code, card, the format's own
 
 
 @dataclass
@@ -108,6 +111,7 @@ def convert(
     chosen = preset(source)
 
     with new_folder(output, overwrite) as folder:
+        check_space(original, folder)
         if original.vocabulary is not None:
             copy_vocabulary(original.vocabulary, folder / VOCABULARY, original.config)
         if to == "hdf5":
@@ -131,6 +135,15 @@ def convert(
     return Conversion(output, original.format, original.config, files, original.notes)
 
 
+def check_space(original: Original, folder: Path):
+    """That the weights fit on the disk: where they do not, the hdf5 library brings the whole process down."""
+    numbers = sum(math.prod(rule.shape) for rule in rules(original.config))
+    needed = numbers * next(iter(original.state.values())).element_size() + BESIDES
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ValueError(f"{folder.parent}: {needed:,} bytes are needed there, but only {free:,} are free")
+
+
 def write_folder(original: Original, folder: Path) -> ElmoModel | ElmoForPreTraining:
     """What `from_pretrained` loads: configuration, weights, tokenizer, and the code of all."""
     config = original.config
@@ -140,7 +153,12 @@ def write_folder(original: Original, folder: Path) -> ElmoModel | ElmoForPreTrai
     with torch.device("meta"):  # the tensors read become the model's, without a second copy
         model = (ElmoForPreTraining if config.word_vocab_size else ElmoModel)(config)
     model.load_state_dict(state, assign=True)
-    model.save_pretrained(folder)
+    try:
+        model.save_pretrained(folder)
+    except SafetensorError as error:
+        raise OSError(f"{folder.parent}: the weights cannot be written there ({error})") from error
+    for weights in folder.glob("*.safetensors"):  # which safetensors lets nobody but their owner read
+        shutil.copymode(folder / "config.json", weights)
     save_tokenizer(config, folder)
     return model
 

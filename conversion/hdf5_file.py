@@ -5,6 +5,7 @@ An hdf5 file may point into other files (links, external storage, virtual datase
 holds. Nothing of that is followed or allocated: a file that does it is refused.
 """
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -70,10 +71,14 @@ def open_hdf5(path: str | Path) -> Iterator[dict[str, StoredTensor]]:
             f"got {path.stat().st_size:,} bytes; download it again"
         ) from error
     with file:
-        yield {
-            name: StoredTensor(path, dataset.shape or (), partial(read, name, dataset, path))
-            for name, dataset in walk(file, path)
-        }
+        try:
+            stored = {
+                name: StoredTensor(path, dataset.shape or (), partial(read, name, dataset, path))
+                for name, dataset in walk(file, path)
+            }
+        except (OSError, RuntimeError, KeyError, TypeError) as error:  # what h5py makes of damaged structures
+            raise ValueError(f"{path}: the hdf5 file is damaged ({explain(error)}); get it again") from error
+        yield stored
 
 
 def walk(file: h5py.File, path: Path) -> Iterator[tuple[str, h5py.Dataset]]:
@@ -82,16 +87,15 @@ def walk(file: h5py.File, path: Path) -> Iterator[tuple[str, h5py.Dataset]]:
     while groups:
         prefix, group = groups.pop()
         for name in group:
+            if isinstance(name, bytes):
+                raise ValueError(f"{path}: the name {name!r} is no UTF-8; the hdf5 file is damaged, get it again")
             full = prefix + name
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 raise ValueError(
                     f"{path}: {full} is a link to somewhere else, and links are not followed; expected the tensor "
                     "itself: copy it into the file"
                 )
-            try:
-                item = group[name]
-            except (KeyError, OSError, RuntimeError) as error:
-                raise ValueError(f"{path}: {full} cannot be opened ({explain(error)}); get the file again") from error
+            item = group[name]
             address = h5py.h5o.get_info(item.id).addr
             if isinstance(item, h5py.Dataset):
                 yield full, item
@@ -102,11 +106,11 @@ def walk(file: h5py.File, path: Path) -> Iterator[tuple[str, h5py.Dataset]]:
 
 def read(name: str, dataset: h5py.Dataset, path: Path) -> np.ndarray:
     """The numbers of a dataset in the machine's byte order."""
-    check_storage(name, dataset, path)
-    numbers = np.empty(dataset.shape, dataset.dtype.newbyteorder("="))
     try:
+        check_storage(name, dataset, path)
+        numbers = np.empty(dataset.shape, dataset.dtype.newbyteorder("="))
         dataset.read_direct(numbers)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         raise ValueError(
             f"{path}: {name} cannot be read ({explain(error)}); the file is damaged, get it again"
         ) from error
@@ -131,7 +135,7 @@ def check_storage(name: str, dataset: h5py.Dataset, path: Path):
         )
     declared, stored = dataset.size * kind.get_size(), dataset.id.get_storage_size()
     compressed = dataset.id.get_create_plist().get_nfilters() > 0
-    if not stored or declared > (stored * COMPRESSION + SLACK if compressed else stored):
+    if not stored or declared > (stored * COMPRESSION + SLACK if compressed else stored) or lacks_chunks(dataset):
         raise ValueError(
             f"{path}: {name} declares shape {dataset.shape}, {declared:,} bytes, but only {stored:,} bytes are stored; "
             "the file is damaged or was never filled: get it again"
@@ -142,6 +146,14 @@ def check_storage(name: str, dataset: h5py.Dataset, path: Path):
             f"{path}: {name} declares shape {dataset.shape}, {declared:,} bytes, but the whole file occupies "
             f"{on_disk:,}; the file is damaged or was never filled: get it again"
         )
+
+
+def lacks_chunks(dataset: h5py.Dataset) -> bool:
+    """Whether a dataset that is stored in pieces lacks some: they would be read as zeros."""
+    if dataset.chunks is None:
+        return False
+    expected = math.prod(-(-length // chunk) for length, chunk in zip(dataset.shape, dataset.chunks))
+    return dataset.id.get_num_chunks() < expected
 
 
 def bytes_on_disk(path: Path) -> int:

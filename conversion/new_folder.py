@@ -42,7 +42,11 @@ def new_folder(output: Path, overwrite: bool = False) -> Iterator[Path]:
         if output.exists():
             old = partial.with_suffix(".old")
             os.replace(output, old)
-            os.replace(partial, output)
+            try:
+                os.replace(partial, output)
+            except BaseException:
+                os.replace(old, output)
+                raise
             shutil.rmtree(old)
         else:
             os.replace(partial, output)

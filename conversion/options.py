@@ -41,9 +41,9 @@ SETTINGS = {
 }
 NUMBERED_CELL = r"RNN_[01]/RNN/MultiRNNCell/Cell(\d+)/LSTMCell/(?:B|W_0|W_P_0)"
 DROPOUT = 0.1  # of bilm-tf's training script; files for inference have none
-CHARACTERS = (
-    262  # 256 bytes, five marks, and 0 for absent words: the ids of inference; training's table has no row for 0
-)
+LONGEST_ROW = 10_000  # ids of one word; a row is allocated for every word, and models have 50
+# 256 bytes, five marks, and 0 for absent words: the ids of inference. Training's table has no row for 0.
+CHARACTERS = 262
 
 
 def read_options(path: Path) -> dict:
@@ -55,7 +55,7 @@ def read_options(path: Path) -> dict:
     if not path.is_file():
         raise ValueError(f"{path}: no such file; expected the options.json that came with the weights")
     try:
-        options = json.loads(path.read_text(encoding="utf-8"))
+        options = json.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows put a mark first
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON ({error}); expected the options.json that came with the weights") from error
     if not isinstance(options, dict) or not isinstance(options.get("lstm"), dict):
@@ -124,8 +124,11 @@ def read_config(
                 f"{options_file}: {name} must be a positive number, or null for no clipping, but is {value!r} "
                 "(at 0 TensorFlow clips everything to 0 and AllenNLP nothing)"
             )
-        if name.endswith("per_token") and value < 3:
-            raise ValueError(f"{options_file}: {name} must be at least 3, a byte between two marks, but is {value!r}")
+        if name.endswith("per_token") and not 3 <= value <= LONGEST_ROW:
+            raise ValueError(
+                f"{options_file}: {name} must be at least 3, a byte between two marks, and at most {LONGEST_ROW}, "
+                f"but is {value!r}"
+            )
         if value is not None and option(options, name) is None:
             notes.append(f"{options_file} has no {name}; assumed {json.dumps(value)}, as bilm-tf does in training")
         settings[FIELDS[name]] = value

@@ -73,6 +73,8 @@ def read_bilm(request: Request) -> Original:
     options = read_options(options_file)
     with ExitStack() as files:
         stored = files.enter_context(open_hdf5(weights))
+        if not stored:
+            raise ValueError(f"{weights}: the hdf5 file is empty; expected the tensors of an ELMo")
         if softmax is not None:
             stored = stored | softmax_only(files.enter_context(open_hdf5(softmax)), softmax)
         config, notes = read_config(options, stored, options_file)
@@ -133,7 +135,7 @@ def find_options(weights: Path) -> Path:
 
 def is_options(path: Path) -> bool:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError):
         return False
     return isinstance(content, dict) and "lstm" in content
@@ -148,7 +150,7 @@ def find_vocabulary(folder: Path) -> Path | None:
 
 def read_tensorflow(request: Request) -> Original:
     folder = request.source if request.source.is_dir() else request.source.parent
-    options_file = request.options or find_options(folder / "options")
+    options_file = request.options or find_options(folder / "checkpoint")
     options = read_options(options_file)
     checkpoint = read_checkpoint(request.source)
     stored = bilm_variables(checkpoint)

@@ -91,6 +91,8 @@ def verify(
                 largest = (wanted - found).abs().flatten(1).amax(1).tolist() if wanted.numel() else [0.0] * layers
                 differences = [float(np.maximum(a, b)) for a, b in zip(differences, largest)]  # keeps NaN
                 words += wanted.shape[1]
+    if not words:
+        raise ValueError(f"{expected}: there is nothing to compare; expected vectors of at least one word")
     return Verification(f"{words:,} words, {' and '.join(what for what, _, _ in runs)}", differences, tolerance)
 
 
@@ -122,13 +124,19 @@ def npz_runs(path: Path) -> Iterator[tuple[str, bool, list[Batch]]]:
             f"{path}: expected bilm_ids/<batch>, lengths, and *_stateless or *_stateful, "
             f"but it holds {', '.join(names[:6])}"
         )
-    lengths = arrays["lengths"].tolist()
+    lengths, sentences = arrays["lengths"].tolist(), sum(len(arrays[batch]) for batch in ids)
     for name in outputs:
-        sentences = iter(torch.from_numpy(arrays[name]).split(lengths, dim=1))
+        if arrays[name].ndim != 3 or arrays[name].shape[1] != sum(lengths) or sentences != len(lengths):
+            raise ValueError(
+                f"{path}: {name} {arrays[name].shape} must be (layers, words, width), with as many words as all "
+                f"lengths together, {sum(lengths)}, and bilm_ids as many sentences as there are lengths, "
+                f"{len(lengths)}, but these have {sentences}"
+            )
+        vectors = iter(torch.from_numpy(arrays[name]).split(lengths, dim=1))
         batches = []
         for batch in ids:
             input_ids = torch.from_numpy(arrays[batch].astype(np.int64))
-            batches.append(Batch(input_ids, [next(sentences) for _ in input_ids], boundaries=True))
+            batches.append(Batch(input_ids, [next(vectors) for _ in input_ids], boundaries=True))
         yield name, name.endswith("_stateful"), batches
 
 
@@ -137,7 +145,7 @@ def hdf5_batches(path: Path, folder: str | Path, text: str | Path | None, batch_
     with open_hdf5(path) as stored, h5py.File(path) as file:
         index = json.loads(file["sentence_to_index"][0]) if "sentence_to_index" in file else None
         sentences = list(named_sentences(path, [name for name in stored if name != "sentence_to_index"], index, text))
-        size = batch_size or (1 if index is None else ALLENNLP_BATCH_SIZE)
+        size = (1 if index is None else ALLENNLP_BATCH_SIZE) if batch_size is None else batch_size
         for start in range(0, len(sentences), size):
             names, lines = zip(*sentences[start : start + size])
             batch = tokenizer(
@@ -157,7 +165,8 @@ def named_sentences(
     """Each dataset's name and sentence, in the order of the text."""
     numbered = all(name.isdigit() for name in names)
     if text is not None:
-        lines = [line.strip() for line in Path(text).read_text(encoding="utf-8").splitlines()]
+        with open(text, encoding="utf-8") as file:  # not splitlines(), which splits at more than line ends
+            lines = [line.strip() for line in file]
         keys = [str(number) for number in range(len(lines))] if numbered else lines
         if absent := [key for key in keys if key not in names]:
             raise ValueError(f"{path}: has no dataset {absent[0]!r}, which {text} asks for; is this its text?")

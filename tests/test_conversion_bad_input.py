@@ -6,6 +6,7 @@ import json
 import pickle
 import tarfile
 import zipfile
+from contextlib import suppress
 
 import h5py
 import numpy as np
@@ -97,6 +98,7 @@ def set_option(folder, name, value):
         ("char_cnn.activation", "gelu", ["activation", "relu", "tanh", "gelu"]),
         ("char_cnn.activation", 3, ["char_cnn.activation must be a string", "3"]),
         ("char_cnn.max_characters_per_token", 2, ["max_characters_per_token must be at least 3", "2"]),
+        ("char_cnn.max_characters_per_token", 10**9, ["max_characters_per_token", "at most 10000", "1000000000"]),
         ("char_cnn.max_characters_per_token", True, ["max_characters_per_token must be an integer", "True"]),
         ("char_cnn.max_characters_per_token", 50.5, ["char_cnn.max_characters_per_token must be an integer", "50.5"]),
         ("lstm.cell_clip", 0, ["lstm.cell_clip must be a positive number, or null", "0"]),
@@ -130,6 +132,11 @@ def test_wrong_options(original, tmp_path, name, value, parts):
 def test_no_options(original, tmp_path, content, parts):
     (original / "options.json").write_bytes(content.encode("utf-8", "surrogatepass"))
     assert_says(refusal(original, tmp_path), original / "options.json", *parts)
+
+
+def test_options_with_a_byte_order_mark(original, tmp_path):
+    (original / "options.json").write_bytes(b"\xef\xbb\xbf" + (original / "options.json").read_bytes())
+    convert(original, tmp_path / "model")
 
 
 def test_missing_options(original, tmp_path):
@@ -419,6 +426,47 @@ def test_a_sparse_file_is_not_read(original, tmp_path):
     if (original / "weights.hdf5").stat().st_blocks * 512 > 10**8:
         pytest.skip("this file system has no sparse files")
     assert_says(refusal(original, tmp_path), "softmax/W declares shape (100000000, 6)", "the whole file occupies")
+
+
+def test_chunks_that_were_never_written(original, tmp_path):
+    """They would be read as zeros, and few enough of them are within what compression may explain."""
+    spoil(original, "char_embed", shape=(261, 4), dtype="f4", chunks=(100, 4), compression="gzip")
+    with h5py.File(original / "weights.hdf5", "a") as file:
+        file["char_embed"][:200] = 1
+    assert_says(refusal(original, tmp_path), original / "weights.hdf5", "char_embed declares shape (261, 4)")
+
+
+def test_chunks_that_do_not_divide_the_shape(original, tmp_path):
+    numbers = random_weights(OPTIONS)["char_embed"]
+    spoil(original, "char_embed", numbers, chunks=(100, 3), compression="gzip")
+    convert(original, tmp_path / "model")
+
+
+def test_names_that_are_no_text(original, tmp_path):
+    with h5py.File(original / "weights.hdf5", "a") as file:
+        file[b"\xff\xfe"] = np.ones(3)
+    assert_says(refusal(original, tmp_path), original / "weights.hdf5", "is no UTF-8")
+
+
+def test_damaged_structures(original, tmp_path):
+    """Whatever byte of them is wrong, it is told in one line, or the weights are still whole."""
+    weights = original / "weights.hdf5"
+    sound, chance = weights.read_bytes(), np.random.RandomState(0)
+    errors = []
+    for number in range(60):
+        content = np.frombuffer(sound, np.uint8).copy()
+        content[chance.randint(0, len(sound) // 2, 40)] = chance.randint(0, 256, 40)
+        weights.write_bytes(content.tobytes())
+        with suppress(ValueError):
+            convert(original, tmp_path / "models" / str(number))
+            continue
+        errors.append(refusal(original, tmp_path))
+    assert len(errors) > 20
+
+
+def test_an_empty_hdf5_file(original, tmp_path):
+    h5py.File(original / "weights.hdf5", "w").close()
+    assert_says(refusal(original, tmp_path), original / "weights.hdf5", "the hdf5 file is empty")
 
 
 def test_a_tangle_of_groups_ends(original, tmp_path):

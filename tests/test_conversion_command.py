@@ -131,6 +131,39 @@ def allennlp(path, lines=LINES, index=True, change=0.0):
     return path
 
 
+@pytest.mark.parametrize("size", [0, -3])
+def test_a_batch_has_at_least_one_sentence(original, tmp_path, capsys, size):
+    expected = allennlp(tmp_path / "all.hdf5", index=False)
+    assert run(original, tmp_path / "model", "--verify", expected, "--verify-batch-size", size) == 2
+    assert f"--verify-batch-size must be at least 1, but is {size}" in capsys.readouterr().err
+    assert not (tmp_path / "model").exists()
+
+
+def test_nothing_is_not_verified(original, tmp_path, capsys):
+    (tmp_path / "empty.txt").write_text("", encoding="utf-8")
+    expected = allennlp(tmp_path / "all.hdf5", index=False)
+    assert run(original, tmp_path / "model", "--verify", expected, "--verify-text", tmp_path / "empty.txt") == 2
+    assert "there is nothing to compare" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("lengths", [[7, 7], [7, 7, 7, 2], [7, 7, 7, 3, 1]])
+def test_lengths_that_do_not_fit(original, tmp_path, capsys, lengths):
+    arrays = dict(np.load(npz(tmp_path / "expected.npz"))) | {"lengths": lengths}
+    np.savez(tmp_path / "expected.npz", **arrays)
+    assert run(original, tmp_path / "model", "--verify", tmp_path / "expected.npz") == 2
+    printed = capsys.readouterr().err
+    assert "numpy_stateless (3, 24, 12) must be (layers, words, width)" in printed
+    assert printed.count("\n") == 1
+
+
+def test_lines_of_a_text_end_with_line_ends_only(original, tmp_path):
+    lines = ["a\u2028b\x85c", "The bank"]
+    (tmp_path / "text.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    expected = allennlp(tmp_path / "all.hdf5", lines, index=False)
+    text = tmp_path / "text.txt"
+    assert run(original, tmp_path / "model", "--verify", expected, "--verify-text", text, "--verify-batch-size", 2) == 0
+
+
 def test_equal_outputs_are_verified(original, tmp_path, capsys):
     assert run(original, tmp_path / "model", "--verify", npz(tmp_path / "expected.npz")) == 0
     out = capsys.readouterr().out
