@@ -23,7 +23,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_elmo import ElmoConfig
 from .hub_elmo import ModelWithCard
-from .lstm_elmo import lstm, lstm_steps
+from .lstm_elmo import Direction, bilstm, lstm_steps
 
 # (B, L, 2, P) and (B, L, 2, C): output and cell of each layer and direction (0 forward, 1 backward) after the last word
 State = tuple[Tensor, Tensor]
@@ -137,21 +137,24 @@ class ElmoLstm(nn.Module):
             bound = (6 / (C + P)) ** 0.5
             self.projection.init_weight = partial(init.uniform_, a=-bound, b=bound)
 
+    def is_plain(self) -> bool:
+        """Whether its weights can be used in place of calls of its layers."""
+        return all(map(has_plain_weight, (self.input_gates, self.recurrent_gates, self.projection)))
+
+    def direction(self, x: Tensor, state: State | None) -> Direction:
+        """What `bilstm` takes: the words `(B, T, P)`, the weights, and the state to start from."""
+        projection = None if self.projection is None else self.projection.weight
+        gates = self.input_gates.weight, self.input_gates.bias, self.recurrent_gates.weight
+        return Direction(x, *gates, projection, state, self.reverse)
+
     def forward(self, x: Tensor, mask: Tensor | None, state: State | None) -> tuple[Tensor, State]:
-        """From `x` `(B, T, P)` to outputs `(B, T, P)` and the state `(B, P)`, `(B, C)` after the last word."""
-        gates, recurrent, projection = self.input_gates, self.recurrent_gates, self.projection
-        if all(map(has_plain_weight, (gates, recurrent, projection))):
-            weights = (
-                gates.weight,
-                gates.bias,
-                recurrent.weight,
-                None if projection is None else projection.weight,
-            )
-            return lstm(x, *weights, state, mask, reverse=self.reverse, **self.options)
+        """From `x` `(B, T, P)` to outputs `(B, T, P)` and the state `(B, P)`, `(B, C)`, by calls of its layers."""
+        gates = self.input_gates
         if state is None:
             batch = x.shape[0]  # not len(x), which would fix the batch of an exported graph
             state = x.new_zeros(batch, gates.in_features), x.new_zeros(batch, gates.out_features // 4)
-        return lstm_steps(x, gates, recurrent, projection, state, mask, reverse=self.reverse, **self.options)
+        layers = gates, self.recurrent_gates, self.projection
+        return lstm_steps(x, *layers, state, mask, reverse=self.reverse, **self.options)
 
 
 class ElmoLayer(GradientCheckpointingLayer):
@@ -166,17 +169,17 @@ class ElmoLayer(GradientCheckpointingLayer):
 
     def forward(self, hidden: Tensor, mask: Tensor | None, state: tuple[State, State]):
         """From `(B, T, 2P)` to `(B, T, 2P)` and the state of both directions."""
-        ahead, behind = hidden.chunk(2, dim=-1)
-        ahead, ahead_state = self.run_direction(self.forward_lstm, ahead, mask, state[0])
-        behind, behind_state = self.run_direction(self.backward_lstm, behind, mask, state[1])
-        return torch.cat([ahead, behind], dim=-1), (ahead_state, behind_state)
-
-    def run_direction(self, direction: ElmoLstm, x: Tensor, mask: Tensor | None, state: State | None):
-        """One direction of the layer, from `(B, T, P)` to `(B, T, P)` and its state."""
-        x = self.dropout(x)
-        outputs, state = direction(x, mask, state)
-        # The skip connection adds the input as dropped out; what recurs is the output before the addition.
-        return outputs + x if self.add_input else outputs, state
+        inputs = [self.dropout(half) for half in hidden.chunk(2, dim=-1)]
+        lstms = self.forward_lstm, self.backward_lstm
+        if all(lstm.is_plain() for lstm in lstms):
+            directions = [lstm.direction(x, start) for lstm, x, start in zip(lstms, inputs, state)]
+            results = bilstm(*directions, mask, **self.forward_lstm.options)
+        else:
+            results = [lstm(x, mask, start) for lstm, x, start in zip(lstms, inputs, state)]
+        outputs, states = zip(*results)
+        if self.add_input:  # as dropped out; what recurs is the output before the addition
+            outputs = [output + x for output, x in zip(outputs, inputs)]
+        return torch.cat(outputs, dim=-1), states
 
 
 class ElmoScalarMix(nn.Module):
