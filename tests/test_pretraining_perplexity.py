@@ -115,6 +115,24 @@ def test_windows_and_batches_do_not_change_the_numbers(small, capsys, monkeypatc
     assert results["perplexity"] == pytest.approx(math.exp((forward + backward) / 2), rel=1e-5)
 
 
+def test_unigram_perplexity_is_that_of_word_frequencies(small, tmp_path, capsys):
+    """By hand: a vocabulary of 11 words, of which <S> is never predicted, and one added to each count."""
+    (tmp_path / "train.txt").write_text("a a a b\na x y\n")  # a 4, b 1, <UNK> 2, </S> 2
+    (tmp_path / "text.txt").write_text("a z\nc\n")  # scored: a, <UNK>, </S>, c, </S>
+    total = 9 + 10
+    expected = math.prod([5 / total, 3 / total, 3 / total, 1 / total, 3 / total]) ** (-1 / 5)
+    results = measured(capsys, tmp_path / "text.txt", "--model", small, "--unigram", tmp_path / "train.txt")
+    assert results["unigram_perplexity"] == pytest.approx(expected)
+    assert results["tokens"] == 5
+    assert cli.main(["perplexity", str(tmp_path / "text.txt"), "--model", str(small)]) == 0
+    assert "unigram" not in capsys.readouterr().out
+
+
+def test_a_sentence_of_many_windows(small, tmp_path, capsys):
+    (tmp_path / "long.txt").write_text("a b c d " * 1_000 + "\n")
+    assert measured(capsys, tmp_path / "long.txt", "--model", small)["tokens"] == 4_001
+
+
 def test_table_for_people(small, capsys):
     assert cli.main(["perplexity", str(small / "text.txt"), "--model", str(small)]) == 0
     out = capsys.readouterr().out
@@ -136,6 +154,8 @@ def test_table_for_people(small, capsys):
         (["TEXT", "--model", "MODEL", "--protocol", "stream", "--batch-size", "0"], "must be at least 1, but is 0"),
         (["TEXT", "--model", "ENCODER"], "has no softmax over words"),
         (["TEXT", "--model", "WORDLESS"], "the softmax is over 11 words, and vocab.txt is missing"),
+        (["TEXT", "--model", "nowhere"], "nowhere"),
+        (["TEXT", "--model", "MODEL", "--unigram", "EMPTY"], "there is no sentence in it"),
         (["TEXT", "--model", "OTHER"], "the softmax is over 11 words, and vocab.txt has 4"),
     ],
 )

@@ -11,6 +11,7 @@ softmax is the full one.
 import json
 import math
 from argparse import ArgumentParser, Namespace
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
@@ -19,9 +20,9 @@ from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoTokenizer
 
 from ..language_model_elmo import ElmoForPreTraining
-from .corpus import TextFiles
-from .streams import Streams, Window, WordTable
-from .vocabulary import BEGIN, END
+from .corpus import TextFiles, count_words
+from .streams import PADDING, Streams, Window, WordTable
+from .vocabulary import BEGIN, END, UNKNOWN
 
 WINDOW = 256  # words of a row run at a time, the state carried on
 BATCH_WORDS = 4096  # words of all rows run at a time
@@ -160,6 +161,36 @@ def stream_losses(
     return Losses(scorer.sums, scorer.tokens)
 
 
+def unigram_perplexity(
+    counts: Counter[str], num_sentences: int, vocabulary: list[str], sentences: Iterable[list[str]]
+) -> float:
+    """The perplexity of a text under a model that knows how frequent words are, and nothing of their context.
+
+    It is what a language model has to beat: scored are the same words in the same vocabulary, each sentence's `</S>`
+    among them and unknown words as `<UNK>`. One is added to each count (Laplace), and `<S>`, which is never predicted
+    forward, has no share.
+
+    Args:
+        counts (`Counter`), num_sentences (`int`): Words and sentences of the training text.
+        vocabulary (`list[str]`): The words of the softmax.
+        sentences (iterable of lists of words): The text.
+    """
+    known = set(vocabulary)
+
+    def of_vocabulary(counts: Counter[str], num_sentences: int) -> Counter[str]:
+        inside = Counter({END: num_sentences})
+        for word, count in counts.items():
+            inside[word if word in known else UNKNOWN] += count
+        return inside
+
+    trained = of_vocabulary(counts, num_sentences)
+    total = sum(trained.values()) + len(vocabulary) - 1
+    sentences = list(sentences)
+    scored = of_vocabulary(Counter(word for words in sentences for word in words), len(sentences))
+    loss = sum(-count * math.log((trained[word] + 1) / total) for word, count in scored.items())
+    return math.exp(loss / sum(scored.values()))
+
+
 # ---- The command
 
 
@@ -176,6 +207,11 @@ def add_arguments(parser: ArgumentParser):
         "carried on in --batch-size streams, the incomplete end not scored",
     )
     parser.add_argument("--batch-size", type=int, metavar="B", help="streams of the protocol stream (default 256)")
+    parser.add_argument(
+        "--unigram",
+        metavar="TEXT",
+        help="training text, as above: the perplexity of its word frequencies alone is given too, for comparison",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -192,6 +228,13 @@ def run(arguments: Namespace) -> int:
     if not sentences:
         raise ValueError(f"{arguments.text}: there is no sentence in it")
     model, table = load_language_model(arguments.model)
+    unigram = {}
+    if arguments.unigram is not None:
+        counts, num_sentences = count_words(TextFiles([arguments.unigram]))
+        if not num_sentences:
+            raise ValueError(f"{arguments.unigram}: there is no sentence in it")
+        vocabulary = [word for word in table.ids if word is not PADDING]
+        unigram = {"unigram_perplexity": unigram_perplexity(counts, num_sentences, vocabulary, sentences)}
 
     words = sum(map(len, sentences))
     with tqdm(total=words + len(sentences), unit="word", disable=None, leave=False) as progress:
@@ -200,13 +243,15 @@ def run(arguments: Namespace) -> int:
         else:
             losses = stream_losses(model, table, sentences, arguments.batch_size or 256, progress)
     unknown = sum(word not in table.ids for sentence in sentences for word in sentence)
-    results = losses.metrics() | {"sentences": len(sentences), "unknown_words": unknown / max(words, 1)}
+    results = losses.metrics() | {"sentences": len(sentences), "unknown_words": unknown / max(words, 1)} | unigram
     if arguments.json:
         print(json.dumps(results))
     else:
         print(f"forward perplexity   {results['forward_perplexity']:10.3f}")
         print(f"backward perplexity  {results['backward_perplexity']:10.3f}")
         print(f"perplexity           {results['perplexity']:10.3f}")
+        if unigram:
+            print(f"unigram perplexity   {results['unigram_perplexity']:10.3f}")
         print(
             f"{losses.tokens} words scored in each direction, of {len(sentences)} sentences, their ends included; "
             f"{unknown / max(words, 1):.2%} of the text's words are not in the vocabulary and count as <UNK>"
@@ -220,7 +265,10 @@ def load_language_model(name: str) -> tuple[ElmoForPreTraining, WordTable]:
     Raises:
         `ValueError`: if the model has no softmax, or its vocabulary is missing or of another size.
     """
-    config = AutoConfig.from_pretrained(name)
+    try:
+        config = AutoConfig.from_pretrained(name)
+    except OSError as error:
+        raise ValueError(f"{name}: {error}") from None
     size = getattr(config, "word_vocab_size", 0)
     if not size:
         raise ValueError(
