@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import shake
 from torch import nn
+from toy_tasks import CHECKPOINTING
 from transformers import AutoModel, AutoModelForTokenClassification
 
 import hf_elmo
@@ -119,7 +120,7 @@ def test_lora_trains_is_saved_and_merges(tmp_path):
     batch = batch_of()
     model.train()
     model.enable_input_require_grads()
-    model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": True})
+    getattr(model, f"{CHECKPOINTING}_enable")(**{f"{CHECKPOINTING}_kwargs": {"use_reentrant": True}})
     optimizer = torch.optim.SGD([parameter for parameter in model.parameters() if parameter.requires_grad], lr=0.5)
     for _ in range(2):  # the first step moves only the half of each adapter that starts at zero
         model(**batch, labels=torch.ones(3, WORDS, dtype=torch.long)).loss.backward()

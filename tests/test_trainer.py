@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import toy_tasks
-from toy_tasks import TASKS
+from toy_tasks import CHECKPOINTING, TASKS
 from transformers import DataCollatorForTokenClassification, DataCollatorWithPadding, Trainer, TrainingArguments
 
 all_tasks = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
@@ -85,10 +85,10 @@ def test_evaluation_between_steps_changes_no_step(task, tmp_path):
 @pytest.mark.parametrize("use_reentrant", [False, True])
 def test_activation_checkpointing_computes_the_same(task, tmp_path, use_reentrant):
     plain = trained_weights(task, tmp_path)
-    kwargs = {"activation_checkpointing": True, "activation_checkpointing_kwargs": {"use_reentrant": use_reentrant}}
+    kwargs = {CHECKPOINTING: True, f"{CHECKPOINTING}_kwargs": {"use_reentrant": use_reentrant}}
     trainer = make_trainer(task, tmp_path, **kwargs)
     trainer.train()
-    assert trainer.model.is_activation_checkpointing
+    assert getattr(trainer.model, f"is_{CHECKPOINTING}")
     assert_same_weights(dict(trainer.model.named_parameters()), plain)
 
 

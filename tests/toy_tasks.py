@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, TrainingArguments
 
 import hf_elmo
 from hf_elmo import ElmoConfig, ElmoTokenizer
@@ -16,6 +16,10 @@ PLACES = ["Rome", "Oslo", "Lima", "Bonn", "Kyiv"]
 OTHERS = ["met", "saw", "left", "in", "of", "and", "again", "today"]
 WORDS = NAMES + PLACES + OTHERS
 KINDS = ["O", "B-LOC", "B-PER"]
+
+# Newer releases of transformers have another name for it, and warn of the older one.
+NAMES_OF_CHECKPOINTING = ("activation_checkpointing", "gradient_checkpointing")
+CHECKPOINTING = next(name for name in NAMES_OF_CHECKPOINTING if name in TrainingArguments.__dataclass_fields__)
 
 
 def kind(word: str) -> int:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import torch
 from test_trainer import make_trainer
-from toy_tasks import TASKS
+from toy_tasks import CHECKPOINTING, TASKS
 
 
 def main(folder: Path):
     for name, task in TASKS.items():
         # With activation checkpointing, the Trainer does not let a process leave a parameter without a gradient.
-        distributed = {"ddp_backend": "gloo", "activation_checkpointing": True}
+        distributed = {"ddp_backend": "gloo", CHECKPOINTING: True}
         trainer = make_trainer(task, folder, per_device_train_batch_size=3, max_steps=2, **distributed)
         assert trainer.args.world_size == 2
         trainer.train()
