@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from torch.testing import assert_close
 from toy_pretraining import command, pretrained, write_texts
@@ -126,7 +127,7 @@ def test_training_goes_on_as_the_originals_did(fixtures_dir, tmp_path):
 def test_it_learns_and_what_it_saves_can_be_used(texts, tmp_path):
     assert not pretrained(
         *command(texts, tmp_path / "model", "--max_steps", "400", "--save_steps", "200", lstm_dropout=0.0),
-        *("--validation_files", str(texts / "held_out.txt")),
+        *("--validation_files", str(texts / "held_out.txt"), "--license", "cc0-1.0", "--language", "en"),
     )
     evaluations = [log["eval_loss"] for log in history(tmp_path / "model") if "eval_loss" in log]
     assert len(evaluations) == 2
@@ -136,6 +137,24 @@ def test_it_learns_and_what_it_saves_can_be_used(texts, tmp_path):
     names = {path.name for path in (tmp_path / "model").iterdir()}
     assert {"config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json", "README.md"} <= names
     assert not {name for name in names if name.endswith((".bin", ".pt", ".pth")) or name.startswith("_")}
+    measured = json.loads((tmp_path / "model" / "eval_results.json").read_text())
+    assert measured["eval_perplexity"] < 0.5 * measured["eval_unigram_perplexity"]
+    card = ModelCard.load(tmp_path / "model" / "README.md")
+    results = {result.metric_name.split(" of ")[0]: result for result in card.data.eval_results}
+    assert list(results) == ["perplexity", "forward perplexity", "backward perplexity"]
+    for name, result in results.items():
+        assert result.metric_value == pytest.approx(measured[f"eval_{name.replace(' ', '_')}"])
+        assert f"of {measured['eval_tokens']} words" in result.metric_name
+        assert (result.dataset_name, result.metric_type) == ("held_out.txt", "perplexity")
+    assert (card.data.license, card.data.language) == ("cc0-1.0", "en")
+    for fact in (
+        "a.txt",
+        "python -m hf_elmo.training.pretrain --train_files",
+        "400 steps of 4 streams",
+        "adagrad with",
+        "unigrams",
+    ):
+        assert fact in card.text
     model = AutoModelForPreTraining.from_pretrained(tmp_path / "model")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
     batch = tokenizer("the old cat", return_tensors="pt")

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from fresh_process import REPOSITORY, run_python
+from huggingface_hub import ModelCard
+from loopback_hub import card_errors, running_hub
 from safetensors.torch import load_file
 from toy_pretraining import SIZES, command, pretrained, write_texts
 
@@ -152,3 +155,20 @@ def test_a_vocabulary_that_does_not_fit_the_model(texts, trained, tmp_path, caps
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert message in error
     assert not (tmp_path / "on" / "vocab.txt").exists()
+
+
+def test_what_is_pushed_has_the_card_of_the_run(texts, tmp_path):
+    """`--push_to_hub` ends with the trained model, its words, its code and what was measured on a Hub."""
+    with running_hub() as hub:
+        arguments = command(texts, tmp_path / "model", "--validation_files", str(texts / "held_out.txt"))
+        arguments += ["--push_to_hub", "True", "--hub_model_id", "ada/elmo", "--hub_token", "hf_writes"]
+        environment = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "PYTHONPATH": str(REPOSITORY)}
+        run_python("-m", "hf_elmo.training.pretrain", *arguments, home=tmp_path, **environment)
+        files = hub.repositories["ada/elmo"].files
+    assert {"model.safetensors", "config.json", "vocab.txt", "language_model_elmo.py", "fill_mask_elmo.py"} <= {*files}
+    assert not [name for name in files if name.startswith(("checkpoint-", "_")) or name.endswith(".bin")]
+    card = ModelCard(files["README.md"].decode())
+    assert card_errors(card.content) == []
+    assert len(card.data.eval_results) == 3
+    assert "12 steps of 4 streams of 5 words" in card.text
+    assert "hf_writes" not in card.content

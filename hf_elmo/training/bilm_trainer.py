@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from huggingface_hub import EvalResult
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
+from ..hub_elmo import keep_written_card
 from ..language_model_elmo import ElmoForPreTraining
 from .perplexity import sentence_losses
 from .streams import TrainingWindows, WordTable
@@ -56,6 +58,7 @@ class PretrainingArguments(TrainingArguments):
     logging_steps: float = field(default=100, metadata={"help": "Steps between two logs."})
     save_steps: float = field(default=1250, metadata={"help": "Steps between two checkpoints."})
     save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints kept."})
+    hub_strategy: str = field(default="end", metadata={"help": "When to push: checkpoints too are `every_save`."})
 
 
 class BiLMTrainer(Trainer):
@@ -109,6 +112,8 @@ class BiLMTrainer(Trainer):
         self.lstm_states: list[tuple[Tensor, Tensor] | None] = [None] * args.gradient_accumulation_steps
         self.logged = torch.zeros(3, dtype=torch.float64)  # forward loss, backward loss, batches since the last log
         self.last_log = (0, time.time())
+        self.facts: dict[str, str] = {}  # for the model's card, as `model_card` takes them
+        self.held_out_name = "held-out text"
 
     # ---- One step
 
@@ -275,7 +280,8 @@ class BiLMTrainer(Trainer):
             shutil.rmtree(staging, ignore_errors=True)
             staging.mkdir(parents=True)
         self.accelerator.wait_for_everyone()
-        self.args.output_dir = str(staging)
+        self.args.output_dir, pushes = str(staging), self.args.push_to_hub
+        self.args.push_to_hub = False  # not before it is complete
         try:
             super()._save_checkpoint(model, trial)
             self.save_position(staging / name)
@@ -285,7 +291,7 @@ class BiLMTrainer(Trainer):
                 f"{output_dir / name} could not be written, earlier checkpoints are whole: {error}"
             ) from error
         finally:
-            self.args.output_dir = str(output_dir)
+            self.args.output_dir, self.args.push_to_hub = str(output_dir), pushes
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             if self.state.best_model_checkpoint == str(staging / name):
@@ -300,6 +306,8 @@ class BiLMTrainer(Trainer):
                 best_model_checkpoint=self.state.best_model_checkpoint,
                 use_mtime=True,
             )
+        if pushes:
+            self._push_from_checkpoint(str(output_dir / name))
 
     def save_position(self, folder: Path):
         """What `restore` reads: each process its states, the first one the rest."""
@@ -321,6 +329,31 @@ class BiLMTrainer(Trainer):
             for path in staging.iterdir():
                 os.replace(path, output_dir / path.name)
             staging.rmdir()
+
+    def create_model_card(self, model_name: str | None = None, **kwargs):
+        """The card of this run, in the output folder: `facts` and what was measured last. A written one is kept."""
+        if not self.is_world_process_zero() or keep_written_card(self):
+            return
+        measured = next((log for log in reversed(self.state.log_history) if "eval_perplexity" in log), {})
+        results = [
+            EvalResult(
+                task_type="text-generation",
+                dataset_type="local",
+                dataset_name=self.held_out_name,
+                dataset_split="validation",
+                dataset_args={"tokens": measured["eval_tokens"]},
+                metric_type="perplexity",
+                metric_name=f"{name.replace('_', ' ')} of {measured['eval_tokens']} words",
+                metric_value=measured[f"eval_{name}"],
+            )
+            for name in ("perplexity", "forward_perplexity", "backward_perplexity")
+            if measured
+        ]
+        name = self.hub_model_id or model_name or Path(self.args.output_dir).resolve().name
+        model = self.accelerator.unwrap_model(self.model)
+        online = self.hub_model_id is not None
+        card = model.card(name, online=online, eval_results=results or None, **self.facts)
+        card.save(Path(self.args.output_dir) / "README.md")
 
     def _save(self, output_dir: str | None = None, state_dict=None):
         super()._save(output_dir, state_dict)

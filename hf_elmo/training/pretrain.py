@@ -9,6 +9,7 @@ stand in a JSON file, `python -m hf_elmo.training.pretrain settings.json`.
 
 import json
 import logging
+import shlex
 import sys
 import tempfile
 from collections import Counter
@@ -28,6 +29,7 @@ from ..language_model_elmo import ElmoForPreTraining
 from ..tokenization_elmo import ElmoTokenizer
 from .bilm_trainer import BiLMTrainer, PretrainingArguments
 from .corpus import Corpus, DatasetTexts, SentenceQueue, TextFiles, count_words
+from .perplexity import unigram_perplexity
 from .streams import Streams, TrainingWindows, WordTable
 from .vocabulary import BEGIN, END, build_vocabulary, read_vocabulary, write_vocabulary
 
@@ -64,6 +66,8 @@ class TextArguments:
     )
     max_vocab_size: int = field(default=800_000, metadata={"help": "Size of a vocabulary made of the text, at most."})
     min_count: int = field(default=3, metadata={"help": "How often a word of such a vocabulary stands in the text."})
+    license: str | None = field(default=None, metadata={"help": "License of the weights, for the model's card."})
+    language: str | None = field(default=None, metadata={"help": "Language of the text, for the model's card: en."})
 
 
 @dataclass
@@ -85,7 +89,8 @@ class ModelArguments:
 def main(arguments: list[str] | None = None) -> int:
     """Train, evaluate, save. Returns the exit code: 0, or 2 for something to correct."""
     try:
-        train(*parse(sys.argv[1:] if arguments is None else arguments))
+        arguments = sys.argv[1:] if arguments is None else arguments
+        train(*parse(arguments), arguments)
     except (ValueError, OSError, SafetensorError) as error:
         print(f"pretrain: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -102,8 +107,15 @@ def parse(arguments: list[str]) -> tuple[TextArguments, ModelArguments, Pretrain
     return parser.parse_args_into_dataclasses(arguments)
 
 
-def train(text: TextArguments, model_args: ModelArguments, args: PretrainingArguments) -> BiLMTrainer:
-    """One run: the corpus is counted, the model made or loaded, trained, evaluated and saved. Returns the trainer."""
+def train(
+    text: TextArguments, model_args: ModelArguments, args: PretrainingArguments, arguments: list[str]
+) -> BiLMTrainer:
+    """One run: the corpus is counted, the model made or loaded, trained, evaluated and saved. Returns the trainer.
+
+    Args:
+        text, model_args, args: What `arguments` say.
+        arguments (`list[str]`): For the model's card.
+    """
     logging.basicConfig(format="%(message)s", level=logging.INFO if args.should_log else logging.WARNING)
     if not args.output_dir:
         raise ValueError("--output_dir is missing: the folder for checkpoints and the trained model")
@@ -137,11 +149,18 @@ def train(text: TextArguments, model_args: ModelArguments, args: PretrainingArgu
     result = trainer.train(checkpoint)
     trainer.save_metrics("train", result.metrics)
     trainer.save_state()
+    metrics = {}
     if held_out:
         metrics = trainer.evaluate()
         trainer.log_metrics("eval", metrics)
+        if counts:
+            metrics["eval_unigram_perplexity"] = unigram_perplexity(counts, num_sentences, vocabulary, held_out)
+            logger.info("Word frequencies alone have perplexity %.2f", metrics["eval_unigram_perplexity"])
         trainer.save_metrics("eval", metrics)
+        trainer.held_out_name = ", ".join(Path(pattern).name for pattern in text.validation_files)
     trainer.save_trained()
+    trainer.facts = card_facts(text, metrics, corpus, counts, num_sentences, vocabulary, trainer, arguments, checkpoint)
+    trainer.create_model_card()
     if args.push_to_hub:
         trainer.push_to_hub()
     return trainer
@@ -338,6 +357,56 @@ def carry_rows_over(
     model.lm_head, model.config.word_vocab_size = fresh, len(words)
     logger.info("%d of %d words keep their rows of the softmax", len(known), len(words))
     return accumulators
+
+
+def card_facts(
+    text: TextArguments,
+    metrics: dict[str, float],
+    corpus: Corpus,
+    counts: Counter[str],
+    num_sentences: int,
+    vocabulary: list[str],
+    trainer: BiLMTrainer,
+    arguments: list[str],
+    checkpoint: str | None,
+) -> dict[str, str | None]:
+    """What the model's card says of the run: corpus, command, settings, time."""
+    args = trainer.args
+    command = shlex.join(["python", "-m", "hf_elmo.training.pretrain", *arguments])
+    if args.hub_token:
+        command = command.replace(args.hub_token, "TOKEN")
+    known = set(vocabulary)
+    unknown = sum(count for word, count in counts.items() if word not in known)
+    size = (
+        f": {sum(counts.values()):,} words in {num_sentences:,} sentences, {unknown / sum(counts.values()):.2%} of the "
+        "words not in the vocabulary"
+        if counts
+        else ", streamed"
+    )
+    shards = ", ".join("/".join(Path(shard).parts[-2:]) for shard in corpus.shards)
+    origin = f"Trained as a bidirectional language model on {shards}{size}."
+    if trainer.model.trained_from:
+        origin = f"{origin} Training went on from `{trainer.model.trained_from}`."
+    seconds = next(log["train_runtime"] for log in reversed(trainer.state.log_history) if "train_runtime" in log)
+    unigram = metrics.get("eval_unigram_perplexity")
+    baseline = f"; word frequencies alone (unigrams, one added to each count) reach {unigram:.2f}" if unigram else ""
+    resumed = f", counted from {Path(checkpoint).name}, where it was resumed" if checkpoint else ""
+    return {
+        "origin": origin,
+        "tokenization": "The words of its lines are parted by white space; nothing was split further.",
+        "training": f"""\
+```sh
+{command}
+```
+
+{trainer.state.global_step} steps of {len(trainer.train_dataset.forward.rows)} streams of {args.unroll_steps} words, \
+{args.optim.value} with learning rate {args.learning_rate:g} ({args.lr_scheduler_type.value}), \
+{trainer.num_negative_samples or "all"} words in the softmax of a training step, {args.world_size} process(es) on \
+{args.device.type}; {seconds / 60:.1f} minutes{resumed}. \
+Perplexities are of held-out text, by the full softmax, from a zero state at each sentence{baseline}.""",
+        "license": text.license,
+        "language": text.language,
+    }
 
 
 def describe(
