@@ -1,10 +1,10 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""Weights of an untrained biLM in the original format, for demonstration and tests.
+"""Weights of an untrained biLM in the original format, for tests and trials of any size.
 
     python -m hf_elmo.conversion.random_weights FOLDER
 
-writes those that the package carries in `hf_elmo/data`. Names and shapes are spelled out as bilm-tf has them, not taken
-from our own table of its format, so that the reader has something to fail on.
+writes small ones. Names and shapes are spelled out as bilm-tf has them, not taken from our own table of its format, so
+that the reader has something to fail on.
 """
 
 import json

@@ -1,1 +1,1 @@
-"""Small weights in the original format, for the demonstration. Written by `hf_elmo.conversion.random_weights`."""
+"""A small trained English biLM in the original format; README.md beside this says how it was made."""
