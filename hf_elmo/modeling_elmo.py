@@ -196,6 +196,13 @@ class ElmoScalarMix(nn.Module):
         self.weights = nn.Parameter(torch.zeros(config.num_hidden_layers + 1), requires_grad=config.mix_trainable)
         self.gamma = nn.Parameter(torch.ones(1), requires_grad=config.mix_trainable)
 
+    @torch.no_grad()
+    def begin_if_untrained(self):
+        """Take the initial weights if these are still all 0 and gamma is 1."""
+        untrained = not (self.weights.is_meta or self.weights.any() or (self.gamma != 1).any())
+        if untrained and any(self.initial_weights):
+            self.weights.copy_(torch.tensor(self.initial_weights))
+
     def forward(self, layers: list[Tensor], mask: Tensor) -> Tensor:
         """From `L + 1` tensors `(B, T, 2P)` and the mask `(B, T)` to `(B, T, 2P)`."""
         if self.layer_norm:
@@ -213,6 +220,10 @@ class ElmoPreTrainedModel(ModelWithCard, PreTrainedModel):
     input_modalities = ("text",)
     supports_gradient_checkpointing = True
     _no_split_modules = ["ElmoCharacterEncoder", "ElmoLayer"]
+
+    def __init__(self, config: ElmoConfig, *args, **kwargs):
+        config.validate()  # which nobody has done where `from_pretrained` was told other values
+        super().__init__(config, *args, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
@@ -232,11 +243,13 @@ class ElmoPreTrainedModel(ModelWithCard, PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, *args, **kwargs):
-        """As for every model of transformers; and a mix that is not to be trained stays so."""
+        """As for every model of transformers; and mixes that never were trained, as in converted weights, begin with
+        `mix_initial_weights`, and those that are not to be trained stay so."""
         loaded = super().from_pretrained(*args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
-        if not model.config.mix_trainable:  # the loader makes all parameters trainable
-            for mix in filter(lambda module: isinstance(module, ElmoScalarMix), model.modules()):
+        for mix in filter(lambda module: isinstance(module, ElmoScalarMix), model.modules()):
+            mix.begin_if_untrained()
+            if not model.config.mix_trainable:  # the loader makes all parameters trainable
                 mix.requires_grad_(False)
         return loaded
 
@@ -341,6 +354,8 @@ class ElmoModel(ElmoPreTrainedModel):
             raise ValueError("give exactly one of `input_ids`, `inputs_embeds` and `token_embeddings`")
         if input_ids is not None:
             self.check_ids(input_ids)
+        if inputs_embeds is not None:
+            self.check_inputs_embeds(inputs_embeds)
         given = next(x for x in (input_ids, inputs_embeds, token_embeddings) if x is not None)
         mask = word_mask(given, attention_mask)
 
@@ -348,10 +363,10 @@ class ElmoModel(ElmoPreTrainedModel):
             if token_embeddings.dim() != 3 or token_embeddings.shape[-1] != self.config.projection_size:
                 expected = f"(batch, words, {self.config.projection_size})"
                 raise ValueError(f"`token_embeddings` must be {expected}, but is {tuple(token_embeddings.shape)}")
-            return token_embeddings * mask[..., None], mask
+            return token_embeddings.masked_fill(~mask[..., None], 0), mask  # a product would keep NaN
         if not self.config.char_cnn_filters:
             words = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
-            return words.squeeze(2) * mask[..., None], mask
+            return words.squeeze(2).masked_fill(~mask[..., None], 0), mask
         encode = self.char_encoder if inputs_embeds is None else self.char_encoder.encode_characters
         if torch.compiler.is_compiling():
             words = encode(given.flatten(0, 1)).unflatten(0, mask.shape)
@@ -359,6 +374,14 @@ class ElmoModel(ElmoPreTrainedModel):
         vectors = encode(given[mask])  # (number of words, P): padding is not computed
         words = vectors.new_zeros(*mask.shape, self.config.projection_size)
         return words.masked_scatter(mask[..., None], vectors), mask
+
+    def check_inputs_embeds(self, inputs_embeds: Tensor):
+        expected = self.config.max_characters_per_token, self.get_input_embeddings().embedding_dim
+        if inputs_embeds.dim() != 4 or inputs_embeds.shape[2:] != expected:
+            raise ValueError(
+                f"`inputs_embeds` must be (batch, words, {expected[0]}, {expected[1]}), an embedding for each id of a "
+                f"word's row, but is {tuple(inputs_embeds.shape)}"
+            )
 
     def check_ids(self, input_ids: Tensor):
         width = self.config.max_characters_per_token

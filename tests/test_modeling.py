@@ -3,7 +3,9 @@
 import pytest
 import torch
 from conftest import shake
+from huggingface_hub.errors import StrictDataclassError
 from torch.testing import assert_close
+from transformers import AutoModel
 
 from hf_elmo import ElmoConfig, ElmoModel
 from hf_elmo.modeling_elmo import unique_rows, without_common_padding
@@ -62,6 +64,49 @@ def test_what_stands_at_masked_positions_does_not_matter(tiny_model):
     mask = (ids > 0).any(-1).long()
     noisy = torch.where(mask[..., None].bool(), ids, words(6, 6, seed=5))
     assert_close(tiny_model(noisy, attention_mask=mask)[0], tiny_model(ids)[0], **EXACT)
+
+
+@pytest.mark.parametrize("kind", ["inputs_embeds", "token_embeddings"])
+def test_what_is_no_number_at_masked_positions_does_not_matter(tiny_model, kind):
+    ids = words(6, 3)
+    mask = (ids > 0).any(-1)
+    vectors = {
+        "inputs_embeds": tiny_model.get_input_embeddings()(ids),
+        "token_embeddings": tiny_model(ids).token_embeddings,
+    }[kind].detach()
+    vectors[~mask] = float("nan")
+    output = tiny_model(**{kind: vectors}, attention_mask=mask, output_hidden_states=True)
+    for name, values in all_outputs(output).items():
+        assert torch.equal(values[~mask], torch.zeros_like(values[~mask])), name
+    assert_close(output[0], tiny_model(ids)[0], **EXACT)
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 50, 3), (1, 2, 40, 4), (2, 50, 4)])
+def test_embeddings_of_another_shape(tiny_model, shape):
+    with pytest.raises(ValueError, match=r"`inputs_embeds` must be \(batch, words, 50, 4\)"):
+        tiny_model(inputs_embeds=torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"cell_clip": -1.0}, {"char_cnn_activation": "gelu"}, {"num_mixes": 0}, {"mix_initial_weights": [1.0]}]
+)
+def test_fields_given_while_loading_are_checked(tiny_model, tmp_path, wrong):
+    tiny_model.save_pretrained(tmp_path)
+    with pytest.raises(StrictDataclassError, match=next(iter(wrong))):
+        AutoModel.from_pretrained(tmp_path, **wrong)
+
+
+def test_a_mix_that_was_never_trained_begins_where_it_is_told(tiny_config, tmp_path):
+    """Weights that are converted have mixes at 0; one that was trained, or set, stays what it is."""
+    model = ElmoModel(tiny_config)
+    model.save_pretrained(tmp_path / "fresh")
+    only_layer_1 = [-9e10, 1.0, -9e10]
+    loaded = AutoModel.from_pretrained(tmp_path / "fresh", mix_initial_weights=only_layer_1, num_mixes=2)
+    assert loaded.mix_weights().tolist() == [[0, 1, 0], [0, 1, 0]]
+    model.set_mix_weights([1, 1, 2])
+    model.save_pretrained(tmp_path / "set")
+    loaded = AutoModel.from_pretrained(tmp_path / "set", mix_initial_weights=only_layer_1)
+    assert_close(loaded.mix_weights(), torch.tensor([[0.25, 0.25, 0.5]]), **EXACT)
 
 
 def test_layer_zero_is_the_token_embedding_twice(tiny_model):
