@@ -15,7 +15,17 @@ from urllib.parse import unquote, urlsplit
 import yaml
 
 TOKENS = {"hf_writes": "write", "hf_reads": "read"}  # of one user, "ada"
-LICENSES = {"apache-2.0", "mit", "cc-by-4.0", "cc-by-sa-4.0", "bsd-2-clause", "bsd-3-clause", "other", "unknown"}
+LICENSES = {
+    "apache-2.0",
+    "mit",
+    "cc-by-4.0",
+    "cc-by-sa-3.0",
+    "cc-by-sa-4.0",
+    "bsd-2-clause",
+    "bsd-3-clause",
+    "other",
+    "unknown",
+}
 TASKS = {"feature-extraction", "token-classification", "text-classification", "question-answering", "fill-mask"}
 
 
