@@ -16,7 +16,7 @@ import sys
 from collections.abc import Mapping
 from functools import wraps
 from itertools import accumulate, pairwise, product
-from reprlib import repr as shown
+from reprlib import repr as short_repr
 
 import numpy as np
 import torch
@@ -860,6 +860,11 @@ class ElmoTokenizer(PushedWithCard, TokenizersBackend):
 # ---------------------------------------------------------------------------------------------------------------------
 # Helpers
 # ---------------------------------------------------------------------------------------------------------------------
+def shown(given) -> str:
+    """What was given, for a message of one line."""
+    return " ".join(short_repr(given).split())
+
+
 def _alone(token: str | AddedToken | None) -> AddedToken | None:
     """A special word that counts as such only where it stands alone: not in `a<S>b`."""
     return AddedToken(token, single_word=True, normalized=False, special=True) if isinstance(token, str) else token

@@ -5,6 +5,7 @@ import json
 import time
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from transformers.utils import logging
@@ -178,6 +179,7 @@ def test_cut_words_are_counted_and_warned_about_once(warnings):
 @pytest.mark.parametrize(
     ("arguments", "words", "message"),
     [
+        ((pandas.Series(["a b", "c"]),), False, "but a sequence is 0 a b 1 c"),  # with line ends, as it shows itself
         (("the bank",), True, "takes a list of words or a batch of such lists, but a sequence is 'the bank'"),
         ((["a", None],), True, r"every word must be a string, but one is None \(NoneType\)"),
         (([["a", 3]],), True, r"every word must be a string, but one is 3 \(int\)"),
