@@ -354,6 +354,7 @@ class ElmoModel(ElmoPreTrainedModel):
             raise ValueError("give exactly one of `input_ids`, `inputs_embeds` and `token_embeddings`")
         if input_ids is not None:
             self.check_ids(input_ids)
+            input_ids = input_ids.long()  # data sets store small integers
         if inputs_embeds is not None:
             self.check_inputs_embeds(inputs_embeds)
         given = next(x for x in (input_ids, inputs_embeds, token_embeddings) if x is not None)
@@ -390,6 +391,8 @@ class ElmoModel(ElmoPreTrainedModel):
                 f"`input_ids` must be (batch, words, {width}), a row of {width} ids for each word as ElmoTokenizer "
                 f"makes them, but is {tuple(input_ids.shape)}"
             )
+        if input_ids.is_floating_point() or input_ids.dtype == torch.bool:
+            raise ValueError(f"`input_ids` must be whole numbers, but is {input_ids.dtype}")
         if input_ids.numel() and not torch.compiler.is_compiling():
             low, high = (int(bound) for bound in input_ids.aminmax())
             if low < 0 or high >= self.get_input_embeddings().num_embeddings:

@@ -308,6 +308,7 @@ class TestErrors:
             ({"input_ids": words(2), "token_embeddings": torch.zeros(1, 2, 6)}, "exactly one of"),
             ({"input_ids": torch.ones(2, 3, dtype=torch.long)}, r"\(batch, words, 50\).*\(2, 3\)"),
             ({"input_ids": words(2, width=49)}, r"\(batch, words, 50\).*\(1, 2, 49\)"),
+            ({"input_ids": words(2).float()}, "whole numbers, but is torch.float32"),
             ({"input_ids": torch.full((1, 1, 50), 262)}, "from 0 to 261, but go from 262 to 262"),
             ({"input_ids": torch.full((1, 1, 50), -1)}, "from 0 to 261, but go from -1"),
             ({"input_ids": words(2), "attention_mask": torch.ones(1, 3)}, r"\(1, 2\), but is \(1, 3\)"),
@@ -342,6 +343,11 @@ class TestErrors:
     def test_configurations_that_make_no_model(self, options):
         with pytest.raises(Exception, match=next(iter(options))):
             ElmoConfig(**options)
+
+
+@pytest.mark.parametrize("dtype", [torch.int16, torch.int32])
+def test_ids_may_be_small_integers(tiny_model, dtype):
+    assert torch.equal(tiny_model(words(5, 3).to(dtype))[0], tiny_model(words(5, 3))[0])
 
 
 def test_integers_serve_as_numbers():
