@@ -56,7 +56,7 @@ def test_given_words_are_never_split_again(tokenizer):
     assert encoding.token_to_chars(2) == (0, 0)
 
 
-RANDOM_WORDS = ["\u3000\xa0", "\ttab", *"the don't sat. (a) mat, New York bim <S> </S> é😊 1,000 Mr. 'x' …".split()]  # noqa: SIM905
+RANDOM_WORDS = ["\u3000\xa0", "\ttab", *"the don't sat. (a) mat, New York bim <S> </S> é😊 1,000 Mr. 'x' …".split()]
 
 
 @pytest.mark.parametrize("strategy", ["do_not_truncate", "longest_first", "only_first", "only_second"])
