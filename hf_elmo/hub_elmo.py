@@ -144,12 +144,14 @@ class ModelWithCard(PushedWithCard):
     """Mixin for models, before `PreTrainedModel`: whatever saves them, a card that is true lies beside the weights."""
 
     trained_from = None  # the folder or repository whose weights these are, or were before training
+    version_when_loaded = 0  # torch counts how often each tensor was written to: the highest count
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         model.trained_from = pretrained_model_name_or_path and str(pretrained_model_name_or_path)
+        model.version_when_loaded = model.latest_version()
         return loaded
 
     def save_pretrained(self, save_directory, is_main_process: bool = True, *args, push_to_hub: bool = False, **kwargs):
@@ -166,6 +168,9 @@ class ModelWithCard(PushedWithCard):
             card.save(Path(save_directory) / CARD)
         if push_to_hub:
             self.push_to_hub(for_hub.pop("repo_id", name), token=kwargs.get("token"), **for_hub)
+
+    def latest_version(self) -> int:
+        return max((tensor._version for tensor in self.parameters() if not tensor.is_inference()), default=0)
 
     def replaces(self, card: ModelCard | None) -> bool:
         return card is None or (is_automatic(card) and not card.data.eval_results)
@@ -184,7 +189,7 @@ class ModelWithCard(PushedWithCard):
             source = card_of_source(self.trained_from, online)
             if source is not None and not source.data.to_dict():
                 source = None  # notes, which nobody meant for a card
-            trained = any(not parameter.is_inference() and parameter._version for parameter in self.parameters())
+            trained = self.latest_version() > self.version_when_loaded
             if source is not None and not trained and not facts and self.config.architectures == [architecture]:
                 return renamed(source, name)
             local = Path(self.trained_from)

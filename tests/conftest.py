@@ -24,6 +24,7 @@ def pytest_configure(config):
         "is_training_test",
         "slow",
         "torch_compile_test",
+        "torch_export_test",
     ):
         config.addinivalue_line("markers", f"{name}: transformers' own")
 

@@ -123,7 +123,9 @@ class Handler(BaseHTTPRequestHandler):
             asked = json.loads(body)
             name = f"{asked.get('organization') or 'ada'}/{asked['name']}"
             exists = name in self.hub.repositories
-            self.hub.repositories.setdefault(name, Repository(asked.get("visibility") == "private"))
+            self.hub.repositories.setdefault(
+                name, Repository(asked.get("private") or asked.get("visibility") == "private")
+            )
             return self.answer(409 if exists else 200, {"url": f"{self.hub.url}/{name}", "name": name})
         name, action = re.fullmatch(r"/api/models/([^/]+/[^/]+)/(preupload|commit)/main", path).groups()
         repository = self.hub.repositories[name]
