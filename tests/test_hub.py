@@ -283,5 +283,5 @@ def test_what_keeps_a_pull_from_working_is_one_line(hub, online, saved, tmp_path
     said = said[-4:]
     assert said[1::2] == ["exit code 2"] * 2
     for line, name in zip(said[::2], ("ada/hidden", "ada/missing")):
-        assert line.startswith(f"hf-elmo perplexity: error: {name} ")
+        assert line.startswith(f"hf-elmo perplexity: error: {name}: ")
         assert "private" in line
