@@ -11,30 +11,13 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from small_original import OPTIONS
 
 from hf_elmo import ElmoConfig, ElmoForPreTraining, ElmoModel, ElmoTokenizer
 from hf_elmo.conversion import convert
 from hf_elmo.conversion.options import read_config, write_options
 from hf_elmo.conversion.random_weights import random_weights, write_files
 
-OPTIONS = {
-    "lstm": {
-        "use_skip_connections": True,
-        "projection_dim": 6,
-        "cell_clip": 3,
-        "proj_clip": 3,
-        "dim": 10,
-        "n_layers": 2,
-    },
-    "char_cnn": {
-        "activation": "relu",
-        "filters": [[1, 4], [2, 8], [3, 6]],
-        "n_highway": 2,
-        "embedding": {"dim": 4},
-        "n_characters": 262,
-        "max_characters_per_token": 50,
-    },
-}
 DATA = Path(__file__).resolve().parents[1] / "hf_elmo" / "data"
 
 

@@ -12,28 +12,11 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from small_original import OPTIONS
 
 from hf_elmo.conversion import convert
 from hf_elmo.conversion.random_weights import random_weights, write_files
 
-OPTIONS = {
-    "lstm": {
-        "use_skip_connections": True,
-        "projection_dim": 6,
-        "cell_clip": 3,
-        "proj_clip": 3,
-        "dim": 10,
-        "n_layers": 2,
-    },
-    "char_cnn": {
-        "activation": "relu",
-        "filters": [[1, 4], [2, 8], [3, 6]],
-        "n_highway": 1,
-        "embedding": {"dim": 4},
-        "n_characters": 262,
-        "max_characters_per_token": 50,
-    },
-}
 CELL = "RNN_0/RNN/MultiRNNCell/Cell0/LSTMCell"
 
 
@@ -93,7 +76,7 @@ def set_option(folder, name, value):
             ["char_cnn.filters is [[1, 4], [2, 8]]", "means [[1, 4], [2, 8], [3, 6]]"],
         ),
         ("char_cnn.filters", "many", ["char_cnn.filters is 'many'"]),
-        ("char_cnn.n_highway", 2, ["char_cnn.n_highway is 2", "means 1"]),
+        ("char_cnn.n_highway", 3, ["char_cnn.n_highway is 3", "means 2"]),
         ("char_cnn.n_characters", 300, ["char_cnn.n_characters", "262", "300"]),
         ("char_cnn.activation", "gelu", ["activation", "relu", "tanh", "gelu"]),
         ("char_cnn.activation", 3, ["char_cnn.activation must be a string", "3"]),

@@ -13,30 +13,13 @@ import pytest
 from fresh_process import run_python
 from loopback_hub import running_hub
 from numpy_bilm import all_layers
+from small_original import OPTIONS
 
 from hf_elmo import ElmoTokenizer
 from hf_elmo.cli import main
 from hf_elmo.conversion import convert
 from hf_elmo.conversion.random_weights import random_weights, write_files
 
-OPTIONS = {
-    "lstm": {
-        "use_skip_connections": True,
-        "projection_dim": 6,
-        "cell_clip": 3,
-        "proj_clip": 3,
-        "dim": 10,
-        "n_layers": 2,
-    },
-    "char_cnn": {
-        "activation": "relu",
-        "filters": [[1, 4], [2, 8], [3, 6]],
-        "n_highway": 1,
-        "embedding": {"dim": 4},
-        "n_characters": 262,
-        "max_characters_per_token": 50,
-    },
-}
 TENSORS = random_weights(OPTIONS)
 LINES = ["The bank was closed .", "I sat on the bank", "The bank was closed .", "na\u00efve"]
 
