@@ -50,7 +50,7 @@ def converted_card(
         unknown = "Corpus, training and evaluation are not recorded in these files; see the publication of the weights."
         facts["origin"] = f"{moved} {unknown}\n\n{read}"
     else:
-        facts |= {key: fact for key, fact in inherited_facts(told, source, trained=False).items() if fact is not None}
+        facts |= {key: fact for key, fact in inherited_facts(told, source, changed=False).items() if fact is not None}
         facts |= {"training": section(told, "Training"), "eval_results": told.data.eval_results}
         facts["origin"] = "\n\n".join([*filter(None, [section(told, ORIGIN)]), moved, read])
     given = {"license": license, "language": language}

@@ -23,6 +23,7 @@ from huggingface_hub.errors import (
     LocalTokenNotFoundError,
     OfflineModeIsEnabled,
 )
+from torch import nn
 
 from .model_card_elmo import (
     CLASSES,
@@ -144,14 +145,14 @@ class ModelWithCard(PushedWithCard):
     """Mixin for models, before `PreTrainedModel`: whatever saves them, a card that is true lies beside the weights."""
 
     trained_from = None  # the folder or repository whose weights these are, or were before training
-    version_when_loaded = 0  # torch counts how often each tensor was written to: the highest count
+    sample_when_loaded = None  # of the weights, by which a change is seen
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         model.trained_from = pretrained_model_name_or_path and str(pretrained_model_name_or_path)
-        model.version_when_loaded = model.latest_version()
+        model.sample_when_loaded = sample_of_weights(model)
         return loaded
 
     def save_pretrained(self, save_directory, is_main_process: bool = True, *args, push_to_hub: bool = False, **kwargs):
@@ -168,9 +169,6 @@ class ModelWithCard(PushedWithCard):
             card.save(Path(save_directory) / CARD)
         if push_to_hub:
             self.push_to_hub(for_hub.pop("repo_id", name), token=kwargs.get("token"), **for_hub)
-
-    def latest_version(self) -> int:
-        return max((tensor._version for tensor in self.parameters() if not tensor.is_inference()), default=0)
 
     def replaces(self, card: ModelCard | None) -> bool:
         return card is None or (is_automatic(card) and not card.data.eval_results)
@@ -189,16 +187,26 @@ class ModelWithCard(PushedWithCard):
             source = card_of_source(self.trained_from, online)
             if source is not None and not source.data.to_dict():
                 source = None  # notes, which nobody meant for a card
-            trained = self.latest_version() > self.version_when_loaded
-            if source is not None and not trained and not facts and self.config.architectures == [architecture]:
+            changed = sample_of_weights(self) != self.sample_when_loaded
+            if source is not None and not changed and not facts and self.config.architectures == [architecture]:
                 return renamed(source, name)
             local = Path(self.trained_from)
             called = local.resolve().name if local.exists() else self.trained_from
-            facts = {**inherited_facts(source, called, trained), **facts}
+            facts = {**inherited_facts(source, called, changed), **facts}
             if REPOSITORY.fullmatch(self.trained_from) and not local.exists():
                 facts.setdefault("base_model", self.trained_from)
         card = model_card(name, self.config, architecture, num_parameters=self.num_parameters(), **facts)
         return with_automatic_mark(card)
+
+
+def sample_of_weights(model: nn.Module) -> list[float]:
+    """Up to 64 numbers of each parameter. (Not the versions that autograd counts: fused optimizers leave them alone.)"""
+    plain = [
+        weight.detach().flatten()
+        for weight in model.parameters()
+        if type(weight) is nn.Parameter and not weight.is_meta
+    ]
+    return [number for weight in plain for number in weight[:: weight.numel() // 64 + 1].tolist()]
 
 
 def card_in(folder: str | Path) -> ModelCard | None:

@@ -217,15 +217,15 @@ def with_automatic_mark(card: ModelCard) -> ModelCard:
     return card
 
 
-def inherited_facts(card: ModelCard | None, source: str, trained: bool) -> dict:
+def inherited_facts(card: ModelCard | None, source: str, changed: bool) -> dict:
     """What the card of the model `source` says that holds for a model with its weights too: facts for `model_card`.
 
     Args:
         card: The card of that model, if it has one.
         source: What it is called.
-        trained: Whether the weights were trained since.
+        changed: Whether the weights are others by now.
     """
-    origin = f"{'Trained from' if trained else 'They are those of'} `{source}`."
+    origin = f"{'They were made from' if changed else 'They are'} those of `{source}`."
     if card is None:
         return {"origin": origin}
     facts = {key: card.data.get(key) for key in ("license", "license_name", "license_link", "language", "datasets")}

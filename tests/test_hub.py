@@ -191,7 +191,7 @@ def test_a_trainers_run_has_a_card_with_what_it_measured(hub, online, saved):
     assert set(measured) == {"loss", "accuracy"}
     assert 0 <= measured["accuracy"].metric_value <= 1
     assert (measured["accuracy"].dataset_name, measured["accuracy"].dataset_type) == ("Banks", "ada/banks")
-    assert f"Trained from `{folder.name}`." in card.text
+    assert f"They were made from those of `{folder.name}`." in card.text
     assert "learning_rate" in card.text
     for _, files in repository.commits:  # what is pushed during training opens too
         assert "config.json" not in files or set(files) >= TRAVELLING
