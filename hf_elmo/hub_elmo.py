@@ -200,7 +200,7 @@ class ModelWithCard(PushedWithCard):
 
 
 def sample_of_weights(model: nn.Module) -> list[float]:
-    """Up to 64 numbers of each parameter. (Not the versions that autograd counts: fused optimizers leave them alone.)"""
+    """Up to 64 numbers of each parameter. (Not the versions that autograd counts: fused optimizers do not tell it.)"""
     plain = [
         weight.detach().flatten()
         for weight in model.parameters()
