@@ -102,11 +102,24 @@ def test_training_scripts_share_by_common_modules_only():
         assert not known & set(SCRIPTS), f"{path.name} imports a script: {known & set(SCRIPTS)}"
 
 
-def test_requirements_are_what_is_imported():
-    """Each requirement is imported somewhere in the package, and each unguarded import is a requirement, or of one."""
+def requirements() -> dict[str, str]:
+    """Names and lowest versions of what the package needs."""
     project = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
     listed = re.search(r"^dependencies = \[(.*?)^\]", project, flags=re.MULTILINE | re.DOTALL)[1]
-    required = {name.replace("-", "_") for name in re.findall(r'^ *"([\w-]+)', listed, flags=re.MULTILINE)}
+    return dict(re.findall(r'^ *"([\w-]+)>=([\d.]+)"', listed, flags=re.MULTILINE))
+
+
+def test_the_versions_tested_as_lowest_are_those_required():
+    listed = (REPOSITORY / "tests" / "minimum-versions.txt").read_text(encoding="utf-8")
+    tested = dict(re.findall(r"^([\w-]+)==([\d.]+)$", listed, flags=re.MULTILINE))
+    assert tested.keys() == requirements().keys()
+    for name, version in requirements().items():
+        assert re.fullmatch(rf"{re.escape(version)}(\.0)*", tested[name]), name
+
+
+def test_requirements_are_what_is_imported():
+    """Each requirement is imported somewhere in the package, and each unguarded import is a requirement, or of one."""
+    required = {name.replace("-", "_") for name in requirements()}
     files = [*PACKAGE.rglob("*.py"), *(REPOSITORY / "conversion").glob("*.py")]
     imported = {name.split(".")[0] for path in files for name in absolute(path)}
     assert required - imported <= {"accelerate"}  # the Trainer is not without it
