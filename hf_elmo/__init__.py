@@ -12,9 +12,11 @@ from .configuration_elmo import AUTO_MAP, ElmoConfig
 from .tokenization_elmo import ElmoTokenizer
 
 if TYPE_CHECKING:
-    from .heads_elmo import ElmoForQuestionAnswering, ElmoForSequenceClassification, ElmoForTokenClassification
     from .language_model_elmo import ElmoForMaskedLM, ElmoForPreTraining
     from .modeling_elmo import ElmoModel, ElmoModelOutput, ElmoPreTrainedModel
+    from .question_answering_elmo import ElmoForQuestionAnswering
+    from .sequence_classification_elmo import ElmoForSequenceClassification
+    from .token_classification_elmo import ElmoForTokenClassification
 
 __version__ = "0.1.0"
 __all__ = [

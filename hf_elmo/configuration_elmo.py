@@ -13,9 +13,9 @@ AUTO_MAP = {
     "AutoModel": "modeling_elmo.ElmoModel",
     "AutoModelForPreTraining": "language_model_elmo.ElmoForPreTraining",
     "AutoModelForMaskedLM": "language_model_elmo.ElmoForMaskedLM",
-    "AutoModelForTokenClassification": "heads_elmo.ElmoForTokenClassification",
-    "AutoModelForSequenceClassification": "heads_elmo.ElmoForSequenceClassification",
-    "AutoModelForQuestionAnswering": "heads_elmo.ElmoForQuestionAnswering",
+    "AutoModelForTokenClassification": "token_classification_elmo.ElmoForTokenClassification",
+    "AutoModelForSequenceClassification": "sequence_classification_elmo.ElmoForSequenceClassification",
+    "AutoModelForQuestionAnswering": "question_answering_elmo.ElmoForQuestionAnswering",
 }
 
 ORIGINAL_FILTERS = ((1, 32), (2, 32), (3, 64), (4, 128), (5, 256), (6, 512), (7, 1024))
@@ -61,6 +61,34 @@ class ElmoConfig(PushedWithCard, PreTrainedConfig):
         mix_trainable (`bool`, defaults to `True`): Whether training changes the mixes' weights and their scale gamma.
         word_vocab_size (`int`, defaults to 0): Words of the language model's softmax; 0 is a model without one.
         classifier_dropout (`float`, defaults to 0.5): Dropout, in training, on the ELMo representation in task heads.
+        head_dropout (`float`, defaults to 0.5): Dropout, in training, inside the encoders of task heads.
+        elmo_at_output (`bool`, *optional*):
+            Whether a task head reads a second scalar mix beside what its encoder gives. By default, where the published
+            model does: with `"bcn"`, `"esim"` and `"bidaf"`.
+        word_vector_count (`int`, defaults to 0):
+            Words that have a static vector, beside ELMo, at the input of a task head's encoder; 0 for none.
+        word_vector_size (`int`, defaults to 0): Width of a static vector.
+        word_vector_lowercase (`bool`, defaults to `True`):
+            Whether a word is looked up with the letters A to Z as a to z. ELMo itself reads them as they are.
+        word_vector_trainable (`bool`, defaults to `False`): Whether training changes the static vectors.
+        char_feature_filters (`int`, defaults to 0):
+            Filters of a small character CNN, trained with the task, whose features stand beside ELMo; 0 for none.
+        char_feature_width (`int`, defaults to 3): Characters that such a filter sees.
+        char_feature_embedding_size (`int`, defaults to 16): Width of a character's embedding there.
+        tagger_layers (`int`, defaults to 2): Token classification: layers of the biLSTM; 0 for none.
+        tagger_size (`int`, defaults to 200): Token classification: width of one direction of the biLSTM.
+        tagger_crf (`bool`, defaults to `True`):
+            Token classification: whether the labels of a sentence are chosen together, by a conditional random field;
+            if not, word by word. With `tagger_layers=0`, a word's label is then a linear function of its ELMo vector.
+        sequence_encoder (`str`, defaults to `"pooling"`):
+            Sequence classification: `"pooling"`, a linear layer over all words' vectors pooled, the texts of a pair
+            together; `"bcn"`, the biattentive classification network (McCann et al. 2017); or `"esim"` for pairs, the
+            enhanced sequential inference model (Chen et al. 2017).
+        pooling (`str`, defaults to `"mean"`): With `"pooling"`, how: `"mean"`, `"max"` or `"attention"`.
+        sequence_size (`int`, defaults to 300): With `"bcn"` and `"esim"`, width of one direction of the biLSTMs.
+        qa_encoder (`str`, defaults to `"bidaf"`):
+            Question answering: `"bidaf"`, bidirectional attention flow (Seo et al. 2017), or `"linear"`.
+        qa_size (`int`, defaults to 100): With `"bidaf"`, width of one direction of the biLSTMs.
         initializer_range (`float`, defaults to 0.02): Standard deviation of the initial weights of task heads.
     """
 
@@ -97,6 +125,23 @@ class ElmoConfig(PushedWithCard, PreTrainedConfig):
     mix_trainable: bool = True
     word_vocab_size: int = 0
     classifier_dropout: float | int = 0.5
+    head_dropout: float | int = 0.5
+    elmo_at_output: bool | None = None
+    word_vector_count: int = 0
+    word_vector_size: int = 0
+    word_vector_lowercase: bool = True
+    word_vector_trainable: bool = False
+    char_feature_filters: int = 0
+    char_feature_width: int = 3
+    char_feature_embedding_size: int = 16
+    tagger_layers: int = 2
+    tagger_size: int = 200
+    tagger_crf: bool = True
+    sequence_encoder: str = "pooling"
+    pooling: str = "mean"
+    sequence_size: int = 300
+    qa_encoder: str = "bidaf"
+    qa_size: int = 100
     initializer_range: float | int = 0.02
     pad_token_id: int | None = 0
     bos_token_id: int | None = 257
@@ -137,10 +182,22 @@ class ElmoConfig(PushedWithCard, PreTrainedConfig):
             "cell_size",
             "num_hidden_layers",
             "num_mixes",
+            "char_feature_width",
+            "char_feature_embedding_size",
+            "tagger_size",
+            "sequence_size",
+            "qa_size",
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, but is {getattr(self, name)}")
-        for name in ("num_highway_layers", "word_vocab_size"):
+        for name in (
+            "num_highway_layers",
+            "word_vocab_size",
+            "word_vector_count",
+            "word_vector_size",
+            "char_feature_filters",
+            "tagger_layers",
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(f"`{name}` must not be negative, but is {getattr(self, name)}")
 
@@ -170,7 +227,7 @@ class ElmoConfig(PushedWithCard, PreTrainedConfig):
                 raise ValueError(f"`{name}` must be a positive number, or None for no clipping, but is {clip}")
 
     def validate_dropouts(self):
-        for name in ("lstm_dropout", "classifier_dropout"):
+        for name in ("lstm_dropout", "classifier_dropout", "head_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be from 0 to below 1, but is {getattr(self, name)}")
 
@@ -180,6 +237,26 @@ class ElmoConfig(PushedWithCard, PreTrainedConfig):
             raise ValueError(
                 f"`mix_initial_weights` must have a number for each of the {expected} layers, token embeddings first, "
                 f"but has {len(self.mix_initial_weights)}"
+            )
+
+    def validate_task_heads(self):
+        for name, choices in (
+            ("sequence_encoder", ("pooling", "bcn", "esim")),
+            ("pooling", ("mean", "max", "attention")),
+            ("qa_encoder", ("bidaf", "linear")),
+        ):
+            if getattr(self, name) not in choices:
+                listed = ", ".join(map(repr, choices))
+                raise ValueError(f"`{name}` must be one of {listed}, but is {getattr(self, name)!r}")
+        if bool(self.word_vector_count) != bool(self.word_vector_size):
+            raise ValueError(
+                "static vectors need both `word_vector_count` and `word_vector_size`, "
+                f"but these are {self.word_vector_count} and {self.word_vector_size}"
+            )
+        if self.char_feature_filters and not self.char_feature_width <= self.max_characters_per_token:
+            raise ValueError(
+                f"`char_feature_width` must be at most max_characters_per_token ({self.max_characters_per_token}), "
+                f"but is {self.char_feature_width}"
             )
 
 

@@ -348,9 +348,11 @@ def travelling_classes() -> tuple[type, ...]:
     The copier of code follows the text of these lines, from whichever file it starts: so all files travel whatever is
     saved, a tokenizer or a configuration alone too.
     """
-    from .heads_elmo import ElmoForQuestionAnswering, ElmoForSequenceClassification, ElmoForTokenClassification
     from .language_model_elmo import ElmoForMaskedLM, ElmoForPreTraining
     from .modeling_elmo import ElmoModel
+    from .question_answering_elmo import ElmoForQuestionAnswering
+    from .sequence_classification_elmo import ElmoForSequenceClassification
+    from .token_classification_elmo import ElmoForTokenClassification
     from .tokenization_elmo import ElmoTokenizer
 
     heads = (ElmoForQuestionAnswering, ElmoForSequenceClassification, ElmoForTokenClassification)

@@ -240,6 +240,8 @@ class ElmoPreTrainedModel(ModelWithCard, PreTrainedModel):
         elif isinstance(module, ElmoScalarMix):
             init.copy_(module.weights, torch.tensor(module.initial_weights, dtype=module.weights.dtype))
             init.ones_(module.gamma)
+        elif hasattr(module, "begin"):  # parts of task heads
+            module.begin()
 
     @classmethod
     def from_pretrained(cls, *args, **kwargs):
@@ -261,6 +263,8 @@ class ElmoPreTrainedModel(ModelWithCard, PreTrainedModel):
 
 class ElmoModel(ElmoPreTrainedModel):
     """The ELMo encoder: characters to one vector a word, by a biLM's layers and their scalar mix."""
+
+    encoder_is_frozen = False
 
     def __init__(self, config: ElmoConfig):
         super().__init__(config)
@@ -293,6 +297,8 @@ class ElmoModel(ElmoPreTrainedModel):
         state: State | None = None,
         use_state: bool | None = None,
         output_hidden_states: bool | None = None,
+        token_type_ids: Tensor | None = None,
+        layers: Tensor | None = None,
         **kwargs,
     ) -> ElmoModelOutput:
         """Represent every word in its sentence.
@@ -308,6 +314,11 @@ class ElmoModel(ElmoPreTrainedModel):
                 rows that it has fewer are handed through: so the original carries its state from batch to batch.
             use_state (`bool`, *optional*): Whether to return the final state. By default, if `state` is given.
             output_hidden_states (`bool`, *optional*): Whether to return all layers.
+            token_type_ids (`(B, T)`, *optional*):
+                0 for the words of a first and 1 for those of a second text in the row: each text is then a sentence of
+                its own, that knows nothing of the other. By default, a row is one sentence.
+            layers (`(B, T, L + 1, 2P)`, *optional*):
+                All layers as computed earlier, `torch.stack(output.hidden_states, dim=2)`: then they are only mixed.
 
         Returns:
             [`ElmoModelOutput`]
@@ -317,10 +328,20 @@ class ElmoModel(ElmoPreTrainedModel):
         """
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
-        words, mask = self.embed_words(input_ids, attention_mask, inputs_embeds, token_embeddings)
-        layers, final_state = self.run_layers(torch.cat([words, words], dim=-1), mask, state)
-        mixes = [mix(layers, mask) for mix in self.scalar_mixes]
         use_state = use_state if use_state is not None else state is not None
+        if use_state and not (layers is None and token_type_ids is None):
+            raise ValueError("`state` goes on with one sentence a row: give it without `layers` and `token_type_ids`")
+        if layers is not None:
+            layers, mask = self.computed_layers(layers, input_ids, attention_mask)
+            words, final_state = layers[0][..., : self.config.projection_size], None
+        else:
+            words, mask = self.embed_words(input_ids, attention_mask, inputs_embeds, token_embeddings)
+            hidden = torch.cat([words, words], dim=-1)
+            if token_type_ids is None:
+                layers, final_state = self.run_layers(hidden, mask, state)
+            else:
+                layers, final_state = self.run_layers_apart(hidden, mask, token_type_ids), None
+        mixes = [mix(layers, mask) for mix in self.scalar_mixes]
         return ElmoModelOutput(
             last_hidden_state=mixes[0],
             hidden_states=tuple(layers) if output_hidden_states else None,
@@ -338,6 +359,29 @@ class ElmoModel(ElmoPreTrainedModel):
             layers.append(hidden)
             final_states.append(layer_state)
         return layers, stack_states(final_states, state)
+
+    def run_layers_apart(self, hidden: Tensor, mask: Tensor, token_type_ids: Tensor) -> list[Tensor]:
+        """All layers, `L + 1` tensors `(B, T, 2P)`, of rows whose first and second text are sentences of their own."""
+        second = mask & (token_type_ids > 0)
+        if not torch.compiler.is_compiling() and not second.any():  # a graph cannot tell
+            return self.run_layers(hidden, mask)[0]
+        rows = hidden.shape[0]
+        layers, _ = self.run_layers(torch.cat([hidden, hidden]), torch.cat([mask & ~second, second]))
+        return [hidden, *(layer[:rows] + layer[rows:] for layer in layers[1:])]  # each half is 0 at the other's words
+
+    def computed_layers(
+        self, layers: Tensor, input_ids: Tensor | None, attention_mask: Tensor | None
+    ) -> tuple[list[Tensor], Tensor]:
+        """Layers that were computed earlier as a list, 0 where there is no word, and the mask of words."""
+        if layers.dim() != 4 or layers.shape[2:] != (self.config.num_hidden_layers + 1, self.config.hidden_size):
+            expected = f"(batch, words, {self.config.num_hidden_layers + 1}, {self.config.hidden_size})"
+            raise ValueError(f"`layers` must be {expected}, but is {tuple(layers.shape)}")
+        if input_ids is not None and input_ids.shape[:2] != layers.shape[:2]:
+            given, expected = tuple(layers.shape[:2]), tuple(input_ids.shape[:2])
+            raise ValueError(f"`layers` must be of the words of `input_ids`, {expected}, but is of {given}")
+        mask = word_mask(layers if input_ids is None else input_ids, attention_mask)
+        layers = layers.to(self.scalar_mixes[0].weights.dtype).masked_fill(~mask[..., None, None], 0)
+        return list(layers.unbind(2)), mask
 
     def embed_words(
         self,
@@ -443,6 +487,24 @@ class ElmoModel(ElmoPreTrainedModel):
         target.weights.copy_((shares / shares.sum()).clamp(min=torch.finfo(shares.dtype).tiny).log())
         target.gamma.fill_(gamma)
 
+    def freeze_encoder(self, frozen: bool = True):
+        """Keep training from changing all but the mixes, and from dropping anything out of it; or let it again."""
+        self.encoder_is_frozen = frozen
+        for part in self.encoder_parts():
+            part.requires_grad_(not frozen)
+        self.train(self.training)
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        if self.encoder_is_frozen:
+            for part in self.encoder_parts():
+                part.eval()
+        return self
+
+    def encoder_parts(self) -> list[nn.Module]:
+        """All but the mixes."""
+        return [part for name, part in self.named_children() if name != "scalar_mixes"]
+
     def freeze_mix(self, frozen: bool = True):
         """Keep training from changing the mixes, or let it again."""
         for mix in self.scalar_mixes:
@@ -540,12 +602,12 @@ def __getattr__(name: str):
     """
     if name in ("ElmoForMaskedLM", "ElmoForPreTraining"):
         from .language_model_elmo import ElmoForMaskedLM, ElmoForPreTraining  # noqa: F401
-    elif name in ("ElmoForQuestionAnswering", "ElmoForSequenceClassification", "ElmoForTokenClassification"):
-        from .heads_elmo import (  # noqa: F401
-            ElmoForQuestionAnswering,
-            ElmoForSequenceClassification,
-            ElmoForTokenClassification,
-        )
+    elif name == "ElmoForTokenClassification":
+        from .token_classification_elmo import ElmoForTokenClassification  # noqa: F401
+    elif name == "ElmoForSequenceClassification":
+        from .sequence_classification_elmo import ElmoForSequenceClassification  # noqa: F401
+    elif name == "ElmoForQuestionAnswering":
+        from .question_answering_elmo import ElmoForQuestionAnswering  # noqa: F401
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return locals()[name]

@@ -64,6 +64,10 @@ def tiny_config():
         projection_clip=0.3,
         lstm_dropout=0.0,
         classifier_dropout=0.0,
+        head_dropout=0.0,
+        tagger_size=5,
+        sequence_size=5,
+        qa_size=5,
     )
 
 

@@ -120,6 +120,10 @@ class ElmoModelTester:
             projection_clip=0.4,
             lstm_dropout=0.0,
             classifier_dropout=0.0,
+            head_dropout=0.0,
+            tagger_size=5,
+            sequence_size=5,
+            qa_size=5,
         )
 
     def prepare_config_and_inputs_for_common(self):

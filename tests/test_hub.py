@@ -25,6 +25,9 @@ SMALL = {
     "max_characters_per_token": 12,
     "projection_size": 6,
     "cell_size": 10,
+    "tagger_size": 5,
+    "sequence_size": 5,
+    "qa_size": 5,
 }
 WRITTEN_BY_ADA = "---\nlicense: mit\nlanguage: en\n---\n# My model\n\nTrained on what my cat typed.\n"
 

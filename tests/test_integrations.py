@@ -44,6 +44,9 @@ def config(**options) -> ElmoConfig:
         "cell_clip": 0.5,
         "projection_clip": 0.4,
         "word_vocab_size": 20,
+        "tagger_size": 16,
+        "sequence_size": 16,
+        "qa_size": 16,
         "num_labels": 3,
     }
     return ElmoConfig(**{**small, **options})

@@ -20,6 +20,9 @@ KNOWS = {
     "configuration_elmo": {"hub_elmo"},
     "tokenization_elmo": {"hub_elmo"},
     "modeling_elmo": {"configuration_elmo", "hub_elmo", "lstm_elmo"},
+    "task_features_elmo": {"configuration_elmo", "modeling_elmo"},
+    "task_layers_elmo": {"lstm_elmo", "modeling_elmo"},
+    "token_classification_elmo": {"configuration_elmo", "task_features_elmo"},
 }
 # A Hub's visitor has these: torch and transformers, and what these two cannot be without.
 AT_HAND = {"torch", "transformers", "huggingface_hub", "numpy", "tokenizers", "yaml"}

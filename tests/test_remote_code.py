@@ -44,6 +44,9 @@ def saved(tmp_path_factory) -> dict[str, tuple[Path, torch.Tensor]]:
         projection_size=6,
         cell_size=10,
         word_vocab_size=20,
+        tagger_size=5,
+        sequence_size=5,
+        qa_size=5,
     )
     tokenizer = hf_elmo.ElmoTokenizer()
     batch = tokenizer(["The bank was closed.", "I went to the river bank."], padding=True, return_tensors="pt")

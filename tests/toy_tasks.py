@@ -35,6 +35,10 @@ def config(**options) -> ElmoConfig:
         "cell_size": 24,
         "lstm_dropout": 0.0,
         "classifier_dropout": 0.0,
+        "head_dropout": 0.0,
+        "tagger_size": 8,
+        "sequence_size": 8,
+        "qa_size": 8,
         "word_vocab_size": len(WORDS) + 1,
     }
     return ElmoConfig(**{**small, **options})
