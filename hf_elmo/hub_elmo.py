@@ -260,14 +260,14 @@ def fill_cards_of_trainers():
         model = model_with_card(self)
         if model is None:
             template(self, *args, **kwargs)
-        elif self.is_world_process_zero() and not keep_written_card(self):
+        elif self.is_world_process_zero() and not keeps_written_card(self):
             given = inspect.signature(template.__get__(self)).bind(*args, **kwargs).arguments
             card_of_run(self, model, given).save(Path(self.args.output_dir) / CARD)
 
     @wraps(push_checkpoint)
     def _push_from_checkpoint(self, *args, **kwargs):
         if model_with_card(self) is not None and self.is_world_process_zero():
-            keep_written_card(self)  # the folder is uploaded as it is, maybe with the card of an earlier run
+            keeps_written_card(self)  # the folder is uploaded as it is, maybe with the card of an earlier run
         push_checkpoint(self, *args, **kwargs)
 
     create_model_card.of_library = template
@@ -280,16 +280,20 @@ def model_with_card(trainer) -> ModelWithCard | None:
     return model if hasattr(type(model), "trained_from") else None
 
 
-def keep_written_card(trainer) -> bool:
-    """Whether somebody wrote the card in a Trainer's folder or repository. The repository's is put into the folder."""
-    folder, repository = Path(trainer.args.output_dir), trainer.hub_model_id
+def keeps_written_card(trainer) -> bool:
+    """Whether somebody wrote the card of a Trainer's folder or repository, and it is in the folder now."""
+    return keep_written_card(Path(trainer.args.output_dir), trainer.hub_model_id, trainer.args.hub_token)
+
+
+def keep_written_card(folder: Path, repository: str | None, token: bool | str | None = None) -> bool:
+    """Whether somebody wrote the card in a folder or its repository. The repository's is put into the folder."""
     card = card_in(folder)
     if card is not None and not is_automatic(card):
         return True
     if repository is None:
         return False
     with hub_errors(repository):
-        card = published_card(repository, trainer.args.hub_token)
+        card = published_card(repository, token)
     if card is None or is_automatic(card):
         return False
     card.save(folder / CARD)

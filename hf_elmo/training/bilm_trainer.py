@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
-from ..hub_elmo import keep_written_card
+from ..hub_elmo import keeps_written_card
 from ..language_model_elmo import ElmoForPreTraining
 from .perplexity import sentence_losses
 from .streams import TrainingWindows, WordTable
@@ -332,7 +332,7 @@ class BiLMTrainer(Trainer):
 
     def create_model_card(self, model_name: str | None = None, **kwargs):
         """The card of this run, in the output folder: `facts` and what was measured last. A written one is kept."""
-        if not self.is_world_process_zero() or keep_written_card(self):
+        if not self.is_world_process_zero() or keeps_written_card(self):
             return
         measured = next((log for log in reversed(self.state.log_history) if "eval_perplexity" in log), {})
         results = [

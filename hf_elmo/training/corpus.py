@@ -1,14 +1,14 @@
 """Texts to learn from: files with a sentence a line, plain or gzipped, or a data set of the `datasets` library."""
 
 import glob
-import gzip
 import random
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Protocol
+
+from .text_files import numbered_lines
 
 
 class Corpus(Protocol):
@@ -41,16 +41,9 @@ class TextFiles:
         self.shards = list(found)
 
     def sentences(self, shard: str) -> Iterator[str]:
-        opener = gzip.open if shard.endswith(".gz") else open
-        try:
-            with opener(shard, "rt", encoding="utf-8-sig") as file:
-                for line in file:
-                    if not line.isspace():
-                        yield line
-        except UnicodeDecodeError:
-            raise ValueError(f"{shard}, line {undecodable_line(shard)}: not UTF-8; convert the text to UTF-8") from None
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise ValueError(f"{shard}: not a complete gzip file ({error})") from None
+        for _, line in numbered_lines(shard):
+            if line and not line.isspace():
+                yield line
 
 
 class DatasetTexts:
@@ -79,18 +72,6 @@ class DatasetTexts:
                     f"row {number} of the data set: {self.column!r} must be a text or a list of words, "
                     f"but is a {type(text).__name__}"
                 )
-
-
-def undecodable_line(path: str) -> int:
-    """The number of the first line that is not UTF-8."""
-    opener = gzip.open if path.endswith(".gz") else open
-    with opener(path, "rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError:
-                return number
-    raise AssertionError(f"{path} is UTF-8")
 
 
 def count_words(corpus: Corpus) -> tuple[Counter[str], int]:

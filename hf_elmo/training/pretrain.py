@@ -17,17 +17,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoConfig, AutoTokenizer, HfArgumentParser, set_seed
+from transformers import AutoTokenizer, HfArgumentParser, set_seed
 from transformers.trainer_utils import IntervalStrategy, get_last_checkpoint
 
 from ..configuration_elmo import ElmoConfig
 from ..language_model_elmo import ElmoForPreTraining
 from ..tokenization_elmo import ElmoTokenizer
 from .bilm_trainer import BiLMTrainer, PretrainingArguments
+from .configs import read_config
 from .corpus import Corpus, DatasetTexts, SentenceQueue, TextFiles, count_words
 from .perplexity import unigram_perplexity
 from .streams import Streams, TrainingWindows, WordTable
@@ -121,7 +121,7 @@ def train(
         raise ValueError("--output_dir is missing: the folder for checkpoints and the trained model")
     set_seed(args.seed)
     corpus, held_out = open_corpus(text), read_held_out(text.validation_files)
-    config = starting_config(model_args)
+    config = read_config(model_args.model_name_or_path or model_args.config_name, model_args.config_overrides)
     counts, num_sentences = count_if_needed(corpus, text, args)
     vocabulary = choose_vocabulary(text, model_args, config, counts)
 
@@ -280,26 +280,6 @@ def make_tokenizer(vocabulary: list[str], model_args: ModelArguments, config: El
 
 
 # ---- The model
-
-
-def starting_config(model_args: ModelArguments) -> ElmoConfig:
-    name = model_args.model_name_or_path or model_args.config_name
-    try:
-        overrides = json.loads(model_args.config_overrides or "{}")
-    except json.JSONDecodeError as error:
-        raise ValueError(f"--config_overrides must be JSON, but is {model_args.config_overrides!r} ({error})") from None
-    unknown = [key for key in overrides if key not in ElmoConfig().to_dict()]
-    if unknown:
-        raise ValueError(f"--config_overrides: the configuration has no {', '.join(unknown)}")
-    try:
-        config = ElmoConfig(**overrides) if name is None else AutoConfig.from_pretrained(name, **overrides)
-    except StrictDataclassError as error:
-        raise ValueError(f"the configuration: {error.__cause__ or error}") from None
-    except OSError as error:
-        raise ValueError(f"{name}: {error}") from None
-    if config.model_type != ElmoConfig.model_type:
-        raise ValueError(f"{name} is a model of type {config.model_type}, not {ElmoConfig.model_type}")
-    return config
 
 
 def make_model(

@@ -1,0 +1,41 @@
+"""The configuration that a run starts from: a model's or the original's, changed as the command line says."""
+
+import json
+
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig
+
+from ..configuration_elmo import ElmoConfig
+
+
+def read_config(name: str | None, overrides: str | None = None, **options) -> ElmoConfig:
+    """The configuration of a model, or the original's.
+
+    Args:
+        name: The model's folder or repository, or a configuration's file; None for the original's.
+        overrides: Changes, as JSON.
+        options: Further changes; what `overrides` says goes before them.
+
+    Raises:
+        `ValueError`: in one line, if there is no such model, or it is no ELMo, or changes are not JSON, or of things
+            that the configuration does not have, or to values it does not take.
+    """
+    try:
+        changes = json.loads(overrides or "{}")
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--config_overrides must be JSON, but is {overrides!r} ({error})") from None
+    if not isinstance(changes, dict):
+        raise ValueError(f"""--config_overrides must be an object, '{{"cell_size": 64}}', but is {overrides!r}""")
+    unknown = [key for key in changes if key not in ElmoConfig().to_dict()]
+    if unknown:
+        raise ValueError(f"--config_overrides: the configuration has no {', '.join(unknown)}")
+    changes = {**options, **changes}
+    try:
+        config = ElmoConfig(**changes) if name is None else AutoConfig.from_pretrained(name, **changes)
+    except StrictDataclassError as error:
+        raise ValueError(f"the configuration: {error.__cause__ or error}") from None
+    except OSError as error:
+        raise ValueError(f"{name}: {error}") from None
+    if config.model_type != ElmoConfig.model_type:
+        raise ValueError(f"{name} is a model of type {config.model_type}, not {ElmoConfig.model_type}")
+    return config

@@ -1,0 +1,117 @@
+"""The card of a fine-tuned model, filled with what its runs measured, and its way to the Hub."""
+
+import shlex
+from pathlib import Path
+
+from huggingface_hub import EvalResult, HfApi
+
+from ..hub_elmo import hub_errors, keep_written_card
+from ..model_card_elmo import CLASSES, table
+from .arguments import FineTuningArguments, ModelArguments
+from .task import Task
+
+UPLOADED_NOT = ["checkpoint-*", "seed-*", "_*"]  # runs, which the output folder holds beside its model
+
+
+def write_card(task: Task, model_args: ModelArguments, args: FineTuningArguments, arguments: list[str], results: dict):
+    """Put the card of the runs into the output folder, unless somebody wrote one there or on the Hub."""
+    repository = repository_name(args) if args.push_to_hub else None
+    if keep_written_card(Path(args.output_dir), repository, args.hub_token):
+        return
+    model = task.head.from_pretrained(args.output_dir)
+    model.trained_from, model.sample_when_loaded = model_args.model_name_or_path, None
+    data, best = task.data, next(run for run in results["runs"] if run["seed"] == results["best_seed"])
+    measured = [
+        EvalResult(
+            task_type=CLASSES[task.head.__name__].task,
+            dataset_type=data.dataset_name or "local",
+            dataset_name=data.dataset_name or Path(getattr(data, f"{split}_file")).name,
+            dataset_config=data.dataset_config_name,
+            dataset_split=split,
+            metric_type=name.removeprefix(f"{prefix}_"),
+            metric_value=value,
+        )
+        for prefix, split in (("eval", "validation"), ("test", "test"))
+        for name, value in best.items()
+        if name.startswith(f"{prefix}_") and name in results["mean"]
+    ]
+    card = model.card(
+        repository or Path(args.output_dir).resolve().name,
+        online=args.push_to_hub,
+        eval_results=measured or None,
+        training=training_section(task, model_args, args, arguments, results),
+        license=data.license,
+        language=data.language,
+        datasets=[data.dataset_name] if data.dataset_name and not Path(data.dataset_name).exists() else None,
+    )
+    card.save(Path(args.output_dir) / "README.md")
+
+
+def training_section(
+    task: Task, model_args: ModelArguments, args: FineTuningArguments, arguments: list[str], results: dict
+) -> str:
+    """Command, settings, the runs' means and deviations, and what the mixes have learnt. Markdown."""
+    command = shlex.join(["python", "-m", f"hf_elmo.training.{task.name}", *arguments])
+    if args.hub_token:
+        command = command.replace(args.hub_token, "TOKEN")
+    runs, best = results["runs"], next(run for run in results["runs"] if run["seed"] == results["best_seed"])
+    encoder = "random and never trained" if model_args.random_encoder else f"of `{model_args.model_name_or_path}`"
+    if model_args.random_encoder and not model_args.freeze_encoder:
+        encoder = "random at first, trained with the rest"
+    elif not model_args.random_encoder:
+        encoder += ", frozen" if model_args.freeze_encoder else ", trained with the rest"
+    facts = [
+        f"{best['train_examples']:,} examples; the encoder is {encoder}; the mix of its layers: {model_args.mix}",
+        f"{args.optim.value}, learning rate {args.learning_rate:g} ({args.lr_scheduler_type.value}), batches of "
+        f"{args.train_batch_size * args.gradient_accumulation_steps * args.world_size}, at most "
+        + (f"{args.max_steps} steps" if args.max_steps > 0 else f"{args.num_train_epochs:g} epochs")
+        + f", gradient norm at most {args.max_grad_norm:g}, seed {best['seed']}",
+        f"{best['steps']} steps"
+        + (
+            f"; the weights are those of step {best['best_step']}, the best by the validation examples"
+            if best["best_step"]
+            else ""
+        ),
+    ]
+    shares = [
+        (f"mix {number}", f"{scale:.3f}", *(f"{share:.3f}" for share in weights))
+        for number, (weights, scale) in enumerate(zip(best["mix_weights"], best["mix_scales"]))
+    ]
+    layers = [f"layer {layer}" for layer in range(len(best["mix_weights"][0]))]
+    sections = [
+        f"```sh\n{command}\n```",
+        "\n".join(f"- {fact}" for fact in facts),
+        "The share of each layer of the encoder (0: characters), and the scale:\n\n"
+        + table(("", "scale", *layers), shares),
+    ]
+    if len(runs) > 1:
+        rows = [
+            (name, f"{mean:.4f}", f"{results['std'][name]:.4f}", *(f"{run[name]:.4f}" for run in runs))
+            for name, mean in results["mean"].items()
+        ]
+        header = ("measure", "mean", "standard deviation", *(f"seed {run['seed']}" for run in runs))
+        sections.append(
+            f"The model is the best by the validation examples of {len(runs)} runs:\n\n" + table(header, rows)
+        )
+    return "\n\n".join(sections)
+
+
+def repository_name(args: FineTuningArguments) -> str:
+    """The repository to push to, which is made if need be."""
+    name = args.hub_model_id or Path(args.output_dir).resolve().name
+    with hub_errors(name):
+        return HfApi().create_repo(name, private=args.hub_private_repo, token=args.hub_token, exist_ok=True).repo_id
+
+
+def publish(args: FineTuningArguments):
+    """Upload the output folder, without its runs and checkpoints, in one commit."""
+    name = repository_name(args)
+    with hub_errors(name):
+        HfApi().upload_folder(
+            repo_id=name,
+            folder_path=args.output_dir,
+            token=args.hub_token,
+            revision=args.hub_revision,
+            commit_message="End of training",
+            ignore_patterns=UPLOADED_NOT,
+        )
