@@ -16,11 +16,12 @@ from hf_elmo.training.squad import (
     answer_texts,
     best_answers,
     make_windows,
-    questions_of_dataset,
+    questions_of_rows,
     read_squad,
     write_answers,
 )
 from hf_elmo.training.squad_metrics import squad_scores
+from hf_elmo.training.text_files import Place
 
 CONTEXT = "Ada met Max (in Oslo) at 10 a.m., and Eve's sister left Lima. Zo\u00eb stayed in S\u00e3o Paulo."
 
@@ -98,7 +99,7 @@ def test_malformed_files_are_named_with_the_place(tmp_path, content, message):
 
 def test_other_broken_files(tmp_path):
     (tmp_path / "latin.json").write_bytes('{"data": "\u00e9"}'.encode("latin-1"))
-    with pytest.raises(ValueError, match=r"latin\.json: not UTF-8"):
+    with pytest.raises(ValueError, match=r"latin\.json, line 1: not UTF-8"):
         read_squad(str(tmp_path / "latin.json"))
     whole = gzip.compress(json.dumps(document(entry())).encode())
     for content in (whole[:-10], b"plain"):
@@ -123,10 +124,14 @@ def test_answers_that_are_not_in_the_context_can_be_kept_for_scores_alone(tmp_pa
     assert [feature["start_positions"] for feature in features] == [ELSEWHERE, features[1]["end_positions"]]
 
 
+def numbered(*rows):
+    return [(Place("squad", number, "row"), row) for number, row in enumerate(rows)]
+
+
 def test_rows_of_a_data_set():
     row = {"id": "1", "question": "Where?", "context": CONTEXT, "answers": {"text": ["Oslo"], "answer_start": [16]}}
-    assert questions_of_dataset([row], "squad") == [Question("1", "Where?", CONTEXT, (Answer("Oslo", 16),))]
-    assert questions_of_dataset([without(row, "answers")], "squad")[0].answers == ()
+    assert questions_of_rows(numbered(row), "squad") == [Question("1", "Where?", CONTEXT, (Answer("Oslo", 16),))]
+    assert questions_of_rows(numbered(without(row, "answers")), "squad")[0].answers == ()
     for broken, message in (
         (without(row, "context"), "squad, row 1: expected an object with the field 'context', but found id, question"),
         (
@@ -139,7 +144,7 @@ def test_rows_of_a_data_set():
         ),
     ):
         with pytest.raises(ValueError, match=message):
-            questions_of_dataset([row, broken], "squad")
+            questions_of_rows(numbered(row, broken), "squad")
 
 
 # ---- Windows

@@ -1,6 +1,6 @@
 """Questions on texts in the format of SQuAD 1.1: from files to windows, and from scores of windows to answers.
 
-    file or data set -> questions with their answers' places in the text         `read_squad`, `questions_of_dataset`
+    file or data set -> questions with their answers' places in the text         `read_squad`, `questions_of_rows`
     question         -> windows: the question and a part of the text, as ids     `make_windows`
     windows' logits  -> the best answers of each question, as pieces of its text `best_answers`
     best answers     -> the official predictions, `{id: text}`, and n-best lists `write_answers`
@@ -9,10 +9,7 @@ An answer is a piece of the text from the beginning of a word to the end of a wo
 ends inside a word stands for the whole word in training; scores compare with its own text, as the official evaluation.
 """
 
-import gzip
 import json
-import logging
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-logger = logging.getLogger(__name__)
+from .text_files import Place, numbered_lines
 
 # What a window has as the place of its answer if the answer is not in it: beyond every text, so that it does not count.
 ELSEWHERE = 1 << 20
@@ -103,7 +100,7 @@ def read_squad(path: str, keep_unplaced: bool = False) -> list[Question]:
     return check_questions(questions, path)
 
 
-def questions_of_dataset(dataset: Iterable[Mapping], name: str, keep_unplaced: bool = False) -> list[Question]:
+def questions_of_rows(rows: Iterable[tuple[Place, Mapping]], name: str, keep_unplaced: bool = False) -> list[Question]:
     """The questions of a data set with the columns of `squad` on the Hub: `id`, `question`, `context`, `answers`.
 
     `answers` has the lists `text` and `answer_start`; a data set without that column has questions to be answered.
@@ -112,8 +109,8 @@ def questions_of_dataset(dataset: Iterable[Mapping], name: str, keep_unplaced: b
         `ValueError`: if a row lacks a column; the message names the data set and the row.
     """
     questions = []
-    for number, row in enumerate(dataset):
-        entry = Field(row, f"{name}, row {number}")
+    for place, row in rows:
+        entry = Field(row, str(place))
         context, answers = entry["context"].text(), []
         if entry.has("answers"):
             texts, starts = entry["answers"]["text"].items(), entry["answers"]["answer_start"].items()
@@ -163,16 +160,10 @@ class Field:
 
 
 def load_json(path: str) -> object:
-    opener = gzip.open if str(path).endswith(".gz") else open
     try:
-        with opener(path, "rt", encoding="utf-8-sig") as file:
-            return json.load(file)
+        return json.loads("\n".join(line for _, line in numbered_lines(path)))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from None
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}: not a complete gzip file ({error})") from None
 
 
 def check_answers(
