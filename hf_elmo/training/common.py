@@ -70,10 +70,12 @@ def run(task: Task, model_args: ModelArguments, args: FineTuningArguments, argum
     started = time.time()
     examples = read_splits(task)
     config = starting_config(task, model_args, examples.get("train"))
+    if args.metric_for_best_model == type(task).metric:
+        args.metric_for_best_model = task.metric
     for name, split in examples.items():
         task.check(split, name)
     tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path)
-    splits = {name: task.encode(split, tokenizer) for name, split in examples.items()}
+    splits = {name: task.encode(split, tokenizer, name) for name, split in examples.items()}
     start = StartingPoint(task, model_args, config, tokenizer)
 
     seeds = args.seeds or [args.seed]
@@ -84,7 +86,7 @@ def run(task: Task, model_args: ModelArguments, args: FineTuningArguments, argum
             args_of_run = arguments_of_run(args, folder, seed, "validation" in splits)
             part = sampled(examples.get("train"), task.data.train_fraction, seed)
             if part is not examples.get("train"):
-                splits["train"] = task.encode(part, tokenizer)
+                splits["train"] = task.encode(part, tokenizer, "train")
             runs.append(one_run(start, args_of_run, splits, cache))
     results = {
         **summary(runs),

@@ -113,6 +113,7 @@ class WordLabelling(Task):
         super().use_labels(names)
         self.names, places = list(names), {name[0] for name in names}
         self.marks_entities = are_entities(names)
+        self.metric = "f1" if self.marks_entities else "accuracy"
         self.scheme = "keep"
         if self.marks_entities and self.data.label_scheme != "keep" and not places & {"E", "S"}:
             self.scheme = "bioul" if places & {"L", "U"} else "bio"
@@ -132,7 +133,7 @@ class WordLabelling(Task):
                 *(split, len(unknown), names, unknown[0][1]),
             )
 
-    def encode(self, examples: Sequence[LabelledSentence], tokenizer) -> Split:
+    def encode(self, examples: Sequence[LabelledSentence], tokenizer, split: str) -> Split:
         before, after = ([-100] * added for added in (tokenizer.add_bos_token, tokenizer.add_eos_token))
         self.first = len(before)
         features = encode(tokenizer, [sentence.words for sentence in examples], is_split_into_words=True)

@@ -19,7 +19,7 @@ class Task:
 
     name: str  # of the script
     head: type[ElmoTaskModel]
-    metric: str  # of `score`; the checkpoint that has most of it is the best
+    metric: str  # of `score`; the checkpoint that has most of it is the best. Settled when labels are known
     data_arguments: type[DataArguments] = DataArguments
     run_arguments: type[FineTuningArguments] = FineTuningArguments
     model_defaults: Mapping = {}  # of the configuration, for an encoder that gets this head
@@ -52,10 +52,14 @@ class Task:
         return {}
 
     def check(self, examples: Sequence, split: str):
-        """Warn of, or refuse, what does not fit the model's labels."""
+        """Warn of, or refuse, what does not fit the model's labels. `split` is train, validation or test."""
 
-    def encode(self, examples: Sequence, tokenizer: PreTrainedTokenizerBase) -> Split:
-        """What the model takes of examples."""
+    def encode(self, examples: Sequence, tokenizer: PreTrainedTokenizerBase, split: str) -> Split:
+        """What the model takes of examples.
+
+        Args:
+            split: What they are for: train, validation or test.
+        """
         raise NotImplementedError
 
     def score(self, split: Split, predictions) -> dict[str, float]:
