@@ -140,7 +140,7 @@ def starting_config(task: Task, model_args: ModelArguments, train: list | None) 
     if names is not None and set(names) <= set(known):
         names = known
     task.use_labels(names)
-    options = {**({} if is_trained else task.model_defaults), **task.config_options()}
+    options = {"word_vocab_size": 0, **({} if is_trained else task.model_defaults), **task.config_options()}
     config = read_config(model_args.model_name_or_path, model_args.config_overrides, **options)
     if names is not None:
         config.id2label, config.label2id = dict(enumerate(names)), {name: n for n, name in enumerate(names)}
