@@ -12,6 +12,7 @@ from .configuration_elmo import AUTO_MAP, ElmoConfig
 from .tokenization_elmo import ElmoTokenizer
 
 if TYPE_CHECKING:
+    from .int8_elmo import ElmoInt8Config
     from .language_model_elmo import ElmoForMaskedLM, ElmoForPreTraining
     from .modeling_elmo import ElmoModel, ElmoModelOutput, ElmoPreTrainedModel
     from .question_answering_elmo import ElmoForQuestionAnswering
@@ -26,6 +27,7 @@ __all__ = [
     "ElmoForQuestionAnswering",
     "ElmoForSequenceClassification",
     "ElmoForTokenClassification",
+    "ElmoInt8Config",
     "ElmoModel",
     "ElmoModelOutput",
     "ElmoPreTrainedModel",
@@ -33,7 +35,7 @@ __all__ = [
 ]
 
 MODELS = {auto_class: path.split(".") for auto_class, path in AUTO_MAP.items() if auto_class != "AutoConfig"}
-MODULES = {"ElmoModelOutput": "modeling_elmo", "ElmoPreTrainedModel": "modeling_elmo"}
+MODULES = {"ElmoInt8Config": "int8_elmo", "ElmoModelOutput": "modeling_elmo", "ElmoPreTrainedModel": "modeling_elmo"}
 MODULES |= {name: module for module, name in MODELS.values()}
 
 

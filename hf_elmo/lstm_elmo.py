@@ -11,7 +11,8 @@ the clipped h. A clip of None is off. A word whose mask is False is skipped: its
 
 `lstm_reference` is the definition of correct, word by word. `lstm` and `bilstm` compute the same on one of two paths:
 "packed", without padding and with a backward written by hand, or "reference" where something has to look into the
-recurrence. `lstm_path` forces one by name, `last_lstm_path` tells which one ran and why.
+recurrence. Weights of 8 bits, each an `Int8Weight`, take a path "int8" in the place of "packed". `lstm_path` forces one
+by name, `last_lstm_path` tells which one ran and why.
 """
 
 import contextlib
@@ -22,6 +23,7 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional as F
 
+from .lstm_int8_elmo import Int8Weight, int8_forward, int8_layer, refuse_gradients, why_no_kernel
 from .lstm_packed_elmo import Options, concurrently, make_plan, packed_backward, packed_forward
 
 
@@ -111,13 +113,14 @@ def zero_state(x, w_hh):
 
 
 class Path(NamedTuple):
-    """Which implementation, "packed" or "reference", and the reason in words."""
+    """Which implementation, one of `PATHS`, and the reason in words."""
 
     name: str
     reason: str
 
 
-PATHS = ("packed", "reference")
+PATHS = ("packed", "int8", "reference")
+PLAIN = Path("packed", "plain tensors")
 _forced_path = contextvars.ContextVar("forced_path", default=None)
 _last_path = contextvars.ContextVar("last_path", default=None)
 
@@ -152,7 +155,7 @@ def choose_path(*tensors):
             return Path("reference", f"{type(tensor).__name__} is no plain tensor")
         if tensor.is_meta:
             return Path("reference", "tensors on the meta device have no lengths to pack by")
-    return Path("packed", "plain tensors")
+    return PLAIN
 
 
 class Direction(NamedTuple):
@@ -182,15 +185,66 @@ def bilstm(ahead, behind, mask=None, *, forget_bias=1.0, cell_clip=None, project
 
 
 def run(directions, mask, *options):
+    int8 = isinstance(directions[0].w_hh, Int8Weight)
     if torch.compiler.is_compiling():
         path = Path("reference", "torch.compile and torch.export trace the recurrence")
     else:
-        path = choose_path(*(tensor for direction in directions for tensor in direction[:5] if tensor is not None))
+        path = choose_path(*itertools.chain(*map(plain_tensors, directions)))
+        path = suit_weights(path, directions[0])
         _last_path.set(path)
     options = [Options(direction.reverse, *options) for direction in directions]
     if path.name == "packed":
         return run_packed(directions, mask, options)
-    return [lstm_reference(*d[:6], mask, **o._asdict()) for d, o in zip(directions, options)]
+    if path.name == "int8":
+        return run_int8(directions, mask, options)
+    reference = int8_reference if int8 else lstm_reference
+    return [reference(*d[:6], mask, **o._asdict()) for d, o in zip(directions, options)]
+
+
+def plain_tensors(direction):
+    """The words and the weights of a direction; of an `Int8Weight`, its two tensors."""
+    for tensor in direction[:5]:
+        if isinstance(tensor, Int8Weight):
+            yield from (tensor.codes, tensor.scales)
+        elif tensor is not None:
+            yield tensor
+
+
+def suit_weights(path, direction):
+    """The path chosen for plain tensors, or "int8" where the weights are integers.
+
+    Raises:
+        ValueError: another path was forced than the weights can take.
+    """
+    int8 = isinstance(direction.w_hh, Int8Weight)
+    if int8 and path == PLAIN:
+        trouble = why_no_kernel(direction.x, direction.w_hh)
+        return Path("int8", "int8 weights, " + (f"multiplied as floats: {trouble}" if trouble else "oneDNN's kernel"))
+    if int8 and path.name == "packed":
+        raise ValueError("int8 weights cannot take the LSTM path 'packed'; their paths are int8, reference")
+    if path.name == "int8" and not int8:
+        raise ValueError("the LSTM path 'int8' needs int8 weights; load with `quantization_config=ElmoInt8Config()`")
+    return path
+
+
+def run_int8(directions, mask, options):
+    x = directions[0].x
+    mask = x.new_ones(x.shape[:2], dtype=torch.bool) if mask is None else mask
+    jobs = []
+    for direction, option in zip(directions, options):
+        h, c = zero_state(direction.x, direction.w_hh) if direction.state is None else direction.state
+        refuse_gradients(direction.x, direction.bias, h, c)
+        jobs.append((make_plan(mask, option.reverse), option, *direction[:5], h, c.to(at_least_float32(x.dtype))))
+    return [(y.to(x.dtype), (h.to(x.dtype), c.to(x.dtype))) for y, h, c in concurrently(int8_forward, jobs)]
+
+
+def int8_reference(x, w_ih, bias, w_hh, w_proj=None, state=None, mask=None, **options):
+    """`lstm_reference` with an `Int8Weight` in the place of each matrix, its integers multiplied as floats."""
+    layers = [
+        None if weight is None else int8_layer(weight._replace(packed=None), x.dtype, bias)
+        for weight, bias in ((w_ih, bias), (w_hh, None), (w_proj, None))
+    ]
+    return lstm_steps(x, *layers, zero_state(x, w_hh) if state is None else state, mask, **options)
 
 
 def run_packed(directions, mask, options):

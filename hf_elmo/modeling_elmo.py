@@ -23,7 +23,9 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_elmo import ElmoConfig
 from .hub_elmo import ModelWithCard
+from .int8_elmo import Int8Linear, use_float_layers, use_int8_layers
 from .lstm_elmo import Direction, bilstm, lstm_steps
+from .lstm_int8_elmo import Int8Weight
 
 # (B, L, 2, P) and (B, L, 2, C): output and cell of each layer and direction (0 forward, 1 backward) after the last word
 State = tuple[Tensor, Tensor]
@@ -139,12 +141,13 @@ class ElmoLstm(nn.Module):
 
     def is_plain(self) -> bool:
         """Whether its weights can be used in place of calls of its layers."""
-        return all(map(has_plain_weight, (self.input_gates, self.recurrent_gates, self.projection)))
+        layers = self.input_gates, self.recurrent_gates, self.projection
+        return all(map(has_plain_weight, layers)) or all(map(has_int8_weight, layers))
 
     def direction(self, x: Tensor, state: State | None) -> Direction:
         """What `bilstm` takes: the words `(B, T, P)`, the weights, and the state to start from."""
-        projection = None if self.projection is None else self.projection.weight
-        gates = self.input_gates.weight, self.input_gates.bias, self.recurrent_gates.weight
+        projection = None if self.projection is None else matrix(self.projection)
+        gates = matrix(self.input_gates), self.input_gates.bias, matrix(self.recurrent_gates)
         return Direction(x, *gates, projection, state, self.reverse)
 
     def forward(self, x: Tensor, mask: Tensor | None, state: State | None) -> tuple[Tensor, State]:
@@ -254,6 +257,14 @@ class ElmoPreTrainedModel(ModelWithCard, PreTrainedModel):
             if not model.config.mix_trainable:  # the loader makes all parameters trainable
                 mix.requires_grad_(False)
         return loaded
+
+    def use_int8_layers(self):
+        """Change the encoder's layers for int8 ones, whose weights are to be loaded. Heads stay as they are."""
+        use_int8_layers(self.base_model)
+
+    def use_float_layers(self):
+        """Change the encoder's int8 layers for float ones of nearly the same weights."""
+        use_float_layers(self.base_model)
 
     @property
     def dummy_inputs(self) -> dict[str, Tensor]:
@@ -535,6 +546,19 @@ def has_plain_weight(linear: nn.Module | None) -> bool:
         return True
     plain = type(linear) is nn.Linear and type(linear.weight) is nn.Parameter and not linear.weight.is_meta
     return plain and not (hasattr(linear, "_hf_hook") or linear._forward_hooks or linear._forward_pre_hooks)
+
+
+def has_int8_weight(layer: nn.Module | None) -> bool:
+    """Whether a layer is of 8 bits, as this package made it, so that its weight can be used in place of a call."""
+    if layer is None:
+        return True
+    plain = type(layer) is Int8Linear and not layer.weight.is_meta
+    return plain and not (hasattr(layer, "_hf_hook") or layer._forward_hooks or layer._forward_pre_hooks)
+
+
+def matrix(linear: nn.Linear | Int8Linear) -> Tensor | Int8Weight:
+    """The weight of a linear layer."""
+    return linear.matrix() if type(linear) is Int8Linear else linear.weight
 
 
 def unique_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
