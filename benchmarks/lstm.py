@@ -25,6 +25,7 @@ import torch
 from torch import nn
 
 from hf_elmo.lstm_elmo import Direction, bilstm, lstm_path
+from hf_elmo.lstm_packed_elmo import linear
 
 SIZES = {"small": (1024, 128), "medium": (2048, 256), "original": (4096, 512)}  # C, P of the published models
 CLIPS = {"cell_clip": 3.0, "projection_clip": 3.0}
@@ -76,7 +77,7 @@ class Case:
         self.finish([self.torch_lstm(self.packed)[0].data])
 
     def peak(self):
-        torch.mm(self.square, self.square)
+        linear(self.square, self.square)  # by the fastest product there is: torch.mm is not on every processor
 
     def seconds(self, contestant: str) -> float:
         with torch.set_grad_enabled(self.training):

@@ -255,7 +255,7 @@ def run_packed(directions, mask, options):
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in itertools.chain(*tensors)):
         results = groups(Packed.apply(mask, plans, options, *itertools.chain(*tensors)), 3)
     else:
-        results = concurrently(packed_forward, [(p, o, False, *t) for p, o, t in zip(plans, options, tensors)])
+        results = concurrently(packed_forward, [(p, o, None, *t) for p, o, t in zip(plans, options, tensors)])
     return [(outputs, (h, c.to(h.dtype))) for outputs, h, c in results]
 
 
@@ -280,8 +280,8 @@ class Packed(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, mask, plans, options, *tensors):
-        saves = [any(needs) for needs in groups(ctx.needs_input_grad[3:], 7)]
-        jobs = [(p, o, s, *t) for p, o, s, t in zip(plans, options, saves, groups(tensors, 7))]
+        ctx.keeps = ["gates" if any(needs) else None for needs in groups(ctx.needs_input_grad[3:], 7)]
+        jobs = [(p, o, k, *t) for p, o, k, t in zip(plans, options, ctx.keeps, groups(tensors, 7))]
         results = concurrently(packed_forward, jobs)
         ctx.mask, ctx.plans, ctx.options, ctx.counts = mask, plans, options, [len(result) - 3 for result in results]
         ctx.save_for_backward(*tensors, *itertools.chain(*(result[3:] for result in results)))
@@ -297,7 +297,7 @@ class Packed(torch.autograd.Function):
             jobs = zip(ctx.options, needs, cotangents, tensors)
             gradients = [differentiable_backward(ctx.mask, *job) for job in jobs]
         else:
-            jobs = zip(ctx.plans, ctx.options, needs, intermediates, cotangents, tensors)
+            jobs = zip(ctx.plans, ctx.options, ctx.keeps, needs, intermediates, cotangents, tensors)
             gradients = concurrently(packed_backward, [(*job, *ts) for *job, ts in jobs])
         return None, None, None, *itertools.chain(*gradients)
 
