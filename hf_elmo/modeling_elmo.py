@@ -9,6 +9,7 @@ Letters in shapes: B batch, T words (the boundary words `<S>` and `</S>` among t
 character, C cell width, P projection width, L layers.
 """
 
+import itertools
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,6 +22,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
+from .char_cnn_elmo import highest_activations, may_run_fast, product
 from .configuration_elmo import ElmoConfig
 from .hub_elmo import ModelWithCard
 from .int8_elmo import Int8Linear, use_float_layers, use_int8_layers
@@ -74,8 +76,8 @@ class ElmoHighway(nn.Module):
         self.carry.init_bias = -2.0
 
     def forward(self, x: Tensor) -> Tensor:
-        gate = torch.sigmoid(self.carry(x))
-        return gate * torch.relu(self.transform(x)) + (1 - gate) * x
+        gate = torch.sigmoid(call(self.carry, x))
+        return torch.lerp(x, torch.relu(call(self.transform, x)), gate)
 
 
 class ElmoCharacterEncoder(nn.Module):
@@ -102,6 +104,11 @@ class ElmoCharacterEncoder(nn.Module):
         if torch.compiler.is_compiling():  # the number of different words is not known to a graph
             return self.encode_characters(self.embeddings(words))
         types, inverse = unique_rows(words)
+        filters = [(conv.weight, conv.bias) for conv in self.convolutions]
+        plain = all(map(has_plain_weight, (self.embeddings, *self.convolutions)))
+        if plain and may_run_fast(self.embeddings.weight, *itertools.chain(*filters)):
+            features = highest_activations(types, self.embeddings.weight, filters)
+            return self.finish(self.activation(features))[inverse]
         types = without_common_padding(types, max(conv.kernel_size[0] for conv in self.convolutions))
         return self.encode_characters(self.embeddings(types))[inverse]
 
@@ -110,10 +117,13 @@ class ElmoCharacterEncoder(nn.Module):
         characters = characters.transpose(1, 2)  # (N, E, W)
         # The maximum goes over all positions, those of padding characters too: the original was trained that way.
         features = [self.activation(conv(characters).amax(dim=-1)) for conv in self.convolutions]
-        x = torch.cat(features, dim=-1)
+        return self.finish(torch.cat(features, dim=-1))
+
+    def finish(self, features: Tensor) -> Tensor:
+        """From what the convolutions found in each word, `(N, D)`, to vectors `(N, P)`."""
         for highway in self.highways:
-            x = highway(x)
-        return x if self.projection is None else self.projection(x)
+            features = highway(features)
+        return features if self.projection is None else call(self.projection, features)
 
 
 class ElmoLstm(nn.Module):
@@ -537,15 +547,24 @@ def word_mask(words: Tensor, attention_mask: Tensor | None) -> Tensor:
     return attention_mask.to(device=words.device, dtype=torch.bool)
 
 
-def has_plain_weight(linear: nn.Module | None) -> bool:
-    """Whether a linear layer is as this file made it, so that its weight can be used in place of a call.
+def has_plain_weight(layer: nn.Module | None) -> bool:
+    """Whether a layer is as this file made it, so that its weight can be used in place of a call.
 
     Adapters, quantization and offloading replace the layer, its weight's type, or hook its call.
     """
-    if linear is None:
+    if layer is None:
         return True
-    plain = type(linear) is nn.Linear and type(linear.weight) is nn.Parameter and not linear.weight.is_meta
-    return plain and not (hasattr(linear, "_hf_hook") or linear._forward_hooks or linear._forward_pre_hooks)
+    if type(layer) not in (nn.Linear, nn.Conv1d, nn.Embedding):
+        return False
+    plain = type(layer.weight) is nn.Parameter and not layer.weight.is_meta
+    return plain and not (hasattr(layer, "_hf_hook") or layer._forward_hooks or layer._forward_pre_hooks)
+
+
+def call(layer: nn.Module, x: Tensor) -> Tensor:
+    """`layer(x)` for a linear layer and `x` `(N, features)`, perhaps by a faster product."""
+    if has_plain_weight(layer) and may_run_fast(x, layer.weight, layer.bias):
+        return product(x, layer.weight, layer.bias)
+    return layer(x)
 
 
 def has_int8_weight(layer: nn.Module | None) -> bool:

@@ -1,0 +1,64 @@
+# Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
+"""The character CNN at inference on a CPU: what its layers compute when they are called, several times as fast.
+
+N words   W characters a word   E width of a character   F filters   D features of all convolutions
+
+Words are computed with words of like length, and only over the characters that exist and one window of padding beyond
+them, for further windows of padding are the same again. A convolution is one product of matrices, and small enough that
+its result is still in the cache when its maximum is taken.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+WINDOWS = 2048  # of characters, computed at a time: their products are some megabytes
+
+
+def may_run_fast(*tensors: Tensor) -> bool:
+    """Whether what is here may take the place of calls of layers with these weights: nothing looks into the calls."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._are_functorch_transforms_active():
+        return False
+    if torch.is_autocast_enabled("cpu") or any(tensor.device.type != "cpu" for tensor in tensors):
+        return False
+    return not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors))
+
+
+def highest_activations(types: Tensor, embeddings: Tensor, filters: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """For each word the highest value of each filter, `(N, D)`, before the activation.
+
+    Args:
+        types (`(N, W)`): Character ids of words; what ends a row and is all the same is padding.
+        embeddings (`(V, E)`): Of characters.
+        filters (`(F, E, width)` and `(F,)` each): Weights and biases of the convolutions.
+    """
+    lengths, order = characters_used(types).sort()
+    lengths, types = lengths.tolist(), types[order]
+    widths = [weight.shape[2] for weight, _ in filters]
+    weights = [weight.transpose(1, 2).flatten(1) for weight, _ in filters]  # (F, width E)
+    size, start = embeddings.shape[1], 0
+    maxima = embeddings.new_empty(len(types), sum(map(len, weights)))
+    while start < len(types):
+        stop = min(len(types), start + max(1, WINDOWS // (lengths[start] + max(widths))))
+        columns = min(types.shape[1], lengths[stop - 1] + max(widths))
+        characters = embeddings[types[start:stop, :columns]]  # (n, columns, E)
+        parts = maxima[start:stop].split([len(weight) for weight in weights], dim=1)
+        for width, weight, part in zip(widths, weights, parts):
+            shape = stop - start, columns - width + 1, width * size
+            windows = characters.as_strided(shape, (columns * size, size, 1))
+            torch.amax(product(windows.flatten(0, 1), weight).unflatten(0, shape[:2]), dim=1, out=part)
+        start = stop
+    maxima += torch.cat([bias for _, bias in filters])
+    return torch.empty_like(maxima).index_copy_(0, order, maxima)
+
+
+def characters_used(types: Tensor) -> Tensor:
+    """How many characters of each row `(N, W)` come before those at its end that are all the same."""
+    return ((types != types[:, -1:]) * torch.arange(1, types.shape[1] + 1)).amax(dim=1)
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x @ weight.T + bias. In float32, oneDNN's product is at least as fast as torch.mm, and up to twice."""
+    if weight.dtype == torch.float32 and len(x) and torch.backends.mkldnn.is_available():
+        return torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, "none", [], "")
+    return F.linear(x, weight, bias)
