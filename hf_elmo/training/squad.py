@@ -255,10 +255,7 @@ def make_windows(
         `ValueError`: if `stride` is not smaller than `max_context_words`.
     """
     if not 0 <= stride < max_context_words:
-        raise ValueError(
-            f"windows of {max_context_words} words cannot repeat {stride}: --context_stride must be 0 or more and less "
-            "than --max_context_words"
-        )
+        raise ValueError(f"windows of {max_context_words} words cannot repeat {stride}")
     windows, features = [], []
     for number, question in enumerate(questions):
         question_row = tokenizer(question.text)["attention_mask"]
@@ -336,11 +333,8 @@ def best_answers(
         span that several windows have counts by its best score.
 
     Raises:
-        `ValueError`: if `max_answer_length` or `n_best` is less than 1, or logits and windows differ in number.
+        `ValueError`: if logits and windows differ in number.
     """
-    for name, value in (("max_answer_length", max_answer_length), ("n_best", n_best)):
-        if value < 1:
-            raise ValueError(f"--{name} must be at least 1, but is {value}")
     if not len(windows) == len(start_logits) == len(end_logits):
         raise ValueError(f"{len(windows)} windows, but logits of {len(start_logits)} and {len(end_logits)}")
     found: list[dict[tuple[int, int], float]] = [{} for _ in questions]
