@@ -1,11 +1,12 @@
 """Labels of words in files with a word a line, as the CoNLL shared tasks have them, and the schemes of such labels.
 
-    EU      NNP  I-NP  I-ORG           # columns by tabs if the file has any, by white space otherwise
+    EU      NNP  I-NP  I-ORG           # columns by tabs if most lines have one, by white space otherwise
     rejects VBZ  I-VP  O
                                        # a line that is empty, or holds nothing but white space, ends a sentence
 
 Left out are `-DOCSTART-` lines and, at the beginning of a sentence, comments: lines that begin with `#` and have not
-the file's number of columns. Of CoNLL-U files, so are ranges (`3-4`) and empty words (`8.1`).
+the file's number of columns, or go on with `id` or `name =`. So are the ranges (`3-4`) and empty words (`8.1`) of
+CoNLL-U files.
 """
 
 import re
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from .metrics import Entity, entities, parts
 from .text_files import Place, numbered_lines
 
+COMMENT = re.compile(r"#\s*(id\s|\S+\s*=)")
 ENTITY_LABEL = re.compile(r"O|[BILUES]-.+")
 LABEL_SCHEMES = ("bio", "bioul", "keep")
 
@@ -38,7 +40,8 @@ def read_conll(path: str, word_column: int | None = None, label_column: int | No
     Args:
         path: Plain or `.gz`.
         word_column, label_column: From 0; negative numbers count from the last. By default words are in the first
-            column, in the second if the first is a running number; labels in the last one, if that is another.
+            column, in the second if the first is a running number; labels in the last one, if that is another. A file
+            with one column has no labels.
 
     Raises:
         `ValueError`: with file and line, if a line has another number of columns than the others, or no word or label
@@ -57,7 +60,8 @@ def read_conll(path: str, word_column: int | None = None, label_column: int | No
 def split_lines(path: str) -> Iterator[tuple[int, list[str]]]:
     """The number and the columns of each line; none for a line that parts sentences."""
     lines = list(numbered_lines(path))
-    has_tabs = any("\t" in line for _, line in lines if not line.isspace())
+    tabs = ["\t" in line for _, line in lines if line and not line.isspace()]
+    has_tabs = 2 * sum(tabs) > len(tabs)
     for number, line in lines:
         blank = not line or line.isspace()
         yield number, [] if blank else line.split("\t") if has_tabs else line.split()
@@ -70,6 +74,8 @@ def sentences_of(path: str, lines: list[tuple[int, list[str]]], width: int) -> I
         if not columns or "-DOCSTART-" in columns:
             yield rows
             rows = []
+        elif not rows and COMMENT.match(" ".join(columns)):
+            continue
         elif len(columns) == width:
             rows.append((number, columns))
         elif rows or not columns[0].startswith("#"):
@@ -82,6 +88,8 @@ def sentences_of(path: str, lines: list[tuple[int, list[str]]], width: int) -> I
 def choose_columns(
     path: str, sentences: list[list[tuple[int, list[str]]]], width: int, word: int | None, label: int | None
 ) -> tuple[int, int | None]:
+    if width == 1:
+        label = None
     for name, column in (("--word_column", word), ("--label_column", label)):
         if column is not None and not -width <= column < width:
             raise ValueError(f"{path}: {name} {column}, but its lines have {width} columns, 0 to {width - 1}")
