@@ -66,10 +66,12 @@ class ElmoTaskModel(ElmoPreTrainedModel):
             `ValueError`: as [`ElmoModel`] does; and if word features are asked of `inputs_embeds`.
         """
         parts = [part for part in (self.word_vectors, self.char_features) if part is not None]
-        if parts and input_ids is None:
+        if input_ids is None and layers is not None:
+            raise ValueError("`layers` say nothing of the words that they are of: give the `input_ids` beside them")
+        if input_ids is None and parts:
             raise ValueError(
-                "`word_vector_count` and `char_feature_filters` are features of `input_ids`: give these, for "
-                "`inputs_embeds` and `layers` do not say which words they are of"
+                "static vectors and character features are found by `input_ids`: give these, not `inputs_embeds`, or a "
+                "model with `word_vector_count` and `char_feature_filters` 0"
             )
         output = self.elmo(
             input_ids,
@@ -79,8 +81,7 @@ class ElmoTaskModel(ElmoPreTrainedModel):
             layers=layers,
             output_hidden_states=output_hidden_states,
         )
-        given = next(x for x in (input_ids, inputs_embeds, layers) if x is not None)
-        mask = word_mask(given, attention_mask)
+        mask = word_mask(inputs_embeds if input_ids is None else input_ids, attention_mask)
         mixes = tuple(self.dropout(mix) for mix in output.mixes)
         features = [self.feature_dropout(part(input_ids, mask)).to(mixes[0].dtype) for part in parts]
         return EncodedWords(torch.cat([mixes[0], *features], dim=-1), mixes, mask, output.hidden_states)
@@ -106,16 +107,21 @@ class ElmoTaskModel(ElmoPreTrainedModel):
         """For words `(B, T)`, 0 in the first and 1 in the second text of their row; None if texts stay together."""
         if not self.texts_apart or (input_ids is None and inputs_embeds is None):
             return None
-        begins = self.boundary_words(input_ids, inputs_embeds, self.config.bos_token_id)
+        begins = self.marked_words(input_ids, inputs_embeds, self.config.bos_token_id)
         if attention_mask is not None:
             begins = begins & attention_mask.bool()
         return (begins.cumsum(dim=1) > 1).long()
 
-    def boundary_words(self, input_ids: Tensor | None, inputs_embeds: Tensor | None, mark: int | list[int]) -> Tensor:
-        """Where a word is a boundary word, `(B, T)` of bool: `<S>` for the mark `bos_token_id`, `</S>` for the other.
+    def boundary_words(self, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
+        """Where a word is `<S>` or `</S>`, `(B, T)` of bool."""
+        begins, ends = self.config.bos_token_id, self.config.eos_token_id
+        return self.marked_words(input_ids, inputs_embeds, begins) | self.marked_words(input_ids, inputs_embeds, ends)
 
-        In a row of characters its mark is the second, after the begin of a word. Of `inputs_embeds` that is told by
-        the mark's embedding.
+    def marked_words(self, input_ids: Tensor | None, inputs_embeds: Tensor | None, mark: int | list[int]) -> Tensor:
+        """Where a word's row has a mark, or one of several, `(B, T)` of bool: that of `<S>` is `bos_token_id`.
+
+        The mark is the second id of a row, after the begin of a word, and the only one of a model of word ids. Of
+        `inputs_embeds` that is told by the mark's embedding.
         """
         marks = mark if isinstance(mark, (list, tuple)) else [] if mark is None else [mark]
         place = min(1, self.config.max_characters_per_token - 1)

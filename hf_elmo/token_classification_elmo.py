@@ -1,21 +1,31 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""Labels of words."""
+"""Labels of words: a biLSTM over the ELMo representation and a conditional random field (Peters et al. 2018, 4.1)."""
 
+import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import TokenClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_elmo import ElmoConfig
+from .crf_elmo import LinearChainCrf
 from .task_features_elmo import ElmoTaskModel
+from .task_layers_elmo import TaskBiLstm
 
 
 class ElmoForTokenClassification(ElmoTaskModel):
-    """A label for every word: dropout and a linear layer on the ELMo representation."""
+    """A label for every word: features of words, a biLSTM, and the labels of a sentence chosen together or one by one.
+
+    The configuration says which: `tagger_layers` and `tagger_size` of the biLSTM, `tagger_crf`, word features.
+    """
 
     def __init__(self, config: ElmoConfig):
-        super().__init__(config)
+        super().__init__(config, num_mixes=2 if config.elmo_at_output else 1)
         self.num_labels = config.num_labels
-        self.classifier = nn.Linear(self.feature_size, config.num_labels)
+        self.encoder = TaskBiLstm(self.feature_size, config.tagger_size, config.tagger_layers, config.head_dropout)
+        self.encoder_dropout = nn.Dropout(config.head_dropout if config.tagger_layers else 0.0)
+        output_size = self.encoder.output_size + (config.hidden_size if config.elmo_at_output else 0)
+        self.classifier = nn.Linear(output_size, config.num_labels)
+        self.crf = LinearChainCrf(config.num_labels) if config.tagger_crf else None
         self.post_init()
 
     @can_return_tuple
@@ -27,18 +37,57 @@ class ElmoForTokenClassification(ElmoTaskModel):
         labels: Tensor | None = None,
         layers: Tensor | None = None,
         output_hidden_states: bool | None = None,
+        num_items_in_batch: Tensor | int | None = None,
         **kwargs,
     ) -> TokenClassifierOutput:
         """Score the labels of every word, `logits` `(B, T, num_labels)`.
 
+        With a CRF, the largest of a word's logits is its label in the best sequence that `config.id2label` allows
+        (`LinearChainCrf.max_marginals`). It chains all words but `<S>` and `</S>`, whose logits are 0.
+
         Args:
-            input_ids, attention_mask, inputs_embeds, layers, output_hidden_states: as in [`ElmoModel`].
-            labels (`(B, T)`, *optional*): Label of each word; -100 where there is none. Gives the `loss`.
+            input_ids, attention_mask, inputs_embeds, output_hidden_states: as in [`ElmoModel`].
+            labels (`(B, T)`, *optional*):
+                Label of each word; -100 where there is none. Gives the `loss`: the mean, over the words that have a
+                label, of the cross-entropy; or the negative log-likelihood of the sentences by the number of these
+                words, in which a CRF sums over the labels that are not given.
+            layers (`(B, T, L + 1, 2P)`, *optional*): What `compute_layers` gave for the same `input_ids`.
+            num_items_in_batch (`int`, *optional*): Words with labels in all batches of the step: replaces their number.
         """
         words = self.encode(input_ids, attention_mask, inputs_embeds, layers, output_hidden_states)
-        logits = self.classifier(words.features)
-        loss = None if labels is None else self.loss_function(logits, labels, self.config, **kwargs)
+        encoded = self.encoder_dropout(self.encoder(words.features, words.mask))
+        if self.config.elmo_at_output:
+            encoded = torch.cat([encoded, words.mixes[1]], dim=-1)
+        scores = self.classifier(encoded)
+        logits, loss = scores, None
+        if self.crf is not None:
+            chain = words.mask & ~self.boundary_words(input_ids, inputs_embeds)
+            # What the Trainer smooths labels of, if it has taken them, is to train too.
+            with torch.set_grad_enabled(torch.is_grad_enabled() and labels is None):
+                logits = self.crf.max_marginals(scores, chain, self.label_names())
+            if labels is not None:
+                loss = self.chain_loss(scores, labels, chain, num_items_in_batch)
+        elif labels is not None:
+            loss = self.loss_function(scores, labels, self.config, num_items_in_batch=num_items_in_batch, **kwargs)
         return TokenClassifierOutput(loss=loss, logits=logits, hidden_states=words.hidden_states)
+
+    def chain_loss(self, scores: Tensor, labels: Tensor, chain: Tensor, num_items: Tensor | int | None) -> Tensor:
+        """The negative log-likelihood of all rows, by the number of words with labels."""
+        if labels.shape != chain.shape:
+            raise ValueError(f"`labels` must be (batch, words) = {tuple(chain.shape)}, but is {tuple(labels.shape)}")
+        if labels.numel() and not torch.compiler.is_compiling():
+            low, high = (int(bound) for bound in labels.aminmax())
+            if high >= self.num_labels or low < -100 or (low < 0 and ((labels < 0) & (labels != -100)).any()):
+                raise ValueError(
+                    f"`labels` must be -100 or from 0 to {self.num_labels - 1}, but go from {low} to {high}"
+                )
+        if num_items is None:
+            num_items = ((labels != -100) & chain).sum().clamp(min=1)
+        return self.crf(scores, labels.long(), chain).sum() / num_items
+
+    def label_names(self) -> list[str]:
+        """The labels' names as the configuration has them now: scripts set them after they have made the model."""
+        return [self.config.id2label.get(label, "") for label in range(self.num_labels)]
 
 
 # Its code is saved with its weights.

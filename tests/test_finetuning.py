@@ -121,7 +121,7 @@ def test_token_classification(checkpoint, tmp_path, pad_to_max_length):
 
     trainer = Trainer(
         model=model,
-        args=training_arguments(tmp_path, num_train_epochs=2),
+        args=training_arguments(tmp_path, num_train_epochs=8),
         train_dataset=dataset["train"],
         eval_dataset=dataset["validation"],
         processing_class=tokenizer,

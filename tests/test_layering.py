@@ -31,7 +31,8 @@ KNOWS = {
     },
     "task_features_elmo": {"configuration_elmo", "modeling_elmo"},
     "task_layers_elmo": {"lstm_elmo", "modeling_elmo"},
-    "token_classification_elmo": {"configuration_elmo", "task_features_elmo"},
+    "crf_elmo": set(),
+    "token_classification_elmo": {"configuration_elmo", "crf_elmo", "task_features_elmo", "task_layers_elmo"},
 }
 # A Hub's visitor has these: torch and transformers, and what these two cannot be without.
 AT_HAND = {"torch", "transformers", "huggingface_hub", "numpy", "tokenizers", "yaml"}
