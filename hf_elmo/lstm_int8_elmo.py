@@ -105,8 +105,8 @@ def int8_layer(weight: Int8Weight, dtype: torch.dtype, bias: Tensor | None = Non
 def refuse_gradients(*tensors: Tensor | None) -> None:
     if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors):
         raise ValueError(
-            "int8 layers have no gradients: train what is above them (`freeze_encoder()` leaves the mixes and the "
-            "head), or load the weights in float32"
+            "int8 layers have no gradients, for their inputs and biases neither: train what is above a frozen encoder "
+            "(`freeze_encoder()`), or load its weights in float32"
         )
 
 

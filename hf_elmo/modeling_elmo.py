@@ -510,6 +510,10 @@ class ElmoModel(ElmoPreTrainedModel):
 
     def freeze_encoder(self, frozen: bool = True):
         """Keep training from changing all but the mixes, and from dropping anything out of it; or let it again."""
+        if not frozen and any(isinstance(module, Int8Linear) for module in self.modules()):
+            raise ValueError(
+                "an int8 encoder cannot be trained: load its weights in float32, or take `model.dequantize()`"
+            )
         self.encoder_is_frozen = frozen
         for part in self.encoder_parts():
             part.requires_grad_(not frozen)

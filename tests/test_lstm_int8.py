@@ -234,7 +234,7 @@ def test_words_in_half_precision_are_computed_in_float32():
 def test_gradients_are_refused(wanted, path):
     x, w_ih, bias, w_hh, w_proj, (h, c), mask = int8_case((3, 4, 4, 9, 5), torch.float32)
     leaf = {"x": x, "bias": bias, "h": h, "c": c}[wanted].requires_grad_()
-    with lstm_path(path), pytest.raises(ValueError, match="int8 layers have no gradients: train what is above"):
+    with lstm_path(path), pytest.raises(ValueError, match="int8 layers have no gradients"):
         lstm(x, w_ih, bias, w_hh, w_proj, (h, c), mask)
     with lstm_path(path), torch.no_grad():
         assert not lstm(x, w_ih, bias, w_hh, w_proj, (h, c), mask)[0].requires_grad
