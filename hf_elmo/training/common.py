@@ -32,6 +32,7 @@ from .encoder_cache import EncoderCache
 from .fine_tuner import FineTuner, mixes_of, set_mixes
 from .run_card import publish, write_card
 from .task import Task
+from .word_vectors import VectorTable, read_word_vectors, words_of
 
 logger = logging.getLogger("hf_elmo.training")
 
@@ -76,7 +77,7 @@ def run(task: Task, model_args: ModelArguments, args: FineTuningArguments, argum
         task.check(split, name)
     tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path)
     splits = {name: task.encode(split, tokenizer, name) for name, split in examples.items()}
-    start = StartingPoint(task, model_args, config, tokenizer)
+    start = StartingPoint(task, model_args, config, tokenizer, word_vectors(model_args, config, tokenizer, splits))
 
     seeds = args.seeds or [args.seed]
     folders = {seed: Path(args.output_dir, f"seed-{seed}" if args.seeds else "") for seed in seeds}
@@ -147,11 +148,32 @@ def starting_config(task: Task, model_args: ModelArguments, train: list | None) 
     return config
 
 
+def word_vectors(
+    model_args: ModelArguments, config: ElmoConfig, tokenizer: PreTrainedTokenizerBase, splits: dict[str, Split]
+) -> VectorTable | None:
+    """The static vectors that were asked for; the configuration is told of their number and size."""
+    if model_args.word_vectors is None:
+        return None
+    lowercase = config.word_vector_lowercase and bool(config.char_cnn_filters)
+    wanted = None if model_args.all_word_vectors else words_of(splits.values(), lowercase)
+    table = read_word_vectors(model_args.word_vectors, tokenizer, lowercase, wanted)
+    config.word_vector_count, config.word_vector_size = table.vectors.shape
+    return table
+
+
 class StartingPoint:
     """The model that every run begins with: the same encoder (or a random one), new task layers by the run's seed."""
 
-    def __init__(self, task: Task, model_args: ModelArguments, config: ElmoConfig, tokenizer: PreTrainedTokenizerBase):
+    def __init__(
+        self,
+        task: Task,
+        model_args: ModelArguments,
+        config: ElmoConfig,
+        tokenizer: PreTrainedTokenizerBase,
+        vectors: VectorTable | None,
+    ):
         self.task, self.model_args, self.config, self.tokenizer = task, model_args, config, tokenizer
+        self.vectors = vectors
 
     def model(self, seed: int) -> ElmoTaskModel:
         set_seed(seed)
@@ -160,6 +182,8 @@ class StartingPoint:
             model = head(config)
         else:
             model = load(head, self.model_args.model_name_or_path, config)
+        if self.vectors is not None:
+            model.word_vectors.fill(*self.vectors)
         set_mixes(model, self.model_args.mix)
         if self.model_args.freeze_encoder:
             model.elmo.freeze_encoder()

@@ -1,0 +1,115 @@
+"""Static word vectors out of text files, for the table that a task model keeps beside ELMo.
+
+GloVe's files have a word and its numbers in each line, parted by single blanks; fastText's begin with a line of the
+number of words and of the width. A word may hold blanks: the numbers are what stands last.
+"""
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from ..task_features_elmo import word_hashes
+from .encoded import Split
+from .text_files import Place, numbered_lines
+
+logger = logging.getLogger("hf_elmo.training")
+
+CHUNK = 10_000  # words hashed at a time
+
+
+class VectorTable(NamedTuple):
+    """What [`WordVectors.fill`] takes."""
+
+    hashes: Tensor  # (N,)
+    vectors: Tensor  # (N, size)
+
+
+def read_word_vectors(
+    path: str, tokenizer: PreTrainedTokenizerBase, lowercase: bool, wanted: set[int] | None = None
+) -> VectorTable:
+    """The vectors of a file. Of words that are the same to the model (`The` and `the`), the first has its vector.
+
+    Args:
+        path: Plain or `.gz`.
+        tokenizer ([`ElmoTokenizer`]): Spells words as the model sees them.
+        lowercase: Whether the model looks words up with A to Z as a to z.
+        wanted: Hashes of the words to keep; None for all.
+
+    Raises:
+        `ValueError`: with file and line, if a line has another number of numbers, or what should be one is none; if
+            there is no vector, or none that is wanted.
+    """
+    rows: dict[int, np.ndarray] = {}
+    lines = words_and_numbers(path)
+    while chunk := list(islice(lines, CHUNK)):
+        hashes = hashes_of([word for _, word, _ in chunk], tokenizer, lowercase)
+        for (place, word, numbers), key in zip(chunk, hashes):
+            if key not in rows and (wanted is None or key in wanted):
+                rows[key] = vector(numbers, place, word)
+    if not rows:
+        raise ValueError(f"{path}: no word of the data has a vector in it")
+    if wanted is not None:
+        logger.info("%d of %d words of the data have a vector in %s", len(rows), len(wanted), path)
+    return VectorTable(torch.tensor(list(rows)), torch.from_numpy(np.stack(list(rows.values()))))
+
+
+def words_and_numbers(path: str) -> Iterator[tuple[Place, str, list[str]]]:
+    """Each word with the texts of its numbers."""
+    lines = ((Place(path, number), line.rstrip(" ").split(" ")) for number, line in numbered_lines(path))
+    first = list(islice(lines, 100))
+    if first and len(first[0][1]) == 2 and all(part.isdecimal() for part in first[0][1]):
+        size = int(first[0][1][1])
+        first = first[1:]
+    elif first:
+        size = Counter(len(parts) for _, parts in first).most_common(1)[0][0] - 1
+    for lines_of_part in (first, lines):
+        for place, parts in lines_of_part:
+            if parts == [""]:
+                continue
+            more = parts[1:-size]  # pieces of a word with blanks, unless they are numbers
+            if len(parts) <= size or size < 1 or (more and all(is_fraction(part) for part in more)):
+                numbers = sum(map(is_number, parts[1:]))
+                raise ValueError(f"{place}: {numbers} numbers after {parts[0]!r:.40}, where there should be {size}")
+            yield place, " ".join(parts[:-size]), parts[-size:]
+
+
+def vector(numbers: list[str], place: Place, word: str) -> np.ndarray:
+    wrong = next((number for number in numbers if not is_number(number)), None)
+    if wrong is not None:
+        raise ValueError(f"{place}: {wrong!r:.40} after {word!r:.40} is no number")
+    return np.array(numbers, dtype=np.float32)
+
+
+def is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def is_fraction(text: str) -> bool:
+    return "." in text and is_number(text)
+
+
+def hashes_of(words: list[str], tokenizer: PreTrainedTokenizerBase, lowercase: bool) -> list[int]:
+    """By what the model knows words."""
+    rows = tokenizer([words], is_split_into_words=True, add_special_tokens=False, return_tensors="pt")["input_ids"][0]
+    return word_hashes(rows, lowercase).tolist()
+
+
+def words_of(splits: Iterable[Split], lowercase: bool) -> set[int]:
+    """The hashes of all words of some splits."""
+    found: set[int] = set()
+    for split in splits:
+        for start in range(0, len(split.features), CHUNK):
+            rows = np.concatenate([feature["input_ids"] for feature in split.features[start : start + CHUNK]])
+            found.update(word_hashes(torch.from_numpy(rows), lowercase).unique().tolist())
+    return found
