@@ -9,6 +9,7 @@ language do (Zipf's law). One core is enough: set OMP_NUM_THREADS=1 and RAYON_NU
 import json
 import sys
 import time
+from functools import lru_cache
 
 import numpy as np
 
@@ -19,12 +20,17 @@ BATCH, ROUNDS = 32, 5
 
 def made_up_lines(count: int = 20_000, words: int = 23, types: int = 60_000) -> list[str]:
     """Sentences of `words` words, lengths Poisson, frequencies by rank^-1, a period at the end."""
-    random = np.random.default_rng(0)
-    letters = np.array(list("etaoinshrdlucmfwypvbgkqjxz"))
-    vocabulary = ["".join(random.choice(letters[: 8 + length], length)) for length in 1 + random.poisson(5, types)]
+    random, vocabulary = np.random.default_rng(0), made_up_vocabulary(types)
     frequencies = 1 / np.arange(1, types + 1)
     chosen = random.choice(types, (count, words), p=frequencies / frequencies.sum())
     return [" ".join([*(vocabulary[word] for word in row), "."]) for row in chosen]
+
+
+@lru_cache
+def made_up_vocabulary(types: int) -> list[str]:
+    random = np.random.default_rng(0)
+    letters = np.array(list("etaoinshrdlucmfwypvbgkqjxz"))
+    return ["".join(random.choice(letters[: 8 + length], length)) for length in 1 + random.poisson(5, types)]
 
 
 def batches(items: list) -> list[list]:

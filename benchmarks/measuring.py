@@ -1,0 +1,160 @@
+"""What the parts of the speed benchmark share: contestants in turns, memory of a pass, the cores' own speed, tables."""
+
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+SIZES = {  # cell and projection of the published models, and one for a look at whether everything runs
+    "tiny": (32, 8),
+    "small": (1024, 128),
+    "medium": (2048, 256),
+    "original": (4096, 512),
+}
+STATUS = Path("/proc/self/status")
+
+
+@dataclass
+class Settings:
+    """What is timed, and how."""
+
+    sizes: list[str]
+    batches: list[int]
+    sentences: int  # of the corpus whose time is taken
+    memory_sentences: list[int]  # of those whose memory is
+    rounds: int
+    device: str
+    peak_size: int  # rows of the large product
+    megabytes: Callable[..., float | None]  # of a pass
+
+
+def machine(device: str) -> str:
+    """The machine in words."""
+    if device == "cuda":
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return f"{name or 'CPU'}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+def seconds(action: Callable[[], object], device: str = "cpu") -> float:
+    start = time.perf_counter()
+    action()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+class Rounds:
+    """The seconds of several contestants that take turns, so that a busy machine slows all of them alike.
+
+    The first round warms up and does not count. Every number is a median over rounds, and a ratio is one of two
+    neighboring times.
+
+    Args:
+        contestants: What each of them does.
+        rivals: Those that are left out, which is said, where they cannot run: what they are compared with is None.
+    """
+
+    def __init__(self, contestants: dict[str, Callable[[], object]], settings: Settings, rivals: tuple[str, ...] = ()):
+        able = {}
+        for name, action in contestants.items():
+            try:
+                seconds(action, settings.device)
+                able[name] = action
+            except RuntimeError as error:
+                if name not in rivals:
+                    raise
+                print(f"{name} cannot run here: {str(error).splitlines()[0]}", file=sys.stderr)
+        self.times = [
+            {name: seconds(action, settings.device) for name, action in able.items()} for _ in range(settings.rounds)
+        ]
+
+    def median(self, of_one_round: Callable[[dict[str, float]], float]) -> float:
+        return statistics.median(map(of_one_round, self.times))
+
+    def faster(self, contestant: str, than: str) -> float | None:
+        """How many times as fast a contestant is."""
+        return self.median(lambda times: times[than] / times[contestant]) if than in self.times[0] else None
+
+    def rate(self, contestant: str, count: int) -> float:
+        """How many of something a contestant does in a second."""
+        return self.median(lambda times: count / times[contestant])
+
+    def of_peak(self, contestant: str, operations: float, peaks: dict[str, float]) -> float:
+        """The contestant's operations a second, of those of the fastest product of the same round."""
+        return self.median(
+            lambda times: operations / times[contestant] / max(work / times[name] for name, work in peaks.items())
+        )
+
+
+def large_products(device: str, dtype: torch.dtype, size: int) -> tuple[dict[str, Callable], dict[str, float]]:
+    """Products of two square matrices, by each library that is here, and the operations of each: what the machine can
+    multiply at all."""
+    square = torch.randn(size, size, device=device, dtype=dtype)
+    products = {"torch.mm": lambda: torch.mm(square, square)}
+    if device == "cpu" and dtype == torch.float32 and torch.backends.mkldnn.is_available():
+        linear = torch.ops.mkldnn._linear_pointwise.default
+        products["oneDNN"] = lambda: linear(square, square, None, "none", [], "")
+    return products, dict.fromkeys(products, 2 * size**3)
+
+
+def memory(field: str) -> int:
+    """A field of this process's status, in bytes (Linux)."""
+    lines = STATUS.read_text(encoding="utf-8").splitlines()
+    return int(next(line for line in lines if line.startswith(field)).split()[1]) * 1024
+
+
+def megabytes_of(action: Callable[[], object], device: str) -> float:
+    """What an action takes at its peak beyond what is held before, the first time it runs in this process."""
+    if device == "cuda":
+        before = torch.cuda.memory_allocated()
+        seconds(action, device)
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    torch.mm(torch.ones(64, 64), torch.ones(64, 64))  # what the first product loads belongs to no contestant
+    before = memory("VmRSS")
+    action()
+    return (memory("VmHWM") - before) / 2**20
+
+
+def in_a_fresh_process(*what) -> float | None:
+    """The megabytes that `speed.py --memory-of` prints for `what`, None where the system does not tell."""
+    if not STATUS.exists():
+        return None
+    threads = str(torch.get_num_threads())
+    command = [sys.executable, str(Path(__file__).with_name("speed.py")), "--threads", threads, "--memory-of"]
+    run = subprocess.run([*command, json.dumps(what)], check=True, capture_output=True, text=True)
+    return float(run.stdout)
+
+
+def ragged_lengths(count: int, seed: int = 0) -> list[int]:
+    """Words of sentences: 10 to 60, about 25 in the mean, more short ones than long ones."""
+    if count == 1:
+        return [25]
+    random = np.random.default_rng(seed)
+    return np.minimum(10 + 12 * random.lognormal(size=count), 60).astype(int).tolist()
+
+
+def print_header(title: str, columns: list[str]):
+    print(f"\n{title}\n\n| " + " | ".join(columns) + " |\n|" + " --- |" * len(columns), flush=True)
+
+
+def print_row(*cells):
+    print("| " + " | ".join("" if cell is None else str(cell) for cell in cells) + " |", flush=True)
+
+
+def times(ratio: float | None) -> str | None:
+    return None if ratio is None else f"{ratio:.2f}x"
+
+
+def count(number: float | None) -> str | None:
+    return None if number is None else f"{number:,.0f}"
