@@ -7,10 +7,12 @@ from itertools import chain, pairwise
 
 import numpy as np
 import pytest
+import torch
 
 from hf_elmo import ElmoTokenizer
 from hf_elmo.training.squad import (
-    ELSEWHERE,
+    NOT_HERE,
+    UNKNOWN,
     Answer,
     Question,
     answer_texts,
@@ -117,11 +119,9 @@ def test_answers_that_are_not_in_the_context_can_be_kept_for_scores_alone(tmp_pa
         (Answer("Oslo", None), Answer("Lima", 56)),
     ]
     tokenizer = ElmoTokenizer()
-    windows, features = make_windows(questions, tokenizer, only_answered=True)
-    assert [window.question for window in windows] == [1]
-    assert answer_at(questions[1], windows[0], features[0]) == "Lima"
     windows, features = make_windows(questions, tokenizer)
-    assert [feature["start_positions"] for feature in features] == [ELSEWHERE, features[1]["end_positions"]]
+    assert features[0]["start_positions"] == features[0]["end_positions"] == UNKNOWN
+    assert answer_at(questions[1], windows[1], features[1]) == "Lima"
 
 
 def numbered(*rows):
@@ -195,10 +195,9 @@ def test_windows_cover_the_text_and_know_which_has_the_answer(size, stride):
                 assert after[:stride] == (before[-stride:] if stride else [])
             for window, feature, words in zip(windows, features, covered):
                 inside = spans[first] in words and spans[last] in words
-                assert (feature["start_positions"] != ELSEWHERE) == inside
+                assert (feature["start_positions"], feature["end_positions"]) != (NOT_HERE, NOT_HERE) or not inside
                 assert not inside or answer_at(question, window, feature) == CONTEXT[start:end]
-            answered = make_windows([question], tokenizer, size, stride, only_answered=True)[0]
-            assert len(answered) == sum(feature["start_positions"] != ELSEWHERE for feature in features)
+                assert inside or feature["start_positions"] == feature["end_positions"] == NOT_HERE
 
 
 def pair_offsets(tokenizer, first, second):
@@ -219,6 +218,7 @@ def brute_force(questions, windows, starts, ends, max_answer_length, n_best):
     """All spans of all windows, one by one."""
     found = [{} for _ in questions]
     for window, start, end in zip(windows, starts, ends):
+        start, end = (torch.tensor(side[: len(window.offsets)]).double().log_softmax(0) for side in (start, end))
         places = [place for place, span in enumerate(window.offsets) if span]
         for first in places:
             for last in places:
@@ -226,35 +226,44 @@ def brute_force(questions, windows, starts, ends, max_answer_length, n_best):
                     span = (window.offsets[first][0], window.offsets[last][1])
                     score = float(start[first]) + float(end[last])
                     found[window.question][span] = max(score, found[window.question].get(span, -np.inf))
-    return [sorted(((-score, span) for span, score in spans.items()))[:n_best] for spans in found]
+    return [sorted(((-round(score, 9), span) for span, score in spans.items()))[:n_best] for spans in found]
 
 
-@pytest.mark.parametrize("ties", [False, True], ids=["", "ties"])
 @pytest.mark.parametrize(("max_answer_length", "n_best"), [(1, 1), (3, 4), (50, 1000)])
-def test_the_best_answers_are_those_of_all_spans(max_answer_length, n_best, ties):
+def test_the_best_answers_are_those_of_all_spans(max_answer_length, n_best):
     chance = np.random.default_rng(0)
     questions = [Question(str(number), "Where is it?"[: 6 + number], CONTEXT[number:]) for number in range(3)]
     windows, features = make_windows(questions, ElmoTokenizer(), 9, 4)
     width = max(len(feature["input_ids"]) for feature in features) + 2  # as the Trainer pads
     starts, ends = chance.normal(size=(2, len(windows), width)).astype(np.float32)
-    if ties:
-        starts, ends = np.round(starts), np.round(ends)
     for window, start, end in zip(windows, starts, ends):
         for place in range(width):
             if place >= len(window.offsets) or window.offsets[place] is None:
-                start[place] = end[place] = 100  # what is no word of the context must never win
+                start[place] = end[place] = 3 + place  # what is no word of the context must never win
     found = best_answers(questions, windows, starts, ends, max_answer_length, n_best)
     expected = brute_force(questions, windows, starts, ends, max_answer_length, n_best)
-    assert [[(-a.score, (a.start, a.end)) for a in answers] for answers in found] == expected
+    assert [[(-round(a.score, 9), (a.start, a.end)) for a in answers] for answers in found] == expected
     for question, answers in zip(questions, found):
         assert all(answer.text == question.context[answer.start : answer.end] for answer in answers)
 
 
-def test_the_best_window_wins():
+def test_of_equal_answers_the_first_and_shortest_wins():
+    question = Question("1", "Who?", "Ada Max Eve")
+    windows, features = make_windows([question], ElmoTokenizer())
+    zeros = np.zeros((1, len(features[0]["input_ids"])))
+    (found,) = best_answers([question], windows, zeros, zeros)
+    assert [answer.text for answer in found] == ["Ada", "Ada Max", "Ada Max Eve", "Max", "Max Eve", "Eve"]
+
+
+def test_the_best_window_wins_and_one_that_says_elsewhere_loses():
     question = Question("1", "Who?", "Ada Max Eve Tom")
     windows, _ = make_windows([question], ElmoTokenizer(), 2, 1)
-    starts = ends = np.zeros((3, 8))
+    starts, ends = np.zeros((2, 3, 8))
     starts[2, windows[2].offsets.index((12, 15))] = 1.0
+    assert answer_texts([question], best_answers([question], windows, starts, ends)) == {"1": "Tom"}
+    starts[0, windows[0].offsets.index((0, 3))] = 4.0
+    assert answer_texts([question], best_answers([question], windows, starts, ends)) == {"1": "Ada"}
+    starts[0, NOT_HERE] = 9.0
     assert answer_texts([question], best_answers([question], windows, starts, ends)) == {"1": "Tom"}
 
 
@@ -271,12 +280,8 @@ def test_predictions_are_written_as_the_official_evaluation_reads_them(tmp_path)
     write_answers(str(tmp_path), "predictions", questions, answers)
     assert json.loads((tmp_path / "predictions.json").read_text(encoding="utf-8")) == {"b": "Zo\u00eb", "a": "Max"}
     n_best = json.loads((tmp_path / "predictions_n_best.json").read_text(encoding="utf-8"))
-    assert {key: n_best["b"][0][key] for key in ("text", "start", "end", "score")} == {
-        "text": "Zo\u00eb",
-        "start": 0,
-        "end": 3,
-        "score": 10.0,
-    }
+    assert {key: n_best["b"][0][key] for key in ("text", "start", "end")} == {"text": "Zo\u00eb", "start": 0, "end": 3}
+    assert n_best["b"][0]["score"] == pytest.approx(2 * np.log(np.exp(5) / (np.exp(5) + 7)))
     assert n_best["a"][1]["text"] == "Max stayed"
     assert [line["probability"] for line in n_best["a"]] == pytest.approx([1 / (1 + np.exp(-5)), 1 / (1 + np.exp(5))])
 
@@ -286,11 +291,12 @@ def test_the_right_logits_give_full_scores_on_the_real_questions(data_dir):
     questions = read_squad(str(data_dir / "qa" / "squad-v1.1" / "dev-v1.1.json.gz"))
     assert (len(questions), sum(len(question.answers) for question in questions)) == (10570, 34726)
     sample = random.Random(0).sample(questions, 200)
-    windows, features = make_windows(sample, ElmoTokenizer(), 60, 30, only_answered=True)
+    windows, features = make_windows(sample, ElmoTokenizer(), 60, 30)
     whole = {
         window.question
         for window, feature in zip(windows, features)
-        if answer_at(sample[window.question], window, feature) == sample[window.question].answers[0].text
+        if feature["start_positions"] != NOT_HERE
+        and answer_at(sample[window.question], window, feature) == sample[window.question].answers[0].text
     }
     assert len(whole) > 190  # others begin or end inside a word: 1.1 % of all
     questions = [sample[number] for number in sorted(whole)]
@@ -299,8 +305,7 @@ def test_the_right_logits_give_full_scores_on_the_real_questions(data_dir):
     width = max(len(feature["input_ids"]) for feature in features)
     starts, ends = np.zeros((2, len(windows), width))
     for row, feature in enumerate(features):
-        if feature["start_positions"] != ELSEWHERE:
-            starts[row, feature["start_positions"]] = ends[row, feature["end_positions"]] = 1
+        starts[row, feature["start_positions"]] = ends[row, feature["end_positions"]] = 1
     found = answer_texts(questions, best_answers(questions, windows, starts, ends, 40))
     assert found == {question.id: question.answers[0].text for question in questions}
     references = {question.id: [answer.text for answer in question.answers] for question in questions}

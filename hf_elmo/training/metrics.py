@@ -97,8 +97,10 @@ def rates(right: int, predicted: int, gold: int) -> tuple[float, float, float]:
 
 
 def class_scores(gold: Sequence[str], predicted: Sequence[str]) -> dict[str, float]:
-    """The accuracy of one label a text, and the mean over the labels (of `gold`) of their F1."""
+    """The accuracy of one label a text, `f1_<label>` of each label that `gold` has, and `macro_f1`, their mean."""
+    if not gold:
+        return {}
     right = Counter(label for label, guess in zip(gold, predicted, strict=True) if label == guess)
     in_gold, in_predicted = Counter(gold), Counter(predicted)
-    by_label = [rates(right[label], in_predicted[label], count)[2] for label, count in in_gold.items()]
-    return {"accuracy": right.total() / len(gold), "macro_f1": sum(by_label) / len(by_label)} if gold else {}
+    by_label = {f"f1_{label}": rates(right[label], in_predicted[label], in_gold[label])[2] for label in sorted(in_gold)}
+    return {"accuracy": right.total() / len(gold), "macro_f1": sum(by_label.values()) / len(by_label), **by_label}

@@ -4,8 +4,9 @@
         --validation_file dev-v1.1.json --output_dir qa
 
 Files are those of SQuAD 1.1, or `.json.gz`; data sets of the Hub have the columns of `squad`. Texts of more than
-`--max_context_words` words are read in windows, of which only those with the answer are learnt. Predictions are what
-the official evaluation of SQuAD reads, `{id: text}`, and lists of the best answers with their places in the text.
+`--max_context_words` words are read in windows, and what is learnt of those without the answer is that it is elsewhere.
+Predictions are what the official evaluation of SQuAD reads, `{id: text}`, and lists of the best answers with their
+places in the text.
 """
 
 import logging
@@ -87,18 +88,10 @@ class QuestionTask(Task):
             require_answers(questions, getattr(self.data, f"{split}_file") or self.data.dataset_name)
 
     def encode(self, questions: Sequence[Question], tokenizer: PreTrainedTokenizerBase, split: str) -> "WindowSplit":
-        is_learnt = split == "train"
-        sizes = self.data.max_context_words, self.data.context_stride
-        windows, features = make_windows(questions, tokenizer, *sizes, only_answered=is_learnt)
+        if split == "train":
+            questions = placed(questions)
+        windows, features = make_windows(questions, tokenizer, self.data.max_context_words, self.data.context_stride)
         logger.info("%s: %d windows", split, len(windows))
-        left_out = len(questions) - len({window.question for window in windows})
-        if left_out == len(questions):
-            raise ValueError("no question to learn from has an answer with a place in its text")
-        if left_out:
-            logger.warning(
-                "%s: %d of %d questions have no answer with a place in the text, and are not learnt",
-                *(split, left_out, len(questions)),
-            )
         return WindowSplit(questions, windows, features)
 
     def answers(self, split: "WindowSplit", logits: tuple[np.ndarray, np.ndarray]) -> list[list[ScoredAnswer]]:
@@ -121,6 +114,23 @@ class WindowSplit(Split):
     def __init__(self, questions: Sequence[Question], windows: Sequence[Window], features: Sequence[dict]):
         super().__init__(questions, features)
         self.windows = windows
+
+
+def placed(questions: Sequence[Question]) -> list[Question]:
+    """Questions of which an answer has a place in the text, to be learnt.
+
+    Raises:
+        `ValueError`: if there is none.
+    """
+    found = [question for question in questions if any(answer.start is not None for answer in question.answers)]
+    if not found:
+        raise ValueError("no question to learn from has an answer with a place in its text")
+    if len(found) < len(questions):
+        logger.warning(
+            "%d of %d questions have no answer with a place in the text, and are not learnt",
+            *(len(questions) - len(found), len(questions)),
+        )
+    return found
 
 
 if __name__ == "__main__":

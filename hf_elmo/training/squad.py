@@ -19,8 +19,8 @@ from transformers import PreTrainedTokenizerBase
 
 from .text_files import Place, numbered_lines
 
-# What a window has as the place of its answer if the answer is not in it: beyond every text, so that it does not count.
-ELSEWHERE = 1 << 20
+# Places that the model takes for those of an answer: that it is not in this window, and that this is not known.
+NOT_HERE, UNKNOWN = 0, -100
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,11 @@ class Window:
 
 @dataclass(frozen=True)
 class ScoredAnswer:
-    """A piece of a text, `context[start:end]`; `score` is the sum of the logits of its first and its last word."""
+    """A piece of a text, `context[start:end]`.
+
+    Its `score` is the sum of the log-probabilities of its first and its last word in its window, where the model can
+    also say that the answer is elsewhere: so are the windows of a text comparable.
+    """
 
     text: str
     start: int
@@ -236,20 +240,16 @@ def make_windows(
     tokenizer: PreTrainedTokenizerBase,
     max_context_words: int = 400,
     stride: int = 128,
-    only_answered: bool = False,
 ) -> tuple[list[Window], list[dict]]:
     """Windows over the questions' texts, and what the model gets of each.
 
     A text of more words than `max_context_words` makes several windows, each repeating `stride` words of the one
     before. Questions are never cut.
 
-    Args:
-        only_answered (`bool`): Whether windows without the answer are left out, as in training.
-
     Returns:
         The windows, and for each a dictionary of `input_ids` (T, W) as int16 or int32, `attention_mask`, and, if
-        questions have answers, `start_positions` and `end_positions`, the places of the first placed answer's first and
-        last word, or `ELSEWHERE`.
+        questions have answers, `start_positions` and `end_positions`: the places of the first and the last word of the
+        first answer that has a place, or `NOT_HERE`, or `UNKNOWN`.
 
     Raises:
         `ValueError`: if `stride` is not smaller than `max_context_words`.
@@ -257,30 +257,26 @@ def make_windows(
     if not 0 <= stride < max_context_words:
         raise ValueError(f"windows of {max_context_words} words cannot repeat {stride}")
     windows, features = [], []
+    boundaries = tokenizer.num_special_tokens_to_add(pair=True) - tokenizer.num_special_tokens_to_add(pair=False)
     for number, question in enumerate(questions):
-        question_row = tokenizer(question.text)["attention_mask"]
-        boundaries = tokenizer.num_special_tokens_to_add(pair=True) - tokenizer.num_special_tokens_to_add(pair=False)
+        question_words = len(tokenizer(question.text)["attention_mask"])
         rows = tokenizer(
             question.text,
             question.context,
             truncation="only_second",
-            max_length=len(question_row) + boundaries + max_context_words,
+            max_length=question_words + boundaries + max_context_words,
             stride=stride,
             return_overflowing_tokens=True,
             return_offsets_mapping=True,
         )
-        for row, offsets in enumerate(rows["offset_mapping"]):
-            in_context = [sequence == 1 for sequence in rows.sequence_ids(row)]
-            window = Window(number, [tuple(span) if kept else None for span, kept in zip(offsets, in_context)])
-            feature = {
-                "input_ids": compact(rows["input_ids"][row]),
-                "attention_mask": rows["attention_mask"][row],
-            }
+        for row, (ids, mask, offsets) in enumerate(
+            zip(rows["input_ids"], rows["attention_mask"], rows["offset_mapping"])
+        ):
+            sequences = rows.sequence_ids(row)
+            window = Window(number, [span if which == 1 else None for span, which in zip(offsets, sequences)])
+            feature = {"input_ids": compact(ids), "attention_mask": np.asarray(mask, dtype=np.int8)}
             if question.answers:
-                start, end = place_of_answer(window, question)
-                if only_answered and start == ELSEWHERE:
-                    continue
-                feature |= {"start_positions": start, "end_positions": end}
+                feature["start_positions"], feature["end_positions"] = place_of_answer(window, question)
             windows.append(window)
             features.append(feature)
     return windows, features
@@ -293,10 +289,10 @@ def compact(rows: list[list[int]]) -> np.ndarray:
 
 
 def place_of_answer(window: Window, question: Question) -> tuple[int, int]:
-    """Places in the window of the first and the last word of the first answer that has a place: `ELSEWHERE` if cut."""
+    """Places in the window of the first and the last word of the first answer that has a place in the text."""
     answer = next((answer for answer in question.answers if answer.start is not None), None)
     if answer is None:
-        return ELSEWHERE, ELSEWHERE
+        return UNKNOWN, UNKNOWN
     text = answer.text.strip()
     start = answer.start + answer.text.index(text)
     end = start + len(text)
@@ -308,7 +304,7 @@ def place_of_answer(window: Window, question: Question) -> tuple[int, int]:
             first = place
         if span[0] < end <= span[1]:
             last = place
-    return (ELSEWHERE, ELSEWHERE) if first is None or last is None else (first, last)
+    return (NOT_HERE, NOT_HERE) if first is None or last is None else (first, last)
 
 
 # ---- Logits to answers
@@ -322,7 +318,7 @@ def best_answers(
     max_answer_length: int = 17,
     n_best: int = 20,
 ) -> list[list[ScoredAnswer]]:
-    """The `n_best` spans of each question's text with the highest sums of both logits, over all of its windows.
+    """The `n_best` spans of each question's text that score best, over all of its windows.
 
     Args:
         start_logits, end_logits (`(number of windows, T)`): A row may be longer than its window; the rest is not read.
@@ -356,7 +352,7 @@ def best_spans(
 ) -> list[tuple[tuple[int, int], float]]:
     """The best spans of one window: characters and score. All spans are looked at, not only those of the best ends."""
     places = [place for place, span in enumerate(window.offsets) if span is not None]
-    starts, ends = starts[places].astype(np.float64), ends[places].astype(np.float64)
+    starts, ends = (log_softmax(logits[: len(window.offsets)])[places] for logits in (starts, ends))
     count = len(places)
     lengths = min(max_answer_length, count)
     sums = np.full((count, lengths), -np.inf)  # of the span that begins at a word and has so many more
@@ -369,6 +365,11 @@ def best_spans(
             begin, end = window.offsets[places[first]][0], window.offsets[places[first + more]][1]
             spans.append(((begin, end), float(sums[first, more])))
     return spans
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    logits = logits.astype(np.float64) - logits.max()
+    return logits - np.log(np.exp(logits).sum())
 
 
 def answer_texts(questions: Sequence[Question], answers: Sequence[Sequence[ScoredAnswer]]) -> dict[str, str]:
