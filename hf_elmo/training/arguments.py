@@ -2,9 +2,12 @@
 
 import json
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 
 import torch
 from transformers import HfArgumentParser, TrainingArguments
+
+RECIPES = Path(__file__).parent / "recipes"
 
 
 @dataclass
@@ -89,7 +92,10 @@ class FineTuningArguments(TrainingArguments):
     save_strategy: str = field(default="epoch", metadata={"help": "When to save; as a rule as --eval_strategy."})
     logging_strategy: str = field(default="epoch", metadata={"help": "When to log."})
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept beside the best."})
-    load_best_model_at_end: bool = field(default=True, metadata={"help": "Whether the best checkpoint is the result."})
+    load_best_model_at_end: bool | None = field(
+        default=None,
+        metadata={"help": "Whether the best checkpoint is the result. By default if each is saved and evaluated."},
+    )
     metric_for_best_model: str | None = field(
         default=None, metadata={"help": "What the best has most of; by default the task's own measure."}
     )
@@ -113,6 +119,11 @@ class FineTuningArguments(TrainingArguments):
     )
 
     def __post_init__(self):
+        if self.load_best_model_at_end is None:
+            when_saved, when_evaluated = (
+                getattr(when, "value", when) for when in (self.save_strategy, self.eval_strategy)
+            )
+            self.load_best_model_at_end = when_saved in ("best", when_evaluated) and when_evaluated != "no"
         super().__post_init__()
         if self.early_stopping_patience < 0:
             raise ValueError(f"--early_stopping_patience must not be negative, but is {self.early_stopping_patience}")
@@ -131,7 +142,8 @@ class ArgumentParser(HfArgumentParser):
     def parse(self, arguments: list[str]) -> tuple:
         """Arguments, before which a `.json` file may stand; what is said on the command line goes before the file.
 
-        In the file, keys that begin with `_` are notes, and an object may stand where the command line takes JSON.
+        In the file, keys that begin with `_` are notes, and an object may stand where the command line takes JSON. The
+        name of one of the `recipes` that come with the package is enough.
         """
         if arguments and arguments[0].endswith(".json"):
             self.set_defaults(**self.read_json(arguments[0]))
@@ -142,8 +154,9 @@ class ArgumentParser(HfArgumentParser):
         return tuple(parsed)
 
     def read_json(self, path: str) -> dict:
+        shipped = RECIPES / path
         try:
-            with open(path, encoding="utf-8-sig") as file:
+            with open(path if Path(path).is_file() or not shipped.is_file() else shipped, encoding="utf-8-sig") as file:
                 settings = json.load(file)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{path}: not JSON ({error})") from None
