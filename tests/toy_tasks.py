@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, TrainingArguments
 
 import hf_elmo
 from hf_elmo import ElmoConfig, ElmoTokenizer
+from hf_elmo.task_features_elmo import word_hashes
 
 NAMES = ["Ada", "Max", "Eve", "Tom", "Ann"]
 PLACES = ["Rome", "Oslo", "Lima", "Bonn", "Kyiv"]
@@ -74,7 +75,9 @@ class Task(NamedTuple):
 
     def model(self, **options) -> PreTrainedModel:
         torch.manual_seed(0)
-        return self.head(self.config(**options))
+        model = self.head(self.config(**options))
+        fill_word_vectors(model)
+        return model
 
     def features(self, count: int, seed: int = 0) -> list[dict]:
         """Encoded sentences with their labels."""
@@ -85,6 +88,25 @@ class Task(NamedTuple):
 def word_labels(words: list[str], ids: list[int]) -> dict:
     """Every third word has no label; nor have the boundary words, which `tokenizer` adds."""
     return {"labels": [-100, *(-100 if n % 3 == 2 else i for n, i in enumerate(ids)), -100]}
+
+
+# Static vectors, trained too, and character features: what any task head may read beside ELMo
+WORD_FEATURES = {
+    "word_vector_count": 4,
+    "word_vector_size": 3,
+    "word_vector_trainable": True,
+    "char_feature_filters": 6,
+    "char_feature_embedding_size": 4,
+}
+
+
+def fill_word_vectors(model: PreTrainedModel):
+    """Give the first words of `WORDS` vectors of their own, if the model has a table of them."""
+    if getattr(model, "word_vectors", None) is not None:
+        count, size = (getattr(model.config, f"word_vector_{name}") for name in ("count", "size"))
+        ids = tokenizer()(WORDS[:count], is_split_into_words=True, add_special_tokens=False, return_tensors="pt")
+        hashes = word_hashes(ids["input_ids"][0], model.config.word_vector_lowercase)
+        model.word_vectors.fill(hashes, torch.randn(count, size), torch.randn(size))
 
 
 def names_in(words: list[str]) -> int:
@@ -100,6 +122,11 @@ TASKS = {
     ),
     "token-classification": Task(
         hf_elmo.ElmoForTokenClassification, {"num_labels": 3}, lambda words: word_labels(words, [*map(kind, words)])
+    ),
+    "tagging-word-by-word": Task(
+        hf_elmo.ElmoForTokenClassification,
+        {"num_labels": 3, "tagger_layers": 1, "tagger_crf": False, "elmo_at_output": True, **WORD_FEATURES},
+        lambda words: word_labels(words, [*map(kind, words)]),
     ),
     "text-classification": Task(
         hf_elmo.ElmoForSequenceClassification, {"num_labels": 2}, lambda words: {"labels": int(names_in(words) > 1)}
