@@ -26,6 +26,7 @@ def add_arguments(parser: ArgumentParser):
     parser.add_argument("--softmax", metavar="FILE", help="softmax of the language model (file, URL, or 'published')")
     parser.add_argument("--vocab", metavar="FILE", help="its words, one a line (file, URL, or 'published')")
     parser.add_argument("--to", choices=("safetensors", "hdf5"), default="safetensors", help="format to write")
+    parser.add_argument("--dtype", choices=("int8",), help="round the encoder's matrices to 8 bits")
     parser.add_argument("--license", metavar="ID", help="license of the weights, for the model card (apache-2.0, ...)")
     parser.add_argument("--language", metavar="CODE", help="language of the model, for the model card (en, de, ...)")
     parser.add_argument("--keep-optimizer", action="store_true", help="keep Adagrad's state of a TensorFlow checkpoint")
@@ -58,6 +59,7 @@ def run(arguments: Namespace) -> int:
         softmax=arguments.softmax,
         vocab=arguments.vocab,
         to=arguments.to,
+        dtype=arguments.dtype,
         license=arguments.license,
         language=arguments.language,
         name=arguments.push_to_hub,

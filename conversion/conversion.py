@@ -15,10 +15,12 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+import hf_elmo
 from hf_elmo.configuration_elmo import ElmoConfig
 from hf_elmo.hub_elmo import card_in
+from hf_elmo.int8_elmo import ElmoInt8Config
 from hf_elmo.language_model_elmo import ElmoForPreTraining
-from hf_elmo.modeling_elmo import ElmoModel
+from hf_elmo.modeling_elmo import ElmoModel, ElmoPreTrainedModel
 from hf_elmo.tokenization_elmo import ElmoTokenizer
 
 from .bilm_hdf5 import SHIFTED, read_weights, rules, write_weights
@@ -62,6 +64,7 @@ def convert(
     softmax: str | Path | None = None,
     vocab: str | Path | None = None,
     to: str = "safetensors",
+    dtype: str | None = None,
     license: str | None = None,
     language: str | None = None,
     name: str | None = None,
@@ -77,6 +80,7 @@ def convert(
         softmax: File with the language model's softmax, if the weights do not hold it, or its URL.
         vocab: Words of the softmax, one a line, or its URL. By default `vocab.txt` beside the weights.
         to: `"safetensors"` for a folder that `from_pretrained` loads, `"hdf5"` for options.json and weights.hdf5.
+        dtype: `"int8"` to round the encoder's matrices to 8 bits, of saved models too. By default all stays as it is.
         license, language, name: Of the weights, for the model card; identifiers as on the Hub. By default unknown, the
             preset's, and the output folder's.
         keep_optimizer: Whether to store Adagrad's state too, in `adagrad_accumulators.safetensors`, to go on training
@@ -90,11 +94,17 @@ def convert(
         raise ValueError(
             f"{output}: the output is a folder, in which {WEIGHTS} and {OPTIONS} are written; give its name"
         )
+    if dtype is not None and (to == "hdf5" or keep_optimizer):
+        option = "--to hdf5" if to == "hdf5" else "--keep-optimizer"
+        raise ValueError(f"{option} needs weights as floats, to be trained or read by the original; leave out --dtype")
     check_free(output, overwrite)
     request = localize(source, options=options, softmax=softmax, vocabulary=vocab)
     original = open_source(request)
-    if to == "safetensors" and original.format == "safetensors":
-        raise ValueError(f"{source}: already a model for transformers; use --to hdf5 for the original format")
+    is_saved_model = original.format == "safetensors"
+    if is_saved_model and to == "safetensors" and dtype is None:
+        raise ValueError(
+            f"{source}: already a model for transformers; use --to hdf5 for the original format, or --dtype int8"
+        )
     if keep_optimizer and not (original.accumulators and to == "safetensors"):
         found = f"a {original.format} has none" if not original.accumulators else f"{to} has no place for it"
         raise ValueError(f"{source}: the state of the optimizer cannot be kept: {found}; leave out --keep-optimizer")
@@ -117,13 +127,16 @@ def convert(
         if to == "hdf5":
             write_original(original, folder)
         else:
-            model = write_folder(original, folder)
+            if is_saved_model:
+                model = quantize_folder(request.source, folder)
+                original.notes.clear()  # which say what the original format has no place for
+            else:
+                model = write_folder(original, folder, dtype)
             if keep_optimizer:
                 write_accumulators(original, folder)
             card = converted_card(
                 original,
-                type(model).__name__,
-                model.num_parameters(),
+                model,
                 name=name or output.resolve().name,
                 source=f"{source} ({chosen.about})" if chosen else public_name(source),
                 files=files,
@@ -144,7 +157,7 @@ def check_space(original: Original, folder: Path):
         raise ValueError(f"{folder.parent}: {needed:,} bytes are needed there, but only {free:,} are free")
 
 
-def write_folder(original: Original, folder: Path) -> ElmoModel | ElmoForPreTraining:
+def write_folder(original: Original, folder: Path, dtype: str | None = None) -> ElmoModel | ElmoForPreTraining:
     """What `from_pretrained` loads: configuration, weights, tokenizer, and the code of all."""
     config = original.config
     state = dict(original.state) | fresh_mixes(config)
@@ -152,15 +165,32 @@ def write_folder(original: Original, folder: Path) -> ElmoModel | ElmoForPreTrai
         state = below_the_head(state)
     with torch.device("meta"):  # the tensors read become the model's, without a second copy
         model = (ElmoForPreTraining if config.word_vocab_size else ElmoModel)(config)
-    model.load_state_dict(state, assign=True)
+    if dtype == "int8":
+        model = type(model).from_pretrained(None, config=config, state_dict=state, quantization_config=ElmoInt8Config())
+    else:
+        model.load_state_dict(state, assign=True)
+    save_model(model, folder)
+    save_tokenizer(config, folder)
+    return model
+
+
+def quantize_folder(source: Path, folder: Path) -> ElmoPreTrainedModel:
+    """A saved model, of whichever class, with its encoder's matrices in 8 bits."""
+    architecture, *_ = ElmoConfig.from_pretrained(source).architectures or ["ElmoModel"]
+    model = getattr(hf_elmo, architecture).from_pretrained(source, quantization_config=ElmoInt8Config())
+    save_model(model, folder)
+    if (source / "tokenizer_config.json").is_file():
+        ElmoTokenizer.from_pretrained(source).save_pretrained(folder)
+    return model
+
+
+def save_model(model: ElmoPreTrainedModel, folder: Path):
     try:
         model.save_pretrained(folder)
     except SafetensorError as error:
         raise OSError(f"{folder.parent}: the weights cannot be written there ({error})") from error
     for weights in folder.glob("*.safetensors"):  # which safetensors lets nobody but their owner read
         shutil.copymode(folder / "config.json", weights)
-    save_tokenizer(config, folder)
-    return model
 
 
 def write_accumulators(original: Original, folder: Path):

@@ -4,6 +4,7 @@
 from huggingface_hub import ModelCard
 
 from hf_elmo.model_card_elmo import ORIGIN, inherited_facts, model_card, section
+from hf_elmo.modeling_elmo import ElmoPreTrainedModel
 
 from .sources import Original
 
@@ -16,8 +17,7 @@ TOKENIZATION = (
 
 def converted_card(
     original: Original,
-    architecture: str,
-    num_parameters: int,
+    model: ElmoPreTrainedModel,
     *,
     name: str,
     source: str,
@@ -30,8 +30,7 @@ def converted_card(
 
     Args:
         original: The model as it was found.
-        architecture: Name of the class it became.
-        num_parameters: Number of its parameters.
+        model: What it became.
         name: Its name on the Hub, or the folder's.
         source: What the user named: a path, URL or preset.
         files: The files read, with their SHA-256.
@@ -40,9 +39,11 @@ def converted_card(
     """
     rows = "\n".join(f"| `{file}` | `{digest}` |" for file, digest in files.items())
     notes = "".join(f"\n\n{note[0].upper()}{note[1:]}." for note in original.notes)
-    moved = (
-        f"Converted by `hf-elmo convert` from `{source}` ({original.format}). The numbers are the original's, bit by "
-        "bit: they were moved, not computed."
+    moved = f"Converted by `hf-elmo convert` from `{source}` ({original.format}). " + (
+        "The encoder's matrices were rounded to 8 bits; all other numbers are the original's. Results were measured "
+        "before that."
+        if hasattr(model.config, "quantization_config")
+        else "The numbers are the original's, bit by bit: they were moved, not computed."
     )
     read = f"| file | SHA-256 |\n| --- | --- |\n{rows}{notes}"
     facts = {"tokenization": TOKENIZATION, "tags": ["converted"]}
@@ -55,4 +56,4 @@ def converted_card(
         facts["origin"] = "\n\n".join([*filter(None, [section(told, ORIGIN)]), moved, read])
     given = {"license": license, "language": language}
     facts |= {key: fact for key, fact in given.items() if fact is not None}
-    return model_card(name, original.config, architecture, num_parameters=num_parameters, **facts).content
+    return model_card(name, model.config, type(model).__name__, num_parameters=model.num_parameters(), **facts).content

@@ -178,6 +178,11 @@ def read_folder(request: Request) -> Original:
         raise ValueError(
             f"{folder}: not readable as a saved model ({reason}); expected what `hf-elmo convert` makes"
         ) from error
+    if quantization := getattr(config, "quantization_config", None):
+        raise ValueError(
+            f"{folder}: a quantized model ({quantization.get('quant_method')}), whose weights are rounded; give the "
+            "model that it was made from"
+        )
     needed = {parameter for rule in rules(config) for parameter in rule.parameters}
     if missing := needed - set(tensors):
         raise ValueError(

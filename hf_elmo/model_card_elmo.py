@@ -153,6 +153,8 @@ def describe_sizes(config, num_parameters: int | None) -> list[tuple[str, str]]:
         return "not clipped" if bound is None else f"clipped at {bound:g}"
 
     rows = [] if num_parameters is None else [("parameters", f"{num_parameters:,}")]
+    if getattr(config, "quantization_config", None):
+        rows.append(("matrices", "of 8 bits, with a scale for each row; inputs are rounded likewise"))
     rows += [
         ("layers", f"{config.num_hidden_layers} biLSTM layers over context-free word vectors"),
         ("width of a vector", f"{config.hidden_size}, both directions of {config.projection_size} side by side"),

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import shutil
 from importlib import resources
 
 import pytest
@@ -13,10 +14,19 @@ from conftest import shake
 from fresh_process import REPOSITORY, run_python
 from torch import nn
 from torch.nn.functional import cosine_similarity
-from transformers import AutoModel, BertConfig, BertModel, Trainer, TrainingArguments
+from transformers import (
+    AutoModel,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    Trainer,
+    TrainingArguments,
+)
 
 import hf_elmo
 from hf_elmo import ElmoConfig, ElmoInt8Config, ElmoModel, ElmoTokenizer
+from hf_elmo.cli import main
 from hf_elmo.conversion import convert
 from hf_elmo.demo import SENTENCES
 from hf_elmo.int8_elmo import METHOD, Int8Linear
@@ -250,6 +260,56 @@ def test_back_to_floats(trained, int8_folder, tmp_path):
     assert torch.equal(vectors(AutoModel.from_pretrained(tmp_path)), vectors(floats.eval()))
 
 
+# ---- converting
+
+
+def test_conversion_rounds_as_loading_does(trained, int8, tmp_path, capsys):
+    with resources.as_file(resources.files("hf_elmo.data")) as source:
+        assert main(["convert", str(source), str(tmp_path / "one"), "--dtype", "int8"]) == 0
+    assert main(["convert", str(trained), str(tmp_path / "two"), "--dtype", "int8", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["notes"] == []
+    weights = [(tmp_path / folder / "model.safetensors").read_bytes() for folder in ("one", "two")]
+    assert weights[0] == weights[1]
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        assert torch.equal(vectors(AutoModel.from_pretrained(folder)), vectors(int8))
+        assert AutoTokenizer.from_pretrained(folder).word_vocab == AutoTokenizer.from_pretrained(trained).word_vocab
+        card = (folder / "README.md").read_text()
+        assert "matrices were rounded to 8 bits" in card
+        assert "| matrices | of 8 bits" in card
+
+
+def test_a_saved_head_is_rounded_under_its_head(tiny_config, tmp_path):
+    tiny_config.num_labels = 5
+    model = shake(hf_elmo.ElmoForTokenClassification(tiny_config))
+    model.save_pretrained(tmp_path / "floats")
+    ElmoTokenizer(split="whitespace").save_pretrained(tmp_path / "floats")
+    assert main(["convert", str(tmp_path / "floats"), str(tmp_path / "integers"), "--dtype", "int8"]) == 0
+    again = AutoModelForTokenClassification.from_pretrained(tmp_path / "integers")
+    assert int8_layers(again) == [f"elmo.{name}" for name in linear_layers(model.elmo)]
+    assert linear_layers(again) == [name for name in linear_layers(model) if not name.startswith("elmo.")]
+    expected = quantized(model)
+    assert all(map(torch.equal, again.state_dict().values(), expected.state_dict().values()))
+    assert AutoTokenizer.from_pretrained(tmp_path / "integers").split == "whitespace"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["FLOATS", "OUT", "--to", "hdf5", "--dtype", "int8"], "--to hdf5 needs weights as floats"),
+        (["FLOATS", "OUT", "--keep-optimizer", "--dtype", "int8"], "--keep-optimizer needs weights as floats"),
+        (["INT8", "OUT", "--to", "hdf5"], "a quantized model (elmo_int8), whose weights are rounded"),
+        (["INT8", "OUT", "--dtype", "int8"], "a quantized model (elmo_int8), whose weights are rounded"),
+    ],
+)
+def test_what_rounded_weights_cannot_become(arguments, message, trained, int8_folder, tmp_path, capsys):
+    places = {"FLOATS": str(trained), "INT8": str(int8_folder), "OUT": str(tmp_path / "out")}
+    assert main(["convert", *(places.get(argument, argument) for argument in arguments)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
 # ---- heads and training
 
 
@@ -375,3 +435,36 @@ def test_the_code_travels(int8, int8_folder, installed, tmp_path):
     with torch.no_grad():
         expected = int8(**batch_of()).last_hidden_state.double().abs().sum().item()
     assert float(total) == pytest.approx(expected, rel=1e-5)
+
+
+# ---- the scripts
+
+
+def test_scripts_train_what_is_above_a_rounded_encoder(tmp_path, capsys):
+    from toy_finetuning import command, tagged, write_words
+
+    data = write_words(tmp_path)
+    assert main(["convert", str(data / "encoder"), str(tmp_path / "int8"), "--dtype", "int8"]) == 0
+    shutil.rmtree(data / "encoder")
+    (tmp_path / "int8").rename(data / "encoder")
+    assert not tagged(*command(data, tmp_path / "tagger"))
+    assert json.loads((tmp_path / "tagger" / "config.json").read_text())["quantization_config"]
+    tagger = AutoModelForTokenClassification.from_pretrained(tmp_path / "tagger")
+    encoder = AutoModel.from_pretrained(data / "encoder")
+    for name in int8_layers(encoder):
+        assert torch.equal(tagger.elmo.get_submodule(name).weight, encoder.get_submodule(name).weight)
+    capsys.readouterr()
+    for more in (["--freeze_encoder", "False"], ["--random_encoder", "True"]):
+        assert tagged(*command(data, tmp_path / "refused", *more)) == 2
+        assert "the encoder is quantized, and cannot be trained" in capsys.readouterr().err
+    assert not (tmp_path / "refused").exists()
+
+
+def test_pretraining_is_refused_but_for_the_softmax(trained, tmp_path, capsys):
+    from toy_pretraining import command, pretrained, write_texts
+
+    assert main(["convert", str(trained), str(tmp_path / "int8"), "--dtype", "int8"]) == 0
+    texts, start = write_texts(tmp_path), ["--model_name_or_path", str(tmp_path / "int8")]
+    capsys.readouterr()
+    assert pretrained(*command(texts, tmp_path / "refused", *start, "--config_overrides", "{}")) == 2
+    assert "the encoder is quantized, and cannot be trained" in capsys.readouterr().err

@@ -25,7 +25,7 @@ from transformers.utils import logging as transformers_logging
 from ..configuration_elmo import ElmoConfig
 from ..task_features_elmo import ElmoTaskModel
 from .arguments import ArgumentParser, DataArguments, FineTuningArguments, ModelArguments
-from .configs import read_config
+from .configs import check_can_be_trained, read_config
 from .data_sets import read_splits, sampled
 from .encoded import Split
 from .encoder_cache import EncoderCache
@@ -143,6 +143,8 @@ def starting_config(task: Task, model_args: ModelArguments, train: list | None) 
     task.use_labels(names)
     options = {"word_vocab_size": 0, **({} if is_trained else task.model_defaults), **task.config_options()}
     config = read_config(model_args.model_name_or_path, model_args.config_overrides, **options)
+    trained = model_args.random_encoder or not model_args.freeze_encoder
+    check_can_be_trained(config, model_args.model_name_or_path, trained)
     if names is not None:
         config.id2label, config.label2id = dict(enumerate(names)), {name: n for n, name in enumerate(names)}
     return config

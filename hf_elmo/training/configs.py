@@ -39,3 +39,16 @@ def read_config(name: str | None, overrides: str | None = None, **options) -> El
     if config.model_type != ElmoConfig.model_type:
         raise ValueError(f"{name} is a model of type {config.model_type}, not {ElmoConfig.model_type}")
     return config
+
+
+def check_can_be_trained(config: ElmoConfig, name: str | None, encoder_is_trained: bool):
+    """That nothing has to learn which is rounded to a few bits.
+
+    Raises:
+        `ValueError`: if the encoder is to be trained, and is quantized.
+    """
+    if encoder_is_trained and getattr(config, "quantization_config", None):
+        raise ValueError(
+            f"{name}: the encoder is quantized, and cannot be trained: give --freeze_encoder True (and no "
+            "--random_encoder), or the model before it was quantized"
+        )

@@ -27,7 +27,7 @@ from ..configuration_elmo import ElmoConfig
 from ..language_model_elmo import ElmoForPreTraining
 from ..tokenization_elmo import ElmoTokenizer
 from .bilm_trainer import BiLMTrainer, PretrainingArguments
-from .configs import read_config
+from .configs import check_can_be_trained, read_config
 from .corpus import Corpus, DatasetTexts, SentenceQueue, TextFiles, count_words
 from .perplexity import unigram_perplexity
 from .streams import Streams, TrainingWindows, WordTable
@@ -122,6 +122,7 @@ def train(
     set_seed(args.seed)
     corpus, held_out = open_corpus(text), read_held_out(text.validation_files)
     config = read_config(model_args.model_name_or_path or model_args.config_name, model_args.config_overrides)
+    check_can_be_trained(config, model_args.model_name_or_path, not model_args.freeze_encoder)
     counts, num_sentences = count_if_needed(corpus, text, args)
     vocabulary = choose_vocabulary(text, model_args, config, counts)
 
