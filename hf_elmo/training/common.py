@@ -29,7 +29,7 @@ from .configs import check_can_be_trained, read_config
 from .data_sets import read_splits, sampled
 from .encoded import Split
 from .encoder_cache import EncoderCache
-from .fine_tuner import FineTuner, mixes_of, set_mixes
+from .fine_tuner import FineTuner, is_measure, mixes_of, set_mixes
 from .run_card import publish, write_card
 from .task import Task
 from .word_vectors import VectorTable, read_word_vectors, words_of
@@ -277,11 +277,6 @@ def settings_of_run(start: StartingPoint, args: FineTuningArguments) -> dict:
     return json.loads(
         json.dumps({name: value for name, value in said.items() if name not in WITHOUT_EFFECT}, default=str)
     )
-
-
-def is_measure(name: str) -> bool:
-    timing = ("_runtime", "_samples_per_second", "_steps_per_second", "_model_preparation_time")
-    return name.startswith(("eval_", "test_")) and not name.endswith(timing)
 
 
 # ---- All runs

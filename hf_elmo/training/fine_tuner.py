@@ -75,7 +75,18 @@ class FineTuner(Trainer):
         predictions = split.in_given_order(output.predictions)
         scores = self.task.score(split, predictions)
         metrics = {**output.metrics, **{f"{metric_key_prefix}_{name}": value for name, value in scores.items()}}
+        self.check_measure(metrics)
         return output._replace(predictions=predictions, metrics=metrics)
+
+    def check_measure(self, metrics: dict[str, float]):
+        """Raises `ValueError` if checkpoints are to be compared by a measure that there is not."""
+        measure, prefix = self.args.metric_for_best_model, "eval_"
+        if self.is_in_train and measure is not None and f"{prefix}{measure.removeprefix(prefix)}" not in metrics:
+            names = ", ".join(name.removeprefix(prefix) for name in metrics if is_measure(name))
+            raise ValueError(
+                f"--metric_for_best_model: the measures are {names}, but not {measure.removeprefix(prefix)}; "
+                "validation examples without labels have only their loss"
+            )
 
     def train(self, resume_from_checkpoint: str | None = None, **kwargs):
         """Train; from a checkpoint as if it had not been interrupted, not at all if the run had come to its end."""
@@ -111,6 +122,12 @@ class EarlyStopping(TrainerCallback):
 
     def on_evaluate(self, args, state, control, **kwargs):
         control.should_training_stop |= self.has_waited_enough(state)
+
+
+def is_measure(name: str) -> bool:
+    """Whether a number that an evaluation gives says how good predictions were, not how long they took."""
+    timing = ("_runtime", "_samples_per_second", "_steps_per_second", "_model_preparation_time")
+    return name.startswith(("eval_", "test_")) and not name.endswith(timing)
 
 
 def mixes_of(model: ElmoTaskModel) -> dict[str, list]:

@@ -3,11 +3,11 @@
 Labels are `O` and, with a type after the hyphen, `B-` and `I-`, and of schemes that mark the ends of entities `L-` or
 `E-` (the last word) and `U-` or `S-` (the only word). What is counted is lenient, as in the CoNLL shared tasks: an
 entity begins at a `B-`, and also at a label inside an entity that follows `O`, an end, or another type. So labels of
-IOB1 and stray `I-` count as entities. The strict reading of IOB2, where such do not, is there to compare with.
+IOB1 and stray `I-` count as entities. The strict reading, of seqeval's strict mode, counts no entity that has them.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 ENDS = {"L": "E", "U": "S", "E": "E", "S": "S"}
@@ -43,13 +43,12 @@ def entities(labels: Sequence[str]) -> list[Entity]:
     return found
 
 
-def strict_entities(labels: Sequence[str]) -> list[Entity]:
-    """The entities of a sentence of which every label is where IOB2 (or, with ends, BIOUL) has it."""
-    marks_ends = any(parts(label)[0] in ("E", "S") for label in labels)
+def strict_entities(labels: Sequence[str], marks_ends: bool = False) -> list[Entity]:
+    """The entities of a sentence every label of which is as IOB2, or with ends BIOUL, has it."""
     return [
         entity
         for entity in entities(labels)
-        if is_well_formed([parts(labels[n])[0] for n in range(*entity[1:])], marks_ends)
+        if is_well_formed([parts(label)[0] for label in labels[entity.start : entity.end]], marks_ends)
     ]
 
 
@@ -62,7 +61,9 @@ def is_well_formed(places: list[str], marks_ends: bool) -> bool:
     return first == "B" and inner[-1] == "E" and all(place == "I" for place in inner[:-1])
 
 
-def entity_scores(gold: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> dict[str, float]:
+def entity_scores(
+    gold: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]], find: Callable = entities
+) -> dict[str, float]:
     """Precision, recall and F1 of entities over all sentences, the F1 of each type, and the accuracy of labels.
 
     An entity is right if it is among the reference's with the same words and the same type. What cannot be said,
@@ -70,11 +71,12 @@ def entity_scores(gold: Iterable[Sequence[str]], predicted: Iterable[Sequence[st
 
     Args:
         gold, predicted: The labels of each sentence.
+        find: What finds the entities in labels.
     """
     right, in_gold, in_predicted = Counter(), Counter(), Counter()
     same = words = 0
     for labels, guesses in zip(gold, predicted, strict=True):
-        expected, found = set(entities(labels)), set(entities(guesses))
+        expected, found = set(find(labels)), set(find(guesses))
         right.update(entity.type for entity in expected & found)
         in_gold.update(entity.type for entity in expected)
         in_predicted.update(entity.type for entity in found)

@@ -5,12 +5,16 @@
 
 Files have a word a line (see `conll.py`), or are tables or data sets whose rows have lists of words and of labels. If
 labels mark entities, precision, recall and F1 are those of conlleval and seqeval; of other labels it is the accuracy.
+Labels of IOB1, BIO (IOB2), BIOUL and BIOES are told apart by themselves, and read as conlleval reads them, so that an
+entity may begin with `I-`; the model learns those of `--label_scheme`. With `keep`, `strict_f1` is what there is to
+find and was found if such entities do not count.
 """
 
 import logging
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +33,7 @@ from .conll import (
     write_conll,
 )
 from .encoded import Split, encode
-from .metrics import entity_scores
+from .metrics import entity_scores, strict_entities
 from .tables import column_of, read_table
 from .task import Task
 from .text_files import Place
@@ -163,7 +167,12 @@ class WordLabelling(Task):
         if not self.marks_entities:
             same = [label == guess for labels, guesses in pairs for label, guess in zip(labels, guesses)]
             return {"accuracy": sum(same) / len(same)}
-        return entity_scores(*zip(*((self.written(labels), self.written(guesses)) for labels, guesses in pairs)))
+        gold, predicted = zip(*((self.written(labels), self.written(guesses)) for labels, guesses in pairs))
+        scores = entity_scores(gold, predicted)
+        if self.scheme == "keep":  # otherwise both are the same, as the labels are made of entities
+            ends = any(name[0] in "LUES" for name in self.names)
+            scores["strict_f1"] = entity_scores(gold, predicted, partial(strict_entities, marks_ends=ends))["f1"]
+        return scores
 
     def written(self, labels: Sequence[str]) -> list[str]:
         """Labels as scorers read them: `B-` and `I-` only, unless those of the data are kept."""
