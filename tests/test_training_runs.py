@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from datasets import ClassLabel, Dataset, Features, Sequence, Value
+from fresh_process import REPOSITORY, run_python
 from huggingface_hub import ModelCard
+from loopback_hub import card_errors, running_hub
 from safetensors.torch import load_file
 from torch.testing import assert_close
 from toy_finetuning import command, tagged, write_texts, write_words
@@ -296,6 +299,58 @@ def test_the_penalty_is_of_the_mixes_weights_alone_and_once_a_step(words, tmp_pa
             assert_close(penalized[name], expected, rtol=0, atol=1e-6)
         else:
             assert torch.equal(penalized[name], weight), name
+
+
+# ---- Data sets, and the Hub
+
+
+def test_a_data_set_with_classes_and_splits_of_other_names(words, tagger, tmp_path):
+    """Names stand in place of the numbers of its classes; the result is that of the files with the same sentences."""
+    classes = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
+    features = Features(
+        {"id": Value("string"), "tokens": Sequence(Value("string")), "tags": Sequence(ClassLabel(names=classes))}
+    )
+    for name, split in (("train", "train"), ("dev", "validation"), ("eval", "test")):
+        blocks = (words / f"{split}.conll").read_text().strip().split("\n\n")
+        rows = [[line.split("\t") for line in block.split("\n")] for block in blocks]
+        columns = {
+            "id": [str(number) for number in range(len(rows))],
+            "tokens": [[word for word, _ in row] for row in rows],
+            "tags": [[classes.index(label) for _, label in row] for row in rows],
+        }
+        (tmp_path / "data").mkdir(exist_ok=True)
+        Dataset.from_dict(columns, features=features).to_parquet(tmp_path / "data" / f"{name}.parquet")
+    (tmp_path / "data" / "README.md").write_text(
+        "---\nconfigs:\n- config_name: default\n  data_files:\n"
+        + "".join(f"  - split: {name}\n    path: {name}.parquet\n" for name in ("train", "dev", "eval"))
+        + "---\n"
+    )
+    arguments = command(words, tmp_path / "model", "--num_train_epochs", "12", "--seed", "3", splits=())
+    arguments += ["--dataset_name", str(tmp_path / "data"), "--validation_split", "dev", "--test_split", "eval"]
+    assert not tagged(*arguments)
+    assert_same_weights(tmp_path / "model", tagger)
+    assert (tmp_path / "model" / "test_predictions.conll").read_text() == (
+        tagger / "test_predictions.conll"
+    ).read_text()
+
+
+def test_what_is_pushed_is_the_best_model_its_code_and_its_card(words, tmp_path):
+    with running_hub() as hub:
+        arguments = command(words, tmp_path / "model", "--seeds", "1", "2", "--license", "mit", "--language", "en")
+        arguments += ["--push_to_hub", "True", "--hub_model_id", "ada/tagger", "--hub_token", "hf_writes"]
+        environment = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "PYTHONPATH": str(REPOSITORY)}
+        run_python("-m", "hf_elmo.training.ner", *arguments, home=tmp_path, **environment)
+        files = hub.repositories["ada/tagger"].files
+    assert {"model.safetensors", "config.json", "token_classification_elmo.py", "all_results.json"} <= {*files}
+    assert not [
+        name for name in files if name.startswith(("checkpoint-", "seed-", "_", "run_")) or name.endswith(".bin")
+    ]
+    assert files["model.safetensors"] == (tmp_path / "model" / "model.safetensors").read_bytes()
+    card = ModelCard(files["README.md"].decode())
+    assert card_errors(card.content) == []
+    assert (card.data.license, card.data.language) == ("mit", "en")
+    assert "of 2 runs" in card.text
+    assert "hf_writes" not in "".join(content.decode(errors="replace") for content in files.values())
 
 
 # ---- Parts of the data

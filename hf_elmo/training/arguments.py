@@ -99,6 +99,7 @@ class FineTuningArguments(TrainingArguments):
     metric_for_best_model: str | None = field(
         default=None, metadata={"help": "What the best has most of; by default the task's own measure."}
     )
+    hub_strategy: str = field(default="end", metadata={"help": "When to push: once, at the end."})
     dataloader_pin_memory: bool = field(
         default_factory=torch.cuda.is_available, metadata={"help": "Whether batches lie in pinned memory."}
     )

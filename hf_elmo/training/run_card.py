@@ -10,7 +10,7 @@ from ..model_card_elmo import CLASSES, table
 from .arguments import FineTuningArguments, ModelArguments
 from .task import Task
 
-UPLOADED_NOT = ["checkpoint-*", "seed-*", "_*"]  # runs, which the output folder holds beside its model
+UPLOADED_NOT = ["checkpoint-*", "seed-*", "run_results.json", "_*"]  # runs, which lie beside the model
 
 
 def write_card(task: Task, model_args: ModelArguments, args: FineTuningArguments, arguments: list[str], results: dict):
