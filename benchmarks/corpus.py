@@ -5,7 +5,7 @@ from functools import partial
 from itertools import cycle, islice
 
 import torch
-from measuring import Rounds, Settings, count, memory, print_header, print_row, ragged_lengths, times
+from measuring import Rounds, Settings, count, forget_peak, memory, print_header, print_row, ragged_lengths, times
 from tokenizer import made_up_lines  # the benchmark beside this one
 from whole_model import build_model
 
@@ -55,7 +55,7 @@ def embed(model: ElmoModel, tokenizer: ElmoTokenizer, sentences: list[list[str]]
 
 def memory_of(num_sentences: int) -> float:
     model, tokenizer = build_model("tiny"), ElmoTokenizer()
-    before = memory("VmRSS")
+    before = forget_peak()
     for vectors in embed_sentences(model, tokenizer, endless_text(num_sentences)):
         assert torch.isfinite(vectors).all()
     return (memory("VmHWM") - before) / 2**20

@@ -88,8 +88,8 @@ class Layer:
 def print_table(settings: Settings):
     print_header(f"One layer, both directions, on {settings.device}", COLUMNS)
     numbers = ("float32",) if settings.device == "cpu" else ("float32", "bfloat16")
-    for case in product(settings.sizes, settings.batches, (False, True), (settings.device,), numbers):
-        print_rows(settings, *case)
+    for size, training, batch, kind in product(settings.sizes, (False, True), settings.batches, numbers):
+        print_rows(settings, size, batch, training, settings.device, kind)
 
 
 def print_rows(settings: Settings, size: str, batch: int, training: bool, device: str, numbers: str):

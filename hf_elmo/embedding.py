@@ -94,7 +94,7 @@ def embed_sentences(
         return make_batches(tokenizer, [*windows, *[[]] * num_processes][process], words_per_batch, boundary_words)
 
     def vectors() -> Iterator[Tensor]:
-        word_vectors = WordVectors(encoder, cached_words)
+        word_vectors = KeptWordVectors(encoder, cached_words)
         rounds = read_rounds(sentences, words_per_batch * batches_per_window, num_processes)
         for batches in one_ahead(own_batches, rounds):
             window = embed_window(encoder, word_vectors, batches, select)
@@ -240,11 +240,12 @@ def make_batch(tokenizer: ElmoTokenizer, places: list[int], sentences: list[list
 # ---- Computing
 
 
-class WordVectors:
+class KeptWordVectors:
     """The context-free vectors of word types: text repeats its words, and the last `limit` used are kept."""
 
     def __init__(self, encoder: ElmoModel, limit: int):
         self.encoder, self.limit = encoder, limit
+        self.id_type = torch.int16 if encoder.config.vocab_size < 1 << 15 else torch.int32
         self.rows: OrderedDict[bytes, int] = OrderedDict()  # of the table, by a type's ids; the last one used is last
         self.table: Tensor | None = None  # (rows, P), on the device of the encoder
 
@@ -252,7 +253,7 @@ class WordVectors:
         """From ids `(K, W)`, all different, to `(K, P)`."""
         if not self.limit:
             return self.compute(types)
-        keys = [row.tobytes() for row in types.numpy()]
+        keys = [row.tobytes() for row in types.to(self.id_type).numpy()]
         known = [place for place, key in enumerate(keys) if key in self.rows]
         new = [place for place, key in enumerate(keys) if key not in self.rows]
         computed = self.compute(types[new])
@@ -283,7 +284,9 @@ class WordVectors:
 
 
 @torch.no_grad()
-def embed_window(encoder: ElmoModel, word_vectors: WordVectors, batches: list[Batch], select: Callable) -> list[Tensor]:
+def embed_window(
+    encoder: ElmoModel, word_vectors: KeptWordVectors, batches: list[Batch], select: Callable
+) -> list[Tensor]:
     """The vectors of each sentence of a window."""
     results = {}
     with evaluation_mode(encoder):

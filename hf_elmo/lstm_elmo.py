@@ -158,6 +158,19 @@ def choose_path(*tensors):
     return PLAIN
 
 
+def tell_steps(reason):
+    """Let `last_lstm_path` say that `lstm_steps` runs, the reference over callables, and why.
+
+    Raises:
+        ValueError: another path was forced.
+    """
+    if torch.compiler.is_compiling():
+        return
+    if (forced := _forced_path.get()) not in (None, "reference"):
+        raise ValueError(f"the LSTM path {forced!r} needs weights and no calls of layers, but {reason}")
+    _last_path.set(Path("reference", reason))
+
+
 class Direction(NamedTuple):
     """One direction of a layer: the tensors, the state and the sense of `lstm_reference`."""
 

@@ -26,7 +26,7 @@ from .char_cnn_elmo import highest_activations, may_run_fast, product
 from .configuration_elmo import ElmoConfig
 from .hub_elmo import ModelWithCard
 from .int8_elmo import Int8Linear, use_float_layers, use_int8_layers
-from .lstm_elmo import Direction, bilstm, lstm_steps
+from .lstm_elmo import Direction, bilstm, lstm_steps, tell_steps
 from .lstm_int8_elmo import Int8Weight
 
 # (B, L, 2, P) and (B, L, 2, C): output and cell of each layer and direction (0 forward, 1 backward) after the last word
@@ -149,10 +149,13 @@ class ElmoLstm(nn.Module):
             bound = (6 / (C + P)) ** 0.5
             self.projection.init_weight = partial(init.uniform_, a=-bound, b=bound)
 
-    def is_plain(self) -> bool:
-        """Whether its weights can be used in place of calls of its layers."""
-        layers = self.input_gates, self.recurrent_gates, self.projection
-        return all(map(has_plain_weight, layers)) or all(map(has_int8_weight, layers))
+    def why_called(self) -> str | None:
+        """Why its layers have to be called; None if their weights can be used in place of calls."""
+        layers = {name: getattr(self, name) for name in ("input_gates", "recurrent_gates", "projection")}
+        if all(map(has_plain_weight, layers.values())) or all(map(has_int8_weight, layers.values())):
+            return None
+        name, layer = next((name, layer) for name, layer in layers.items() if not has_plain_weight(layer))
+        return f"{name} ({type(layer).__name__}) is no plain linear layer and has to be called"
 
     def direction(self, x: Tensor, state: State | None) -> Direction:
         """What `bilstm` takes: the words `(B, T, P)`, the weights, and the state to start from."""
@@ -184,10 +187,12 @@ class ElmoLayer(GradientCheckpointingLayer):
         """From `(B, T, 2P)` to `(B, T, 2P)` and the state of both directions."""
         inputs = [self.dropout(half) for half in hidden.chunk(2, dim=-1)]
         lstms = self.forward_lstm, self.backward_lstm
-        if all(lstm.is_plain() for lstm in lstms):
+        reason = next(filter(None, (lstm.why_called() for lstm in lstms)), None)
+        if reason is None:
             directions = [lstm.direction(x, start) for lstm, x, start in zip(lstms, inputs, state)]
             results = bilstm(*directions, mask, **self.forward_lstm.options)
         else:
+            tell_steps(reason)
             results = [lstm(x, mask, start) for lstm, x, start in zip(lstms, inputs, state)]
         outputs, states = zip(*results)
         if self.add_input:  # as dropped out; what recurs is the output before the addition

@@ -15,7 +15,7 @@ from conftest import shake
 from torch.testing import assert_close
 
 from hf_elmo import ElmoConfig, ElmoForTokenClassification, ElmoModel, ElmoTokenizer
-from hf_elmo.embedding import WordVectors, embed_sentences, read_rounds
+from hf_elmo.embedding import KeptWordVectors, embed_sentences, read_rounds
 
 EXACT = {"rtol": 0, "atol": 1e-6}
 SMALL = {"words_per_batch": 20, "batches_per_window": 2}  # several windows of several batches
@@ -189,7 +189,7 @@ def test_a_word_type_is_computed_once(tiny_model, tokenizer):
 
 @pytest.mark.parametrize("limit", [1, 3, 8, 100])
 def test_the_cache_is_bounded_and_forgets_what_was_not_used_for_longest(tiny_model, tokenizer, limit):
-    vectors = WordVectors(tiny_model, limit)
+    vectors = KeptWordVectors(tiny_model, limit)
     ids = tokenizer([list("abcdefghij")], is_split_into_words=True, return_tensors="pt")["input_ids"][0]
     with torch.no_grad():
         expected = tiny_model(ids[None]).token_embeddings[0]
@@ -198,7 +198,7 @@ def test_the_cache_is_bounded_and_forgets_what_was_not_used_for_longest(tiny_mod
             assert len(vectors.rows) <= limit
             assert len(vectors.table) <= limit
         if limit == 3:
-            assert list(vectors.rows) == [ids[place].numpy().tobytes() for place in (3, 7, 1)]
+            assert list(vectors.rows) == [ids[place].short().numpy().tobytes() for place in (3, 7, 1)]
 
 
 # ---- The model and the process stay as they were
