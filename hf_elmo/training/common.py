@@ -49,6 +49,7 @@ def main(task_class: type[Task], arguments: list[str] | None = None) -> int:
             (task_class.data_arguments, ModelArguments, task_class.run_arguments),
             prog=f"python -m hf_elmo.training.{task_class.name}",
             description=task_class.__doc__,
+            allow_abbrev=False,
         )
         parser.set_defaults(metric_for_best_model=task_class.metric)
         data, model_args, args = parser.parse(arguments)

@@ -32,6 +32,7 @@ def read_config(name: str | None, overrides: str | None = None, **options) -> El
     changes = {**options, **changes}
     try:
         config = ElmoConfig(**changes) if name is None else AutoConfig.from_pretrained(name, **changes)
+        config.validate()  # which nobody has done after changes to a model's configuration
     except StrictDataclassError as error:
         raise ValueError(f"the configuration: {error.__cause__ or error}") from None
     except OSError as error:
