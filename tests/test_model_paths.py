@@ -69,7 +69,7 @@ def test_layers_that_have_to_be_called_are_the_reason(tiny_model):
     assert last_lstm_path() == ("reference", "projection (Adapter) is no plain linear layer and has to be called")
     with lstm_path("reference"):
         tiny_model(**ragged(5, 3))
-    with lstm_path("packed"), pytest.raises(ValueError, match="'packed' needs weights .* but projection"):
+    with lstm_path("packed"), pytest.raises(ValueError, match=r"'packed' needs weights .* but projection"):
         tiny_model(**ragged(5, 3))
 
 
