@@ -9,22 +9,24 @@ B batch   T words   I input width   C cell width   P projection width   gates al
 Without a projection (P == C) the last line is h = sigmoid(o) * tanh(c), never clipped. What recurs is the clipped c and
 the clipped h. A clip of None is off. A word whose mask is False is skipped: its output is 0 and the state passes it.
 
-`lstm_reference` is the definition of correct, word by word. `lstm` and `bilstm` compute the same on one of two paths:
-"packed", without padding and with a backward written by hand, or "reference" where something has to look into the
-recurrence. Weights of 8 bits, each an `Int8Weight`, take a path "int8" in the place of "packed". `lstm_path` forces one
-by name, `last_lstm_path` tells which one ran and why.
+`lstm_reference` is the definition of correct, word by word. `lstm` and `bilstm` compute the same on one of these paths:
+"packed", without padding and with a backward written by hand; "triton", the same as kernels for GPUs; "int8", where the
+weights are integers, each an `Int8Weight`; "reference" where something has to look into the recurrence. `lstm_path`
+forces one by name, `last_lstm_path` tells which one ran and why.
 """
 
 import contextlib
 import contextvars
 import itertools
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch.nn import functional as F
 
 from .lstm_int8_elmo import Int8Weight, int8_forward, int8_layer, refuse_gradients, why_no_kernel
-from .lstm_packed_elmo import Options, concurrently, make_plan, packed_backward, packed_forward
+from .lstm_packed_elmo import BLOCK, Options, concurrently, make_plan, packed_backward, packed_forward
 
 
 def clip(x, bound):
@@ -119,7 +121,7 @@ class Path(NamedTuple):
     reason: str
 
 
-PATHS = ("packed", "int8", "reference")
+PATHS = ("packed", "triton", "int8", "reference")
 PLAIN = Path("packed", "plain tensors")
 _forced_path = contextvars.ContextVar("forced_path", default=None)
 _last_path = contextvars.ContextVar("last_path", default=None)
@@ -185,29 +187,33 @@ class Direction(NamedTuple):
 
 def lstm(
     x, w_ih, bias, w_hh, w_proj=None, state=None, mask=None, *,
-    reverse=False, forget_bias=1.0, cell_clip=None, projection_clip=None,
+    reverse=False, forget_bias=1.0, cell_clip=None, projection_clip=None, recompute=False,
 ):  # fmt: skip
-    """`lstm_reference`, fast: the same arguments, results and gradients."""
+    """`lstm_reference`, fast: the same arguments, results and gradients.
+
+    With `recompute` it keeps P numbers a word for the backward, which computes the gates once more, where it would
+    keep P + 5C; the path "reference" keeps what autograd keeps.
+    """
     direction = Direction(x, w_ih, bias, w_hh, w_proj, state, reverse)
-    return run([direction], mask, forget_bias, cell_clip, projection_clip)[0]
+    return run([direction], mask, recompute, forget_bias, cell_clip, projection_clip)[0]
 
 
-def bilstm(ahead, behind, mask=None, *, forget_bias=1.0, cell_clip=None, projection_clip=None):
+def bilstm(ahead, behind, mask=None, *, forget_bias=1.0, cell_clip=None, projection_clip=None, recompute=False):
     """Two `Direction`s over words with the same mask, at the same time: the pair of what `lstm` returns for each."""
-    return tuple(run([ahead, behind], mask, forget_bias, cell_clip, projection_clip))
+    return tuple(run([ahead, behind], mask, recompute, forget_bias, cell_clip, projection_clip))
 
 
-def run(directions, mask, *options):
+def run(directions, mask, recompute, *options):
     int8 = isinstance(directions[0].w_hh, Int8Weight)
     if torch.compiler.is_compiling():
         path = Path("reference", "torch.compile and torch.export trace the recurrence")
     else:
         path = choose_path(*itertools.chain(*map(plain_tensors, directions)))
-        path = suit_weights(path, directions[0])
+        path = suit_device(suit_weights(path, directions[0]), directions[0].x)
         _last_path.set(path)
     options = [Options(direction.reverse, *options) for direction in directions]
-    if path.name == "packed":
-        return run_packed(directions, mask, options)
+    if path.name in ("packed", "triton"):
+        return run_packed(kernels(path.name), directions, mask, options, "cells" if recompute else "gates")
     if path.name == "int8":
         return run_int8(directions, mask, options)
     reference = int8_reference if int8 else lstm_reference
@@ -240,6 +246,45 @@ def suit_weights(path, direction):
     return path
 
 
+def suit_device(path, x):
+    """The path chosen, or where a GPU has kernels of its own, that.
+
+    Raises:
+        ValueError: "triton" was forced where it cannot run.
+    """
+    if path.name == "triton" and (trouble := why_no_triton(x)):
+        raise ValueError(f"the LSTM path 'triton' cannot run here: {trouble}")
+    if path == PLAIN and x.is_cuda:
+        trouble = why_no_triton(x)
+        return Path("packed", f"no Triton: {trouble}") if trouble else Path("triton", "plain tensors on a GPU")
+    return path
+
+
+def why_no_triton(x):
+    """Why Triton's kernels cannot run on words like `x`, or None."""
+    try:
+        from .lstm_elmo_triton import trouble
+    except ImportError as error:
+        return str(error)
+    return trouble(x)
+
+
+class Kernels(NamedTuple):
+    """What walks the words of a plan: the results of `packed_forward` or `packed_backward` for each direction's job."""
+
+    forward: Callable
+    backward: Callable
+    largest_block: int
+
+
+def kernels(name):
+    if name == "triton":
+        from .lstm_elmo_triton import LARGEST_BLOCK, triton_backward, triton_forward
+
+        return Kernels(triton_forward, triton_backward, LARGEST_BLOCK)
+    return Kernels(partial(concurrently, packed_forward), partial(concurrently, packed_backward), BLOCK)
+
+
 def run_int8(directions, mask, options):
     x = directions[0].x
     mask = x.new_ones(x.shape[:2], dtype=torch.bool) if mask is None else mask
@@ -260,15 +305,15 @@ def int8_reference(x, w_ih, bias, w_hh, w_proj=None, state=None, mask=None, **op
     return lstm_steps(x, *layers, zero_state(x, w_hh) if state is None else state, mask, **options)
 
 
-def run_packed(directions, mask, options):
+def run_packed(kernels, directions, mask, options, keep):
     x = directions[0].x
     mask = x.new_ones(x.shape[:2], dtype=torch.bool) if mask is None else mask
-    plans = [make_plan(mask, option.reverse) for option in options]
+    plans = [make_plan(mask, option.reverse, kernels.largest_block) for option in options]
     tensors = [seven_tensors(direction) for direction in directions]
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in itertools.chain(*tensors)):
-        results = groups(Packed.apply(mask, plans, options, *itertools.chain(*tensors)), 3)
+        results = groups(Packed.apply(kernels, mask, plans, options, keep, *itertools.chain(*tensors)), 3)
     else:
-        results = concurrently(packed_forward, [(p, o, None, *t) for p, o, t in zip(plans, options, tensors)])
+        results = kernels.forward([(p, o, None, *t) for p, o, t in zip(plans, options, tensors)])
     return [(outputs, (h, c.to(h.dtype))) for outputs, h, c in results]
 
 
@@ -292,11 +337,12 @@ class Packed(torch.autograd.Function):
     """One node of the graph for all words of one or two directions, each with its seven tensors."""
 
     @staticmethod
-    def forward(ctx, mask, plans, options, *tensors):
-        ctx.keeps = ["gates" if any(needs) else None for needs in groups(ctx.needs_input_grad[3:], 7)]
+    def forward(ctx, kernels, mask, plans, options, keep, *tensors):
+        ctx.keeps = [keep if any(needs) else None for needs in groups(ctx.needs_input_grad[5:], 7)]
         jobs = [(p, o, k, *t) for p, o, k, t in zip(plans, options, ctx.keeps, groups(tensors, 7))]
-        results = concurrently(packed_forward, jobs)
-        ctx.mask, ctx.plans, ctx.options, ctx.counts = mask, plans, options, [len(result) - 3 for result in results]
+        results = kernels.forward(jobs)
+        ctx.kernels, ctx.mask, ctx.plans, ctx.options = kernels, mask, plans, options
+        ctx.counts = [len(result) - 3 for result in results]
         ctx.save_for_backward(*tensors, *itertools.chain(*(result[3:] for result in results)))
         return tuple(itertools.chain(*(result[:3] for result in results)))
 
@@ -305,14 +351,14 @@ class Packed(torch.autograd.Function):
         saved = iter(ctx.saved_tensors)
         tensors = [list(itertools.islice(saved, 7)) for _ in ctx.plans]
         intermediates = [list(itertools.islice(saved, count)) for count in ctx.counts]
-        needs, cotangents = groups(ctx.needs_input_grad[3:], 7), groups(cotangents, 3)
+        needs, cotangents = groups(ctx.needs_input_grad[5:], 7), groups(cotangents, 3)
         if torch.is_grad_enabled():  # create_graph=True: the gradients are to be differentiated themselves
             jobs = zip(ctx.options, needs, cotangents, tensors)
             gradients = [differentiable_backward(ctx.mask, *job) for job in jobs]
         else:
             jobs = zip(ctx.plans, ctx.options, ctx.keeps, needs, intermediates, cotangents, tensors)
-            gradients = concurrently(packed_backward, [(*job, *ts) for *job, ts in jobs])
-        return None, None, None, *itertools.chain(*gradients)
+            gradients = ctx.kernels.backward([(*job, *ts) for *job, ts in jobs])
+        return None, None, None, None, None, *itertools.chain(*gradients)
 
 
 def differentiable_backward(mask, options, needs, cotangents, tensors):

@@ -145,7 +145,7 @@ def packed_backward(plan, options, keep, needs, kept, cotangents, x, w_ih, bias,
     for index in reversed(range(len(plan.blocks))):
         block = plan.blocks[index]
         gates, unclipped_c, first_c = backward.block_cells(index)
-        block_dh, beyond = backward.block_dh(index)
+        block_dh, beyond = backward.block_dh(index), backward.beyond_clip(index)
         d_gates, m = d_gates_memory[: len(gates)], m_memory[: len(gates)]
         groups = grouped(block, GROUP // cell)
         for before, steps in reversed(list(zip([None, *groups], groups))):
@@ -227,10 +227,14 @@ class Backward:
         )
 
     def block_dh(self, index):
-        """The gradients for a block's outputs `(M, P)`, fresh memory, and where they stop at the clip, or None."""
-        words = words_of(self.plan.blocks[index])
-        beyond = None if self.projection_clip is None else self.hidden[words].abs() > self.projection_clip
-        return self.d_outputs[words].to(self.c.dtype), beyond
+        """The gradients for a block's outputs `(M, P)`, to be written to."""
+        return self.d_outputs[words_of(self.plan.blocks[index])].to(self.c.dtype)
+
+    def beyond_clip(self, index):
+        """Where they stop at the clip `(M, P)`, or None."""
+        if self.projection_clip is None:
+            return None
+        return self.hidden[words_of(self.plan.blocks[index])].abs() > self.projection_clip
 
     def block_cells(self, index):
         """A block's gates `(M, 4C)`, its c before the clip `(M, C)`, and the c that it begins with `(n, C)`."""

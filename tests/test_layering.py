@@ -10,7 +10,7 @@ from transformers.dynamic_module_utils import get_imports, get_relative_imports
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "hf_elmo"
-TRAVELLING = sorted(PACKAGE.glob("*_elmo.py"))
+TRAVELLING = sorted(PACKAGE.glob("*_elmo*.py"))
 SCRIPTS = ("pretrain", "ner", "sentiment", "nli", "qa")
 
 # What a file that travels may import at its top, of its siblings.
@@ -31,8 +31,8 @@ KNOWS = {
     },
     "task_features_elmo": {"configuration_elmo", "modeling_elmo"},
     "task_layers_elmo": {"lstm_elmo", "modeling_elmo"},
-    "crf_elmo": set(),
     "token_classification_elmo": {"configuration_elmo", "crf_elmo", "task_features_elmo", "task_layers_elmo"},
+    "crf_elmo": set(),
 }
 # A Hub's visitor has these: torch and transformers, and what these two cannot be without.
 AT_HAND = {"torch", "transformers", "huggingface_hub", "numpy", "tokenizers", "yaml"}

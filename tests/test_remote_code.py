@@ -16,7 +16,7 @@ from hf_elmo.configuration_elmo import AUTO_MAP
 TESTS = Path(__file__).resolve().parent
 PACKAGE = TESTS.parent / "hf_elmo"
 MODELS = {auto_class: path.split(".")[1] for auto_class, path in AUTO_MAP.items() if auto_class != "AutoConfig"}
-TRAVELLING = {path.name for path in PACKAGE.glob("*_elmo.py")}
+TRAVELLING = {path.name for path in PACKAGE.glob("*_elmo*.py")}
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 

@@ -1,0 +1,476 @@
+"""The recurrence as Triton kernels, for GPUs: two launches a word forward, three backward, for both directions at once.
+
+A step needs what all programs made of the step before, and the weights of the original (W_hh 16384 by 512) fit no
+single multiprocessor. So a step is a row of kernels, each of which waits for the one before as any two launches do;
+no program ever waits for another, and none can wait forever. The kernels of a step are the same for every step, every
+sentence and every layer of one shape: where a step's words are is read from memory, and so are the addresses of all
+tensors. That lets a CUDA graph of several steps be captured once and replayed: a whole recurrence is a few launches.
+
+The two directions are an axis of the grid. The two layers are not run as a wavefront: at the original's size a step of
+one layer has 256 programs and reads 84 MB of weights, which leaves no large GPU idle; the input product of the second
+layer, one product of many rows, would become one of few rows at each step; and whatever stands between two layers of a
+model, dropout, adapters, hooks or checkpoints, would have to be taken into the kernels.
+
+The order of the words, what is kept for the backward and everything that is a product over many words are the packed
+path's. c and gates are float32; the products are as `torch.backends.cuda.matmul.fp32_precision` says, exact float32 by
+default. D directions, B, C, P, M and n as in `lstm_packed_elmo`.
+"""
+
+import contextlib
+import functools
+import threading
+
+import torch
+from torch.nn import functional as F
+
+from .lstm_packed_elmo import Backward, clip, spread, step_sizes, with_forget_bias, words_of
+
+try:
+    import triton
+    from triton import language as tl
+except ImportError as error:
+    raise ImportError("it needs the package triton: pip install triton") from error
+
+LARGEST_BLOCK = 2048  # words: their (M, 4C) gates are the largest memory of an inference
+SPLITS = 4  # of the longest sum, over 4C, so that it occupies the whole GPU; added up in a fixed order
+STEPS_OF_A_GRAPH = 8
+SLOTS = tl.constexpr(16)  # of the table of addresses, for each direction; the first one is that of the steps
+DTYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
+
+
+@triton.jit
+def sigmoid(x):
+    return 1 / (1 + tl.exp(-x))
+
+
+@triton.jit
+def tanh(x):
+    return 2 / (1 + tl.exp(-2 * x)) - 1
+
+
+@triton.jit
+def clipped(x, bound):
+    return tl.where(x > bound, bound, tl.where(x < -bound, -bound, x))  # NaN stays NaN
+
+
+@triton.jit
+def address(table, slot, dtype):
+    """The `slot`-th address of this program's direction."""
+    return tl.multiple_of(tl.load(table + tl.program_id(2) * SLOTS + slot).to(tl.pointer_type(dtype)), 16)
+
+
+@triton.jit
+def begin_step(progress, kernel: tl.constexpr):
+    """The step at which the `kernel`-th kernel of a step is. The next kernel, launched later, is told by this one."""
+    step = tl.load(progress + kernel)
+    if (tl.program_id(0) == 0) & (tl.program_id(1) == 0) & (tl.program_id(2) == 0):
+        tl.store(progress + kernel + 1, step)
+    return step
+
+
+@triton.jit
+def end_step(progress, kernel: tl.constexpr):
+    """As `begin_step`, for the last kernel of a step."""
+    step = tl.load(progress + kernel)
+    if (tl.program_id(0) == 0) & (tl.program_id(1) == 0) & (tl.program_id(2) == 0):
+        tl.store(progress, step + 1)
+    return step
+
+
+@triton.jit
+def forward_cells(
+    table, progress, cell_clip, C: tl.constexpr, P: tl.constexpr, DTYPE: tl.constexpr, KEEP: tl.constexpr,
+    FACTOR: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, CELLS: tl.constexpr, INNER: tl.constexpr,
+):  # fmt: skip
+    """gates = activate(gates_x + W_hh h); c = clip(f c + i g); m = o tanh(c)."""
+    step = begin_step(progress, 0)
+    steps = tl.load(table).to(tl.pointer_type(tl.int64))
+    start, n = tl.load(steps + 3 * step), tl.load(steps + 3 * step + 1)
+    if tl.program_id(1) * ROWS < n:
+        w_hh, h, c = address(table, 1, DTYPE), address(table, 2, DTYPE), address(table, 3, tl.float32)
+        m, gates_x = address(table, 4, DTYPE), address(table, 5, DTYPE)
+        rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
+        cells = tl.program_id(0) * CELLS + tl.arange(0, CELLS)[None, :]
+        here = (rows < n) & (cells < C)
+        i = tl.zeros((ROWS, CELLS), tl.float32)
+        f = tl.zeros((ROWS, CELLS), tl.float32)
+        g = tl.zeros((ROWS, CELLS), tl.float32)
+        o = tl.zeros((ROWS, CELLS), tl.float32)
+        for first in range(0, P, INNER):
+            across, down = first + tl.arange(0, INNER)[None, :], first + tl.arange(0, INNER)[:, None]
+            h_part = tl.load(h + rows * P + across, (rows < n) & (across < P), 0.0).to(FACTOR)
+            w, inside = w_hh + cells * P + down, (cells < C) & (down < P)
+            i = tl.dot(h_part, tl.load(w, inside, 0.0).to(FACTOR), i, input_precision=PRECISION)
+            f = tl.dot(h_part, tl.load(w + C * P, inside, 0.0).to(FACTOR), f, input_precision=PRECISION)
+            g = tl.dot(h_part, tl.load(w + 2 * C * P, inside, 0.0).to(FACTOR), g, input_precision=PRECISION)
+            o = tl.dot(h_part, tl.load(w + 3 * C * P, inside, 0.0).to(FACTOR), o, input_precision=PRECISION)
+        gates = gates_x + (start + rows) * (4 * C) + cells
+        i = sigmoid(i + tl.load(gates, here, 0.0).to(tl.float32))
+        f = sigmoid(f + tl.load(gates + C, here, 0.0).to(tl.float32))
+        g = tanh(g + tl.load(gates + 2 * C, here, 0.0).to(tl.float32))
+        o = sigmoid(o + tl.load(gates + 3 * C, here, 0.0).to(tl.float32))
+        unclipped_c = f * tl.load(c + rows * C + cells, here, 0.0) + i * g
+        new_c = clipped(unclipped_c, cell_clip)
+        tl.store(c + rows * C + cells, new_c, here)
+        tl.store(m + rows * C + cells, (o * tanh(new_c)).to(DTYPE), here)
+        if KEEP:
+            kept = address(table, 6, tl.float32) + (start + rows) * (4 * C) + cells
+            tl.store(kept, i, here)
+            tl.store(kept + C, f, here)
+            tl.store(kept + 2 * C, g, here)
+            tl.store(kept + 3 * C, o, here)
+            tl.store(address(table, 7, tl.float32) + (start + rows) * C + cells, unclipped_c, here)
+
+
+@triton.jit
+def forward_outputs(
+    table, progress, projection_clip, C: tl.constexpr, P: tl.constexpr, DTYPE: tl.constexpr, PROJECTED: tl.constexpr,
+    FACTOR: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr,
+):  # fmt: skip
+    """hidden = W_proj m, or m where there is no projection; h = clip(hidden)."""
+    step = end_step(progress, 1)
+    steps = tl.load(table).to(tl.pointer_type(tl.int64))
+    start, n = tl.load(steps + 3 * step), tl.load(steps + 3 * step + 1)
+    if tl.program_id(1) * ROWS < n:
+        h, m, hidden = address(table, 2, DTYPE), address(table, 4, DTYPE), address(table, 8, DTYPE)
+        rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
+        columns = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
+        here = (rows < n) & (columns < P)
+        if PROJECTED:
+            w_proj = address(table, 9, DTYPE)
+            sums = tl.zeros((ROWS, COLUMNS), tl.float32)
+            for first in range(0, C, INNER):
+                across, down = first + tl.arange(0, INNER)[None, :], first + tl.arange(0, INNER)[:, None]
+                m_part = tl.load(m + rows * C + across, (rows < n) & (across < C), 0.0).to(FACTOR)
+                w_part = tl.load(w_proj + columns * C + down, (columns < P) & (down < C), 0.0).to(FACTOR)
+                sums = tl.dot(m_part, w_part, sums, input_precision=PRECISION)
+            result = sums.to(DTYPE)
+        else:
+            result = tl.load(m + rows * C + columns, here, 0.0)
+        tl.store(hidden + (start + rows) * P + columns, result, here)
+        tl.store(h + rows * P + columns, clipped(result.to(tl.float32), projection_clip).to(DTYPE), here)
+
+
+@triton.jit
+def backward_outputs(
+    table, progress, projection_clip, B: tl.constexpr, P: tl.constexpr, DTYPE: tl.constexpr, PARTS: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """dh = what comes from above and from the step behind, 0 where h was clipped."""
+    step = begin_step(progress, 0)
+    steps = tl.load(table).to(tl.pointer_type(tl.int64))
+    start, n = tl.load(steps + 3 * step), tl.load(steps + 3 * step + 1)
+    if tl.program_id(1) * ROWS < n:
+        parts, dh = address(table, 2, tl.float32), address(table, 4, tl.float32)
+        rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
+        columns = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
+        here = (rows < n) & (columns < P)
+        places = (start + rows) * P + columns
+        total = tl.load(dh + places, here, 0.0)
+        for part in range(PARTS):
+            total += tl.load(parts + part * (B * P) + rows * P + columns, here, 0.0)
+        hidden = tl.load(address(table, 5, DTYPE) + places, here, 0.0).to(tl.float32)
+        tl.store(dh + places, tl.where(tl.abs(hidden) > projection_clip, 0.0, total), here)
+
+
+@triton.jit
+def backward_cells(
+    table, progress, cell_clip, C: tl.constexpr, P: tl.constexpr, DTYPE: tl.constexpr, PROJECTED: tl.constexpr,
+    FACTOR: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, CELLS: tl.constexpr, INNER: tl.constexpr,
+):  # fmt: skip
+    """The gradients for the gates before their activation, and for c; m once more, for the gradient of W_proj."""
+    step = begin_step(progress, 1)
+    steps = tl.load(table).to(tl.pointer_type(tl.int64))
+    start, n, before = tl.load(steps + 3 * step), tl.load(steps + 3 * step + 1), tl.load(steps + 3 * step + 2)
+    if tl.program_id(1) * ROWS < n:
+        dh, dc = address(table, 4, tl.float32), address(table, 3, tl.float32)
+        rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
+        cells = tl.program_id(0) * CELLS + tl.arange(0, CELLS)[None, :]
+        here = (rows < n) & (cells < C)
+        if PROJECTED:
+            w_proj = address(table, 6, DTYPE)
+            dm = tl.zeros((ROWS, CELLS), tl.float32)
+            for first in range(0, P, INNER):
+                across, down = first + tl.arange(0, INNER)[None, :], first + tl.arange(0, INNER)[:, None]
+                dh_part = tl.load(dh + (start + rows) * P + across, (rows < n) & (across < P), 0.0)
+                dh_part = dh_part.to(DTYPE).to(FACTOR)
+                w_part = tl.load(w_proj + down * C + cells, (down < P) & (cells < C), 0.0).to(FACTOR)
+                dm = tl.dot(dh_part, w_part, dm, input_precision=PRECISION)
+        else:
+            dm = tl.load(dh + (start + rows) * P + cells, here, 0.0)
+        gates = address(table, 7, tl.float32) + (start + rows) * (4 * C) + cells
+        i, f = tl.load(gates, here, 0.0), tl.load(gates + C, here, 0.0)
+        g, o = tl.load(gates + 2 * C, here, 0.0), tl.load(gates + 3 * C, here, 0.0)
+        unclipped_c = address(table, 8, tl.float32)
+        # The c of the step before lies in this block, or the block begins with this step and with `first_c`.
+        in_block = tl.full((ROWS, CELLS), before, tl.int64) >= 0
+        earlier = tl.load(unclipped_c + (before + rows) * C + cells, here & in_block, 0.0)
+        first_c = tl.load(address(table, 9, tl.float32) + rows * C + cells, here & ~in_block, 0.0)
+        previous_c = tl.where(in_block, clipped(earlier, cell_clip), first_c)
+        own_c = tl.load(unclipped_c + (start + rows) * C + cells, here, 0.0)
+        tanh_c = tanh(clipped(own_c, cell_clip))
+        d_c = tl.load(dc + rows * C + cells, here, 0.0) + dm * o * (1 - tanh_c * tanh_c)
+        d_c = tl.where(tl.abs(own_c) > cell_clip, 0.0, d_c)
+        d_gates = address(table, 10, tl.float32) + (start + rows) * (4 * C) + cells
+        tl.store(d_gates, d_c * g * i * (1 - i), here)
+        tl.store(d_gates + C, d_c * previous_c * f * (1 - f), here)
+        tl.store(d_gates + 2 * C, d_c * i * (1 - g * g), here)
+        tl.store(d_gates + 3 * C, dm * tanh_c * o * (1 - o), here)
+        tl.store(dc + rows * C + cells, d_c * f, here)
+        tl.store(address(table, 11, tl.float32) + (start + rows) * C + cells, o * tanh_c, here)
+
+
+@triton.jit
+def backward_hidden(
+    table, progress, B: tl.constexpr, C: tl.constexpr, P: tl.constexpr, DTYPE: tl.constexpr, PARTS: tl.constexpr,
+    FACTOR: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr,
+):  # fmt: skip
+    """The gradient for the h before this step, as `PARTS` sums over parts of the 4C gates."""
+    step = end_step(progress, 2)
+    steps = tl.load(table).to(tl.pointer_type(tl.int64))
+    start, n = tl.load(steps + 3 * step), tl.load(steps + 3 * step + 1)
+    if tl.program_id(1) * ROWS < n:
+        w_hh, parts, d_gates = address(table, 1, DTYPE), address(table, 2, tl.float32), address(table, 10, tl.float32)
+        part, block = tl.program_id(0) % PARTS, tl.program_id(0) // PARTS
+        rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
+        columns = block * COLUMNS + tl.arange(0, COLUMNS)[None, :]
+        sums = tl.zeros((ROWS, COLUMNS), tl.float32)
+        for first in range(part * INNER, 4 * C, PARTS * INNER):
+            across, down = first + tl.arange(0, INNER)[None, :], first + tl.arange(0, INNER)[:, None]
+            d_part = tl.load(d_gates + (start + rows) * (4 * C) + across, (rows < n) & (across < 4 * C), 0.0)
+            w_part = tl.load(w_hh + down * P + columns, (down < 4 * C) & (columns < P), 0.0).to(FACTOR)
+            sums = tl.dot(d_part.to(DTYPE).to(FACTOR), w_part, sums, input_precision=PRECISION)
+        tl.store(parts + part * (B * P) + rows * P + columns, sums, (rows < n) & (columns < P))
+
+
+def trouble(x):
+    """Why the kernels cannot run on words like `x`, or None."""
+    if x.dtype not in DTYPES:
+        return f"it computes in float32, bfloat16 and float16, not in {str(x.dtype).removeprefix('torch.')}"
+    if not x.is_cuda and isinstance(forward_cells, triton.runtime.JITFunction):
+        return "it needs a GPU (or TRITON_INTERPRET=1 in the environment of a new process, to be run by an interpreter)"
+    if x.is_cuda and torch.cuda.get_device_capability(x.device)[0] < 8:
+        return "it needs a GPU of compute capability 8.0 or later"
+    return None
+
+
+@torch.no_grad()
+def triton_forward(jobs):
+    """For each job, a direction, what `packed_forward` returns of the same arguments."""
+    alike = {(keep, w_hh.shape, w_proj is None) for _, _, keep, _, _, _, w_hh, w_proj, _, _ in jobs}
+    if len(alike) > 1:
+        return [triton_forward([job])[0] for job in jobs]
+    plan, options, keep, x, *_, w_proj, h, c = jobs[0]
+    with on(x.device):
+        walks = [Forward(*job) for job in jobs]
+        step = forward_step(
+            *place(x), len(jobs), x.dtype, rows_of_grid(len(h)), c.shape[1], h.shape[1], keep == "gates",
+            w_proj is not None, bound(options.cell_clip), bound(None if w_proj is None else options.projection_clip),
+            precision(),
+        )  # fmt: skip
+        for block in plan.blocks:
+            stops = [stop for _, stop in shifted(block)]
+            step.run([walk.addresses(block) for walk in walks], [(a, b - a, 0) for a, b in zip([0, *stops], stops)])
+        return [walk.results() for walk in walks]
+
+
+class Forward:
+    """One direction on its way."""
+
+    def __init__(self, plan, options, keep, x, w_ih, bias, w_hh, w_proj, h, c):
+        self.plan, self.keep, self.shape = plan, keep, (*x.shape[:2], h.shape[1])
+        self.x, self.h, self.c = x.flatten(0, 1)[plan.words], h[plan.rows], c[plan.rows]
+        self.w_ih, self.bias, self.w_hh = w_ih, with_forget_bias(bias, options), aligned(w_hh)
+        self.w_proj = None if w_proj is None else aligned(w_proj)
+        self.projection_clip = None if w_proj is None else options.projection_clip
+        self.m, self.hidden, self.kept = x.new_empty(c.shape), x.new_empty(len(self.x), h.shape[1]), []
+
+    def addresses(self, block):
+        """Of what the kernels of a forward step read and write, in the order of their slots."""
+        words = words_of(block)
+        gates_x = gates = F.linear(self.x[words], self.w_ih, self.bias)
+        unclipped_c = None
+        if self.keep == "gates":
+            gates = gates_x if gates_x.dtype == self.c.dtype else torch.empty_like(gates_x, dtype=self.c.dtype)
+            unclipped_c = self.c.new_empty(len(gates), self.c.shape[1])
+            self.kept += [gates, unclipped_c]
+        elif self.keep == "cells":
+            self.kept.append(self.c[: step_sizes(block)[0]].clone())
+        self.gates_x = gates_x  # lives until the kernels that read it are under way
+        return [self.w_hh, self.h, self.c, self.m, gates_x, gates, unclipped_c, self.hidden[words], self.w_proj]
+
+    def results(self):
+        outputs = spread(clip(self.hidden, self.projection_clip), self.plan.words, self.shape)
+        kept = [self.hidden, *self.kept] if self.keep else []
+        return outputs, spread(self.h, self.plan.rows), spread(self.c, self.plan.rows), *kept
+
+
+@torch.no_grad()
+def triton_backward(jobs):
+    """For each job what `packed_backward` returns of the same arguments."""
+    alike = {(any(needs), w_hh.shape, w_proj is None) for _, _, _, needs, *_, w_hh, w_proj, _, _ in jobs}
+    if len(alike) > 1:
+        return [triton_backward([job])[0] for job in jobs]
+    plan, options, _, needs, _, _, x, *_, w_proj, h, c = jobs[0]
+    if not any(needs):
+        return [[None] * 7 for _ in jobs]
+    rows = rows_of_grid(len(h))
+    with on(x.device):
+        walks = [Backward(*job) for job in jobs]
+        parts = [c.new_zeros(SPLITS, rows, h.shape[1]) for _ in jobs]
+        for part, walk in zip(parts, walks):
+            part[0, : len(h)] = walk.dh
+        step = backward_step(
+            *place(x), len(jobs), x.dtype, rows, c.shape[1], h.shape[1], w_proj is not None,
+            bound(options.cell_clip), bound(walks[0].projection_clip), precision(),
+        )  # fmt: skip
+        for index in reversed(range(len(plan.blocks))):
+            starts, sizes = zip(*((start, stop - start) for start, stop in shifted(plan.blocks[index])))
+            blocks = [backward_tensors(walk, part, index) for walk, part in zip(walks, parts)]
+            step.run(blocks, list(zip(starts, sizes, [-1, *starts]))[::-1])
+            for walk, (*_, dh, _, _, _, _, _, d_gates, m) in zip(walks, blocks):
+                walk.add(index, d_gates, dh, m)
+        for part, walk in zip(parts, walks):
+            walk.dh = part.sum(0)[: len(h)]
+        return [walk.gradients() for walk in walks]
+
+
+def backward_tensors(walk, parts, index):
+    """What the kernels of a backward step read and write, in the order of their slots."""
+    gates, unclipped_c, first_c = walk.block_cells(index)
+    w_hh, w_proj = walk.tensors[3:5]
+    return [
+        aligned(w_hh),
+        parts,
+        walk.dc,
+        walk.block_dh(index),
+        walk.hidden[words_of(walk.plan.blocks[index])],
+        None if w_proj is None else aligned(w_proj),
+        gates,
+        unclipped_c,
+        first_c.contiguous(),
+        torch.empty_like(gates),
+        torch.empty_like(unclipped_c),
+    ]
+
+
+class Step:
+    """The kernels of a step, in their order, and the memory that tells them what to work on.
+
+    On a GPU, once this is used again, several steps are captured as a CUDA graph and replayed.
+    """
+
+    def __init__(self, device, directions, launches):
+        self.launches = launches
+        self.table = torch.zeros(directions, SLOTS.value, dtype=torch.int64, device=device)
+        self.progress = torch.zeros(4, dtype=torch.int32, device=device)
+        self.graph, self.runs = None, 0
+
+    def launch(self):
+        for launch in self.launches:
+            launch(self.table, self.progress)
+
+    def run(self, tensors, steps):
+        """Take the steps, a list of (first word, words, first word of the step before) within the block."""
+        count = len(steps)
+        steps = steps + [(0, 0, 0)] * (-count % STEPS_OF_A_GRAPH)  # a replay goes past the end, where nothing is done
+        steps = torch.tensor(steps, device=self.table.device)
+        addresses = [[0 if t is None else t.data_ptr() for t in (steps, *row)] for row in tensors]
+        addresses = torch.tensor([row + [0] * (SLOTS.value - len(row)) for row in addresses])
+        self.table.copy_(addresses)
+        self.progress.zero_()
+        if self.runs == 1 and self.table.is_cuda:  # by now the kernels are compiled and loaded
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+                for _ in range(STEPS_OF_A_GRAPH):
+                    self.launch()
+        self.runs += 1
+        if self.graph is None:
+            for _ in range(count):
+                self.launch()
+        else:
+            for _ in range(0, count, STEPS_OF_A_GRAPH):
+                self.graph.replay()
+
+
+@functools.lru_cache(maxsize=64)
+def forward_step(
+    device, stream, thread, directions, dtype, rows, C, P, keep, projected, cell_clip, projection_clip, precision
+):  # fmt: skip
+    ROWS, DTYPE = min(rows, 64), DTYPES[dtype]
+    blocks = rows // ROWS
+
+    def cells(table, progress):
+        forward_cells[(triton.cdiv(C, 32), blocks, directions)](
+            table, progress, cell_clip, C, P, DTYPE, keep, factor(DTYPE), precision, ROWS, 32, 32
+        )
+
+    def outputs(table, progress):
+        forward_outputs[(triton.cdiv(P, 16), blocks, directions)](
+            table, progress, projection_clip, C, P, DTYPE, projected, factor(DTYPE), precision, ROWS, 16, 64
+        )
+
+    return Step(device, directions, [cells, outputs])
+
+
+@functools.lru_cache(maxsize=64)
+def backward_step(
+    device, stream, thread, directions, dtype, rows, C, P, projected, cell_clip, projection_clip, precision
+):  # fmt: skip
+    ROWS, DTYPE = min(rows, 64), DTYPES[dtype]
+    blocks = rows // ROWS
+
+    def outputs(table, progress):
+        backward_outputs[(triton.cdiv(P, 64), blocks, directions)](
+            table, progress, projection_clip, rows, P, DTYPE, SPLITS, ROWS, 64
+        )
+
+    def cells(table, progress):
+        backward_cells[(triton.cdiv(C, 32), blocks, directions)](
+            table, progress, cell_clip, C, P, DTYPE, projected, factor(DTYPE), precision, ROWS, 32, 32
+        )
+
+    def hidden(table, progress):
+        backward_hidden[(triton.cdiv(P, 16) * SPLITS, blocks, directions)](
+            table, progress, rows, C, P, DTYPE, SPLITS, factor(DTYPE), precision, ROWS, 16, 64
+        )
+
+    return Step(device, directions, [outputs, cells, hidden])
+
+
+def place(x):
+    """Whose memory a `Step` is: kernels of another stream or thread must not find their words there."""
+    return x.device, torch.cuda.current_stream(x.device).cuda_stream if x.is_cuda else 0, threading.get_ident()
+
+
+def on(device):
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+
+
+def rows_of_grid(rows):
+    """So many that few shapes of the grid come up."""
+    return max(16, triton.next_power_of_2(rows))
+
+
+def bound(clip):
+    return float("inf") if clip is None else float(clip)
+
+
+def factor(dtype):
+    """What products multiply. The interpreter knows none of bfloat16; in float32 they are the same."""
+    return dtype if isinstance(forward_cells, triton.runtime.JITFunction) else tl.float32
+
+
+def precision():
+    return "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "ieee"
+
+
+def aligned(tensor):
+    """The kernels read memory without gaps, 16 bytes at a time."""
+    tensor = tensor.contiguous()
+    return tensor if tensor.data_ptr() % 16 == 0 else tensor.clone()
+
+
+def shifted(block):
+    """The steps as ranges of their block's words."""
+    return [(start - block[0][0], stop - block[0][0]) for start, stop in block]
