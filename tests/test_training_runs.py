@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -193,6 +194,35 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(words, tmp_path):
     assert not tagged(*command(words, tmp_path / "cut", *more))
     last = sorted(path.name for path in (tmp_path / "whole").glob("checkpoint-*"))[-1]
     assert_same_weights(tmp_path / "whole" / last, tmp_path / "cut" / last)
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from toy_finetuning import tagged
+from hf_elmo.training.fine_tuner import FineTuner
+
+def save_or_die(self, folder, save=FineTuner._save_rng_state):
+    if self.state.global_step == 32:  # the weights of the second checkpoint are written, the rest is not
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(self, folder)
+
+FineTuner._save_rng_state = save_or_die
+tagged(*sys.argv[2:])
+"""
+
+
+def test_a_run_that_is_killed_goes_on_exactly(words, tmp_path):
+    assert not tagged(*command(words, tmp_path / "whole"))
+    arguments = command(words, tmp_path / "killed")
+    process = [sys.executable, "-c", KILLED, str(Path(__file__).parent), *arguments]
+    killed = subprocess.run(process, capture_output=True, timeout=300, cwd=REPOSITORY)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert [path.name for path in (tmp_path / "killed").glob("checkpoint-*")] == ["checkpoint-16"]
+    assert not tagged(*arguments)
+    assert_same_weights(tmp_path / "whole", tmp_path / "killed")
+    measures = [results_of(tmp_path / name)["mean"] for name in ("whole", "killed")]
+    assert measures[0] == measures[1]
 
 
 def test_a_run_that_stopped_early_is_not_trained_further(words, tmp_path):

@@ -4,27 +4,24 @@ import hashlib
 import json
 import math
 import os
-import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from huggingface_hub import EvalResult
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainingArguments
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
+from transformers import TrainingArguments
 
 from ..hub_elmo import keeps_written_card
 from ..language_model_elmo import ElmoForPreTraining
 from .perplexity import sentence_losses
 from .streams import TrainingWindows, WordTable
+from .whole_checkpoints import WholeCheckpoints
 
 POSITION_FILE, STATE_FILE = "text_position.json", "lstm_state-{process}.safetensors"
-TRAINER_STATE_FILE = "trainer_state.json"
 
 
 @dataclass
@@ -61,7 +58,7 @@ class PretrainingArguments(TrainingArguments):
     hub_strategy: str = field(default="end", metadata={"help": "When to push: checkpoints too are `every_save`."})
 
 
-class BiLMTrainer(Trainer):
+class BiLMTrainer(WholeCheckpoints):
     """Trains [`ElmoForPreTraining`] on [`TrainingWindows`].
 
     `loss x unroll_steps` is what gradients are taken of, as in the original; logged losses are without the factor.
@@ -271,45 +268,7 @@ class BiLMTrainer(Trainer):
             (tensors[f"output.{place}"], tensors[f"cell.{place}"]) for place in range(len(self.lstm_states))
         ]
 
-    def _save_checkpoint(self, model, trial):
-        """Write a checkpoint under another name, and rename it when it is complete: what has its name is whole."""
-        output_dir = Path(self.args.output_dir)
-        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        staging = output_dir / "_unfinished"
-        if self.args.should_save:
-            shutil.rmtree(staging, ignore_errors=True)
-            staging.mkdir(parents=True)
-        self.accelerator.wait_for_everyone()
-        self.args.output_dir, pushes = str(staging), self.args.push_to_hub
-        self.args.push_to_hub = False  # not before it is complete
-        try:
-            super()._save_checkpoint(model, trial)
-            self.save_position(staging / name)
-        except (OSError, RuntimeError, SafetensorError) as error:
-            shutil.rmtree(staging, ignore_errors=True)  # it may be what fills the disk
-            raise OSError(
-                f"{output_dir / name} could not be written, earlier checkpoints are whole: {error}"
-            ) from error
-        finally:
-            self.args.output_dir, self.args.push_to_hub = str(output_dir), pushes
-        self.accelerator.wait_for_everyone()
-        if self.args.should_save:
-            if self.state.best_model_checkpoint == str(staging / name):
-                self.state.best_model_checkpoint = str(output_dir / name)
-                self.state.save_to_json(str(staging / name / TRAINER_STATE_FILE))
-            shutil.rmtree(output_dir / name, ignore_errors=True)
-            os.replace(staging / name, output_dir / name)
-            staging.rmdir()
-            rotate_checkpoints(
-                output_dir=str(output_dir),
-                save_total_limit=self.args.save_total_limit,
-                best_model_checkpoint=self.state.best_model_checkpoint,
-                use_mtime=True,
-            )
-        if pushes:
-            self._push_from_checkpoint(str(output_dir / name))
-
-    def save_position(self, folder: Path):
+    def save_more(self, folder: Path):
         """What `restore` reads: each process its states, the first one the rest."""
         tensors = {}
         for place, (output, cell) in enumerate(self.lstm_states):
@@ -354,11 +313,6 @@ class BiLMTrainer(Trainer):
         online = self.hub_model_id is not None
         card = model.card(name, online=online, eval_results=results or None, **self.facts)
         card.save(Path(self.args.output_dir) / "README.md")
-
-    def _save(self, output_dir: str | None = None, state_dict=None):
-        super()._save(output_dir, state_dict)
-        # Nothing reads it again, and it is a pickle, which a model folder should be free of.
-        Path(output_dir or self.args.output_dir, "training_args.bin").unlink(missing_ok=True)
 
 
 def seed_of(seed: int, step: int) -> int:

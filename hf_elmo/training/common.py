@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, set_seed
-from transformers.trainer_utils import IntervalStrategy, get_last_checkpoint
+from transformers.trainer_utils import IntervalStrategy
 from transformers.utils import logging as transformers_logging
 
 from ..configuration_elmo import ElmoConfig
@@ -32,6 +32,7 @@ from .encoder_cache import EncoderCache
 from .fine_tuner import FineTuner, is_measure, mixes_of, set_mixes
 from .run_card import publish, write_card
 from .task import Task
+from .whole_checkpoints import last_checkpoint
 from .word_vectors import VectorTable, read_word_vectors, words_of
 
 logger = logging.getLogger("hf_elmo.training")
@@ -225,10 +226,6 @@ def arguments_of_run(args: FineTuningArguments, folder: Path, seed: int, validat
     return args
 
 
-def last_checkpoint(folder: str) -> str | None:
-    return get_last_checkpoint(folder) if Path(folder).is_dir() else None
-
-
 # ---- One run
 
 
@@ -242,7 +239,7 @@ def one_run(start: StartingPoint, args: FineTuningArguments, splits: dict[str, S
             logger.info("%s: this run came to its end before, and its results are kept", args.output_dir)
             return record["results"]
     started = time.time()
-    model = start.model(args.seed)
+    model = start.model(args.seed).to(args.device)
     if start.model_args.freeze_encoder and args.cache_encoder_outputs:
         for split in splits.values():
             cache.fill(model, split)

@@ -44,6 +44,10 @@ class Split(Dataset):
         self.order = np.argsort([-len(feature["input_ids"]) for feature in features], kind="stable")
         self.layers = None  # of each feature, `(T, L + 1, 2P)`, where they were computed before
 
+    @property
+    def num_words(self) -> int:
+        return sum(len(feature["input_ids"]) for feature in self.features)
+
     def __len__(self) -> int:
         return len(self.features)
 

@@ -63,31 +63,34 @@ class EncoderCache:
             `OSError`: if the file cannot be written.
         """
         layers, width = model.config.num_hidden_layers + 1, model.config.hidden_size
-        lengths = [len(feature["input_ids"]) for feature in split.features]
         path = self.folder / f"layers-{fingerprint(model, split)}.f32"
-        size = sum(lengths) * layers * width * 4
+        size = split.num_words * layers * width * np.dtype(np.float32).itemsize
         if not path.is_file() or path.stat().st_size != size:
             started = time.time()
             logger.info("Computing the encoder's layers of %d texts, %.0f MB: %s", len(split), size / 1e6, path)
-            self.write(model, split, path, sum(lengths))
+            self.write(model, split, path, size)
             self.seconds += time.time() - started
-        split.layers = StoredLayers(path, lengths, layers, width)
+        split.layers = StoredLayers(path, [len(one["input_ids"]) for one in split.features], layers, width)
 
-    def write(self, model: ElmoTaskModel, split: Split, path: Path, words: int):
-        """Compute and write them, under another name until all are there."""
-        ends = np.cumsum([len(feature["input_ids"]) for feature in split.features])
-        shape = (words, model.config.num_hidden_layers + 1, model.config.hidden_size)
+    def write(self, model: ElmoTaskModel, split: Split, path: Path, size: int):
+        """Compute and write them, under another name until all `size` bytes are there."""
+        free = shutil.disk_usage(self.folder).free
+        if size > free:
+            raise OSError(
+                f"the encoder's layers of {len(split)} texts take {size / 1e9:.1f} GB, and {self.folder} has "
+                f"{free / 1e9:.1f} GB: give another folder, --cache_dir, or --cache_encoder_outputs False"
+            )
+        ends = np.cumsum([len(feature["input_ids"]) for feature in split.features]) * (size // split.num_words)
         handle, unfinished = tempfile.mkstemp(dir=self.folder, suffix=".unfinished")
-        os.close(handle)
         try:
-            numbers = np.memmap(unfinished, dtype=np.float32, mode="w+", shape=shape)
-            for batch in batches_of_words(split):
-                inputs = collate([split.features[number] for number in batch])
-                inputs = {name: inputs[name].to(model.device) for name in ("input_ids", "attention_mask")}
-                for number, row in zip(batch, model.compute_layers(**inputs).float().cpu().numpy()):
-                    length = len(split.features[number]["input_ids"])
-                    numbers[ends[number] - length : ends[number]] = row[:length]
-            numbers.flush()
+            with open(handle, "wb") as file:  # not in memory that is mapped: a full disk would kill the process
+                for batch in batches_of_words(split):
+                    inputs = collate([split.features[number] for number in batch])
+                    inputs = {name: inputs[name].to(model.device) for name in ("input_ids", "attention_mask")}
+                    for number, row in zip(batch, model.compute_layers(**inputs).float().cpu().numpy()):
+                        layers = row[: len(split.features[number]["input_ids"])]
+                        file.seek(ends[number] - layers.nbytes)
+                        file.write(layers.tobytes())
             os.replace(unfinished, path)
         finally:
             Path(unfinished).unlink(missing_ok=True)

@@ -5,18 +5,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.utils.data import Sampler, SequentialSampler
-from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainerState
+from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerState
 from transformers.trainer_utils import EvalLoopOutput
 
 from ..task_features_elmo import ElmoTaskModel
 from .arguments import FineTuningArguments
 from .encoded import BatchesByLength, Split, collate
 from .task import Task
+from .whole_checkpoints import TRAINER_STATE_FILE, WholeCheckpoints
 
-TRAINER_STATE_FILE = "trainer_state.json"
 
-
-class FineTuner(Trainer):
+class FineTuner(WholeCheckpoints):
     """Trains a task head on a [`Split`].
 
     Args:
@@ -96,11 +95,6 @@ class FineTuner(Trainer):
             if stops.has_waited_enough(state):
                 self.args.max_steps = state.global_step
         return super().train(resume_from_checkpoint, **kwargs)
-
-    def _save(self, output_dir: str | None = None, state_dict=None):
-        super()._save(output_dir, state_dict)
-        # Nothing reads it again, and it is a pickle, which a model folder should be free of.
-        Path(output_dir or self.args.output_dir, "training_args.bin").unlink(missing_ok=True)
 
 
 class EarlyStopping(TrainerCallback):

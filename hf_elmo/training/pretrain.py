@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoTokenizer, HfArgumentParser, set_seed
-from transformers.trainer_utils import IntervalStrategy, get_last_checkpoint
+from transformers.trainer_utils import IntervalStrategy
 
 from ..configuration_elmo import ElmoConfig
 from ..language_model_elmo import ElmoForPreTraining
@@ -32,6 +32,7 @@ from .corpus import Corpus, DatasetTexts, SentenceQueue, TextFiles, count_words
 from .perplexity import unigram_perplexity
 from .streams import Streams, TrainingWindows, WordTable
 from .vocabulary import BEGIN, END, build_vocabulary, read_vocabulary, write_vocabulary
+from .whole_checkpoints import last_checkpoint
 
 logger = logging.getLogger("hf_elmo.pretrain")
 
@@ -165,10 +166,6 @@ def train(
     if args.push_to_hub:
         trainer.push_to_hub()
     return trainer
-
-
-def last_checkpoint(folder: str) -> str | None:
-    return get_last_checkpoint(folder) if Path(folder).is_dir() else None
 
 
 # ---- The text
