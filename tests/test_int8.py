@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import shake
 from fresh_process import REPOSITORY, run_python
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn.functional import cosine_similarity
 from transformers import (
@@ -468,3 +469,27 @@ def test_pretraining_is_refused_but_for_the_softmax(trained, tmp_path, capsys):
     capsys.readouterr()
     assert pretrained(*command(texts, tmp_path / "refused", *start, "--config_overrides", "{}")) == 2
     assert "the encoder is quantized, and cannot be trained" in capsys.readouterr().err
+
+
+WITHOUT_VNNI = """
+import sys
+import torch
+from safetensors.torch import save_file
+from hf_elmo import ElmoModel, ElmoTokenizer
+from hf_elmo.lstm_elmo import last_lstm_path
+with torch.no_grad():
+    output = ElmoModel.from_pretrained({folder!r})(**ElmoTokenizer()({sentences!r}, padding=True, return_tensors="pt"))
+print(last_lstm_path().reason)
+save_file({{"output": output.last_hidden_state.contiguous()}}, {file!r})
+"""
+
+
+def test_without_the_instructions_the_same_integers_are_multiplied_as_floats(int8, int8_folder, tmp_path):
+    """oneDNN is told to do without them, and would then add in 16 bits, which overflow."""
+    file = str(tmp_path / "output.safetensors")
+    script = WITHOUT_VNNI.format(folder=str(int8_folder), sentences=SENTENCES, file=file)
+    process = run_python("-c", script, home=tmp_path, PYTHONPATH=str(REPOSITORY), ONEDNN_MAX_CPU_ISA="AVX2")
+    assert process.stdout.startswith("int8 weights, multiplied as floats: ")
+    with torch.no_grad():
+        expected = int8(**batch_of()).last_hidden_state
+    torch.testing.assert_close(load_file(file)["output"], expected, rtol=0, atol=0.02)
