@@ -325,7 +325,7 @@ def test_heads_stay_floats(name, trained, int8, int8_folder, tmp_path):
         batch = batch_of(SENTENCES[:2])
         with torch.no_grad():
             before, after = model(**batch), head.from_pretrained(tmp_path / name)(**batch)
-        assert all(map(torch.equal, before.to_tuple(), after.to_tuple()))
+        torch.testing.assert_close(after.to_tuple(), before.to_tuple(), rtol=0, atol=1e-5)  # heads are float32
 
 
 def test_a_head_trains_on_a_frozen_encoder(int8_folder, tmp_path):
