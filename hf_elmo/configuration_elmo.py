@@ -52,6 +52,9 @@ class ElmoConfig(PushedWithCard, PreTrainedConfig):
         use_skip_connections (`bool`, defaults to `True`): Whether layers from the second on add their input.
         lstm_dropout (`float`, defaults to 0.1):
             Dropout, in training, on the input of every LSTM layer, and on the top layer before the word softmax.
+        recompute_gates (`bool`, defaults to `False`):
+            Whether training keeps only the outputs of an LSTM layer, and computes its gates once more in the backward:
+            a fraction of the memory, in a little more time.
         num_mixes (`int`, defaults to 1): Number of scalar mixes of the layers; the first is `last_hidden_state`.
         mix_layer_norm (`bool`, defaults to `False`):
             Whether layers are normalized before they are mixed: each by its mean and variance over all words of the
@@ -119,6 +122,7 @@ class ElmoConfig(PushedWithCard, PreTrainedConfig):
     forget_bias: float | int = 1.0
     use_skip_connections: bool = True
     lstm_dropout: float | int = 0.1
+    recompute_gates: bool = False
     num_mixes: int = 1
     mix_layer_norm: bool = False
     mix_initial_weights: list[float | int] | tuple[float | int, ...] | None = None

@@ -22,7 +22,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
-from .char_cnn_elmo import highest_activations, may_run_fast, product
+from .char_cnn_elmo import highest_activations, may_run_fast, padded_product
 from .configuration_elmo import ElmoConfig
 from .hub_elmo import ModelWithCard
 from .int8_elmo import Int8Linear, use_float_layers, use_int8_layers
@@ -182,6 +182,7 @@ class ElmoLayer(GradientCheckpointingLayer):
         self.backward_lstm = ElmoLstm(config, reverse=True)
         self.dropout = nn.Dropout(config.lstm_dropout)
         self.add_input = config.use_skip_connections and index > 0
+        self.config = config
 
     def forward(self, hidden: Tensor, mask: Tensor | None, state: tuple[State, State]):
         """From `(B, T, 2P)` to `(B, T, 2P)` and the state of both directions."""
@@ -190,7 +191,8 @@ class ElmoLayer(GradientCheckpointingLayer):
         reason = next(filter(None, (lstm.why_called() for lstm in lstms)), None)
         if reason is None:
             directions = [lstm.direction(x, start) for lstm, x, start in zip(lstms, inputs, state)]
-            results = bilstm(*directions, mask, **self.forward_lstm.options)
+            recompute = self.config.recompute_gates
+            results = bilstm(*directions, mask, recompute=recompute, **self.forward_lstm.options)
         else:
             tell_steps(reason)
             results = [lstm(x, mask, start) for lstm, x, start in zip(lstms, inputs, state)]
@@ -572,7 +574,7 @@ def has_plain_weight(layer: nn.Module | None) -> bool:
 def call(layer: nn.Module, x: Tensor) -> Tensor:
     """`layer(x)` for a linear layer and `x` `(N, features)`, perhaps by a faster product."""
     if has_plain_weight(layer) and may_run_fast(x, layer.weight, layer.bias):
-        return product(x, layer.weight, layer.bias)
+        return padded_product(x, layer.weight, layer.bias)
     return layer(x)
 
 

@@ -4,6 +4,7 @@ import contextvars
 import itertools
 import multiprocessing
 import threading
+from functools import partial
 
 import pytest
 import torch
@@ -98,6 +99,36 @@ def test_packed_is_the_reference(shape, dtype, clip, projection, mask, reverse):
             options["projection_clip"] = 0.01
             assert_equal(run(lstm_reference, tensors, mask, cotangents, **options), expected, 0)
     assert_equal(run(packed, tensors, mask, cotangents, **options), expected, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("projection", [True, False], ids=["projected", "unprojected"])
+@pytest.mark.parametrize("shape", SHAPES, ids="B{0[0]}-T{0[1]}-D{0[2]}-C{0[3]}-P{0[4]}".format)
+def test_gates_that_are_computed_again_give_the_same_gradients(shape, projection):
+    options = {"reverse": True, "cell_clip": 0.2, "projection_clip": 0.2}
+    case = make_case(shape, torch.float64, projection, "holes")
+    expected = run(lstm_reference, *case, **options)
+    assert_equal(run(partial(packed, recompute=True), *case, **options), expected, TOLERANCE[torch.float64])
+
+
+def numbers_kept(function):
+    """How many numbers the graph of a call keeps for its backward, its own arguments not counted."""
+    kept = {}
+
+    def pack(tensor):
+        kept[tensor.data_ptr()] = tensor.numel()
+        return tensor
+
+    tensors, _, _ = make_case((16, 24, 4, 9, 5), torch.float32)
+    leaves = [t.requires_grad_() for t in tensors.values()]
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        results = function(*leaves[:5], tuple(leaves[5:]))
+    return sum(kept.values()) - sum(leaf.numel() for leaf in leaves), results
+
+
+def test_what_is_kept_for_the_backward():
+    """24 steps of 16 rows: 5 numbers a word for h, 5 * 9 for gates and c; or, for two blocks, c at their beginnings."""
+    assert numbers_kept(packed)[0] == 24 * 16 * (5 + 5 * 9)
+    assert numbers_kept(partial(packed, recompute=True))[0] == 24 * 16 * 5 + 2 * 16 * 9
 
 
 @pytest.fixture(scope="module")
