@@ -1,23 +1,46 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""Answers in texts."""
+"""Answers to questions in texts.
+
+Letters in shapes: B batch, T words of a row, `<S>` and `</S>` of question and context among them, F width of a word's
+features, H width of one direction of a task biLSTM.
+"""
 
 import torch
 from torch import Tensor, nn
+from transformers import initialization as init
 from transformers.modeling_outputs import QuestionAnsweringModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_elmo import ElmoConfig
-from .task_features_elmo import ElmoTaskModel
+from .task_attention_elmo import BidirectionalAttention, SelfAttention
+from .task_features_elmo import ElmoTaskModel, EncodedWords
+from .task_layers_elmo import TaskBiLstm, VariationalDropout, encode_apart
 
 
 class ElmoForQuestionAnswering(ElmoTaskModel):
-    """The first and the last word of an answer in a text: dropout and a linear layer on the ELMo representation."""
+    """The first and the last word of the answer to a question, in the context that stands behind the question:
+    `tokenizer(question, context)`. The configuration's `qa_encoder` says how it is found:
+
+    - `"bidaf"`: [`BidirectionalAttentionFlow`].
+    - `"linear"`: a linear layer over the features of each word, which are those of its own text only.
+
+    The encoder reads question and context as two sentences. Contexts longer than memory allows are given in windows:
+    `tokenizer(..., truncation="only_second", max_length=..., stride=..., return_overflowing_tokens=True)`.
+
+    The first word of a row, the `<S>` before the question, stands for "no answer here". A row of one text is its own
+    question.
+    """
 
     texts_apart = True
 
     def __init__(self, config: ElmoConfig):
-        super().__init__(config)
-        self.qa_outputs = nn.Linear(self.feature_size, 2)
+        is_flow = config.qa_encoder == "bidaf"
+        elmo_at_output = is_flow and config.elmo_at_output is not False
+        super().__init__(config, num_mixes=2 if elmo_at_output else 1)
+        if is_flow:
+            self.qa_outputs = BidirectionalAttentionFlow(config, self.feature_size, elmo_at_output)
+        else:
+            self.qa_outputs = nn.Linear(self.feature_size, 2)
         self.post_init()
 
     @can_return_tuple
@@ -30,27 +53,122 @@ class ElmoForQuestionAnswering(ElmoTaskModel):
         end_positions: Tensor | None = None,
         layers: Tensor | None = None,
         output_hidden_states: bool | None = None,
+        num_items_in_batch: Tensor | int | None = None,
         **kwargs,
     ) -> QuestionAnsweringModelOutput:
         """Score every word as first and as last of the answer, `start_logits` and `end_logits` `(B, T)`.
 
-        Padding gets the lowest number there is.
+        The row's first word has the score of no answer. What is neither that nor a word of the context (words of the
+        question, `<S>`, `</S>` and padding) gets the lowest number there is.
 
         Args:
-            input_ids, attention_mask, inputs_embeds, layers, output_hidden_states: as in [`ElmoModel`].
+            input_ids, attention_mask, inputs_embeds, output_hidden_states: as in [`ElmoModel`].
             start_positions, end_positions (`(B,)`, *optional*):
-                Place of the answer's first and last word; a place outside the text does not count. Give the `loss`.
+                Place of the answer's first and last word in the row. A place in the row that is no word of the context,
+                such as 0, says that the answer is not here. A row with a place outside of it, such as -100, does not
+                count. Give the `loss`.
+            layers (`(B, T, L + 1, 2P)`, *optional*): What `compute_layers` gave for the same `input_ids`.
+            num_items_in_batch (`int`, *optional*): Rows that count in all batches of the step: replaces their number.
         """
         words = self.encode(input_ids, attention_mask, inputs_embeds, layers, output_hidden_states)
-        logits = self.qa_outputs(words.features)
-        logits = logits.masked_fill(~words.mask[..., None], torch.finfo(logits.dtype).min)
-        start_logits, end_logits = (side.contiguous() for side in logits.unbind(-1))
+        second = words.mask & (self.text_numbers(input_ids, attention_mask, inputs_embeds) > 0)
+        context = torch.where(second.any(dim=1, keepdim=True), second, words.mask)
+        candidates = context & ~self.boundary_words(input_ids, inputs_embeds)
+        beginning = words.mask & (words.mask.cumsum(dim=1) == 1)
+        if self.config.qa_encoder == "bidaf":
+            scores = self.qa_outputs(words, second, context).masked_fill((beginning & ~candidates)[..., None], 0)
+        else:
+            scores = self.qa_outputs(words.features)
+        scores = scores.masked_fill(~(candidates | beginning)[..., None], torch.finfo(scores.dtype).min)
+        start_logits, end_logits = (side.contiguous() for side in scores.unbind(-1))
         loss = None
         if start_positions is not None and end_positions is not None:
-            loss = self.loss_function(start_logits, end_logits, start_positions, end_positions, **kwargs)
+            places = torch.stack([start_positions.flatten(), end_positions.flatten()], dim=1)
+            places, counts = with_no_answer(places.to(scores.device), candidates, beginning)
+            if num_items_in_batch is None:
+                num_items_in_batch = counts.sum().clamp(min=1)  # 0 rows that count are a loss of 0
+            start_positions, end_positions = places.unbind(1)
+            loss = self.loss_function(
+                start_logits,
+                end_logits,
+                start_positions,
+                end_positions,
+                num_items_in_batch=num_items_in_batch,
+                **kwargs,
+            )
         return QuestionAnsweringModelOutput(
             loss=loss, start_logits=start_logits, end_logits=end_logits, hidden_states=words.hidden_states
         )
+
+
+def with_no_answer(places: Tensor, candidates: Tensor, beginning: Tensor) -> tuple[Tensor, Tensor]:
+    """Places of answers as the loss takes them, and which rows count.
+
+    Args:
+        places (`(B, 2)`): first and last word of each answer.
+        candidates, beginning (`(B, T)` of bool): the words of the context, and the first word of the row.
+    Returns:
+        places `(B, 2)`: those in the row, but not in the context, at its first word; T in rows that do not count; and
+        `(B,)` of bool.
+    """
+    length = candidates.shape[1]
+    counts = ((places >= 0) & (places < length)).all(dim=1) & beginning.any(dim=1)
+    if not length:
+        return torch.zeros_like(places), counts
+    is_answer = candidates.gather(1, places.clamp(0, length - 1))
+    places = torch.where(is_answer, places, beginning.long().argmax(dim=1, keepdim=True))
+    return places.masked_fill(~counts[:, None], length), counts
+
+
+class BidirectionalAttentionFlow(nn.Module):
+    """Bidirectional attention flow (Seo et al. 2017) as Clark and Gardner (2018) improved it, with ELMo before and
+    behind the biLSTM that question and context share (Peters et al. 2018, A.4).
+
+    shared biLSTM, ELMo again -> bidirectional attention -> layer with ReLU, to which is added: biLSTM, attention of the
+    context to itself, layer with ReLU -> biLSTM, linear: first word -> biLSTM over both, linear: last word
+
+    The papers have GRUs where this has LSTMs, which are those of `lstm_elmo`. The score of no answer is 0, where Clark
+    and Gardner learn one of each context: so a word's score is its log-odds against there being no answer, and compares
+    with the scores in other windows of the same text.
+    """
+
+    def __init__(self, config: ElmoConfig, feature_size: int, elmo_at_output: bool):
+        super().__init__()
+        size, width = config.qa_size, 2 * config.qa_size
+        self.elmo_at_output = elmo_at_output
+        self.encoder = TaskBiLstm(feature_size, size)
+        attention_width = width + (config.hidden_size if elmo_at_output else 0)
+        self.attention = BidirectionalAttention(attention_width)
+        self.reduction = nn.Linear(4 * attention_width, width)
+        self.modeling = TaskBiLstm(width, size)
+        self.self_attention = SelfAttention(width)
+        self.self_reduction = nn.Linear(3 * width, width)
+        self.start_encoder = TaskBiLstm(width, size)
+        self.end_encoder = TaskBiLstm(2 * width, size)
+        self.start, self.end = nn.Linear(width, 1), nn.Linear(width, 1)
+        for linear in (self.reduction, self.self_reduction, self.start, self.end):
+            linear.init_weight = init.xavier_uniform_
+        self.dropout = VariationalDropout(config.head_dropout)
+
+    def forward(self, words: EncodedWords, second: Tensor, context: Tensor) -> Tensor:
+        """Scores `(B, T, 2)` of the context's words as first and as last.
+
+        Args:
+            words: Question and context in one row.
+            second, context (`(B, T)` of bool): Which are words of the second text, and which of the context.
+        """
+        first = words.mask & ~second
+        encoded = self.dropout(encode_apart(self.encoder, self.dropout(words.features), first, second))  # (B, T, 2H)
+        if self.elmo_at_output:
+            encoded = torch.cat([encoded, words.mixes[1]], dim=-1)
+        flow = self.attention(encoded, encoded, context, first)
+        x = torch.relu(self.reduction(self.dropout(flow)))
+        modeled = self.dropout(self.modeling(self.dropout(x), context))
+        x = x + torch.relu(self.self_reduction(self.self_attention(modeled, context)))
+        x = self.dropout(x)
+        starts = self.start_encoder(x, context)
+        ends = self.end_encoder(torch.cat([x, starts], dim=-1), context)
+        return torch.cat([self.start(starts), self.end(ends)], dim=-1)
 
 
 # Its code is saved with its weights.

@@ -1,23 +1,48 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""Labels of texts and of pairs of texts."""
+"""Labels of texts and of pairs of texts.
 
+Letters in shapes: B batch, T words of a row, `<S>` and `</S>` of its one or two texts among them, F width of a word's
+features, P projection width of the encoder, H width of one direction of a task biLSTM.
+"""
+
+import torch
 from torch import Tensor, nn
+from transformers import initialization as init
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_elmo import ElmoConfig
-from .task_features_elmo import ElmoTaskModel
+from .task_attention_elmo import Maxout, SelfAttentivePooling, attended, masked_max, masked_mean, masked_min
+from .task_features_elmo import ElmoTaskModel, EncodedWords
+from .task_layers_elmo import TaskBiLstm, VariationalDropout, encode_apart
 
 
 class ElmoForSequenceClassification(ElmoTaskModel):
-    """A label for a text or a pair of texts: the mean over words, dropout and a linear layer."""
+    """A label for a text or a pair of texts. The configuration's `sequence_encoder` says how it is found:
+
+    - `"pooling"`: the mean over words, or what else `pooling` says, and a linear layer. The words of a pair are pooled
+      together.
+    - `"bcn"`: [`BiattentiveClassifier`], for texts and pairs.
+    - `"esim"`: [`InferenceClassifier`], for pairs.
+
+    The encoder reads the texts of a pair as two sentences.
+    """
 
     texts_apart = True
 
     def __init__(self, config: ElmoConfig):
-        super().__init__(config)
+        encoder = config.sequence_encoder
+        elmo_at_output = encoder != "pooling" and config.elmo_at_output is not False
+        super().__init__(config, num_mixes=2 if elmo_at_output else 1)
         self.num_labels = config.num_labels
-        self.classifier = nn.Linear(self.feature_size, config.num_labels)
+        self.pooling = None
+        if encoder == "pooling":
+            if config.pooling == "attention":
+                self.pooling = SelfAttentivePooling(self.feature_size)
+            self.classifier = nn.Linear(self.feature_size, config.num_labels)
+        else:
+            kind = {"bcn": BiattentiveClassifier, "esim": InferenceClassifier}[encoder]
+            self.classifier = kind(config, self.feature_size, elmo_at_output)
         self.post_init()
 
     @can_return_tuple
@@ -34,12 +59,20 @@ class ElmoForSequenceClassification(ElmoTaskModel):
         """Score the labels of every text, `logits` `(B, num_labels)`.
 
         Args:
-            input_ids, attention_mask, inputs_embeds, layers, output_hidden_states: as in [`ElmoModel`].
+            input_ids, attention_mask, inputs_embeds, output_hidden_states: as in [`ElmoModel`].
             labels (`(B,)`, or `(B, num_labels)` for several labels a text, *optional*):
                 Label of each text, or with `config.problem_type` "regression" its value. Gives the `loss`.
+            layers (`(B, T, L + 1, 2P)`, *optional*): What `compute_layers` gave for the same `input_ids`.
+
+        Raises:
+            `ValueError`: if a row has one text only, and the model needs pairs.
         """
         words = self.encode(input_ids, attention_mask, inputs_embeds, layers, output_hidden_states)
-        logits = self.classifier(masked_mean(words.features, words.mask))
+        if self.config.sequence_encoder == "pooling":
+            logits = self.classifier(self.pool(words.features, words.mask))
+        else:
+            numbers = self.text_numbers(input_ids, attention_mask, inputs_embeds)
+            logits = self.classifier(words, words.mask & (numbers > 0))
         loss = None
         if labels is not None:
             loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config, **kwargs)
@@ -49,11 +82,116 @@ class ElmoForSequenceClassification(ElmoTaskModel):
                 loss = loss * (labels.numel() / items)
         return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=words.hidden_states)
 
+    def pool(self, words: Tensor, mask: Tensor) -> Tensor:
+        """One vector for the words of each row, `(B, T, F)` and `(B, T)` to `(B, F)`."""
+        if self.config.pooling == "max":
+            return masked_max(words, mask[..., None])
+        return masked_mean(words, mask) if self.pooling is None else self.pooling(words, mask)
 
-def masked_mean(words: Tensor, mask: Tensor) -> Tensor:
-    """The mean of the words that are there: `(B, T, D)` and `(B, T)` to `(B, D)`; 0 for a text without words."""
-    weights = mask[..., None].to(words.dtype)
-    return (words * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+
+class BiattentiveClassifier(nn.Module):
+    """The biattentive classification network (McCann et al. 2017, section 5), as it read ELMo (Peters et al. 2018).
+
+    A layer with ReLU and a biLSTM encode each text; each word attends to the words of the other text; a second biLSTM
+    integrates the word, its difference from what it attended to, and their product; ELMo joins what it gives; maximum,
+    minimum, mean and self-attentive pooling of both texts go through three layers of maxout. A text alone is both texts
+    of a pair, so that its words attend to one another.
+
+    As in the implementation that came with ELMo, there is no batch normalization, and one integrator reads both texts.
+    """
+
+    def __init__(self, config: ElmoConfig, feature_size: int, elmo_at_output: bool):
+        super().__init__()
+        size = config.sequence_size
+        self.elmo_at_output = elmo_at_output
+        self.reduction = xavier_layer(feature_size, size)
+        self.encoder = TaskBiLstm(size, size)
+        self.integrator = TaskBiLstm(6 * size, size)
+        width = 2 * size + (config.hidden_size if elmo_at_output else 0)
+        self.pooling = SelfAttentivePooling(width)
+        self.maxouts = nn.ModuleList([Maxout(8 * width, 4 * size), Maxout(4 * size, 2 * size)])
+        self.output = Maxout(2 * size, config.num_labels)
+        self.dropout = nn.Dropout(config.head_dropout)
+
+    def forward(self, words: EncodedWords, second: Tensor) -> Tensor:
+        """From words and where they are of a second text, `(B, T)`, to scores of labels `(B, num_labels)`."""
+        first, pair = words.mask & ~second, second.any(dim=1, keepdim=True)
+        reduced = self.dropout(torch.relu(self.reduction(words.features)))
+        encoded = encode_apart(self.encoder, reduced, first, second)  # (B, T, 2H)
+        others = (second[:, :, None] != second[:, None]) | ~pair[..., None]
+        seen = attended(encoded @ encoded.transpose(1, 2), encoded, others & words.mask[:, None])
+        compared = torch.cat([encoded, encoded - seen, encoded * seen], dim=-1)
+        integrated = encode_apart(self.integrator, compared, first, second)
+        if self.elmo_at_output:
+            integrated = torch.cat([integrated, words.mixes[1]], dim=-1)
+        x = torch.cat([self.pool(integrated, first), self.pool(integrated, torch.where(pair, second, first))], dim=-1)
+        for maxout in self.maxouts:
+            x = maxout(self.dropout(x))
+        return self.output(self.dropout(x))
+
+    def pool(self, words: Tensor, mask: Tensor) -> Tensor:
+        """A text in four ways, `(B, T, D)` and `(B, T)` to `(B, 4D)`."""
+        places = mask[..., None]
+        pooled = masked_max(words, places), masked_min(words, places), masked_mean(words, mask)
+        return torch.cat([*pooled, self.pooling(words, mask)], dim=-1)
+
+
+class InferenceClassifier(nn.Module):
+    """The enhanced sequential inference model (Chen et al. 2017, section 3), as it read ELMo (Peters et al. 2018, A.3).
+
+    A biLSTM encodes each text and ELMo joins what it gives; each word attends to the words of the other text; a layer
+    with ReLU and a second biLSTM read the word, what it attended to, their difference and product; mean and maximum of
+    both texts go through a layer with ReLU and a linear one. Both biLSTMs are those of premise and hypothesis alike.
+    """
+
+    def __init__(self, config: ElmoConfig, feature_size: int, elmo_at_output: bool):
+        super().__init__()
+        size = config.sequence_size
+        self.elmo_at_output = elmo_at_output
+        self.encoder = TaskBiLstm(feature_size, size)
+        width = 2 * size + (config.hidden_size if elmo_at_output else 0)
+        self.reduction = xavier_layer(4 * width, size)
+        self.composition = TaskBiLstm(size, size)
+        self.hidden = xavier_layer(8 * size, size)
+        self.output = xavier_layer(size, config.num_labels)
+        self.word_dropout = VariationalDropout(config.head_dropout)
+        self.dropout = nn.Dropout(config.head_dropout)
+
+    def forward(self, words: EncodedWords, second: Tensor) -> Tensor:
+        """From words and where they are of a second text, `(B, T)`, to scores of labels `(B, num_labels)`.
+
+        Raises:
+            `ValueError`: if a row has one text only.
+        """
+        first = words.mask & ~second
+        self.require_pairs(first, second)
+        encoded = encode_apart(self.encoder, self.word_dropout(words.features), first, second)  # (B, T, 2H)
+        if self.elmo_at_output:
+            encoded = torch.cat([encoded, words.mixes[1]], dim=-1)
+        others = (second[:, :, None] != second[:, None]) & words.mask[:, None]
+        seen = attended(encoded @ encoded.transpose(1, 2), encoded, others)
+        compared = torch.cat([encoded, seen, encoded - seen, encoded * seen], dim=-1)
+        reduced = torch.relu(self.reduction(self.dropout(compared)))
+        composed = encode_apart(self.composition, self.word_dropout(reduced), first, second)
+        pooled = [(masked_mean(composed, text), masked_max(composed, text[..., None])) for text in (first, second)]
+        x = torch.relu(self.hidden(self.dropout(torch.cat([*pooled[0], *pooled[1]], dim=-1))))
+        return self.output(self.dropout(x))
+
+    def require_pairs(self, first: Tensor, second: Tensor):
+        if torch.compiler.is_compiling():  # a graph cannot look
+            return
+        alone = first.any(dim=1) & ~second.any(dim=1)
+        if alone.any():
+            raise ValueError(
+                f"a model with sequence_encoder='esim' compares two texts, but row {int(alone.nonzero()[0])} has one "
+                "`<S>`: give pairs, tokenizer(first, second), or use sequence_encoder='pooling' or 'bcn'"
+            )
+
+
+def xavier_layer(inputs: int, outputs: int) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs)
+    layer.init_weight = init.xavier_uniform_
+    return layer
 
 
 # Its code is saved with its weights.

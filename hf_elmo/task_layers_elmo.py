@@ -67,6 +67,34 @@ class TaskBiLstm(nn.Module):
         return x
 
 
+class VariationalDropout(nn.Module):
+    """Dropout of the same features at all words of a row (Gal and Ghahramani 2016)."""
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From `(B, T, D)` to the same."""
+        if not (self.training and self.rate):
+            return x
+        return x * nn.functional.dropout(torch.ones_like(x[:, :1]), self.rate)
+
+
+def encode_apart(encoder: nn.Module, x: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """`encoder(x, mask)` over two texts in each row, neither of which sees the other, as one result in their places.
+
+    Args:
+        encoder: Gives 0 where its mask has no word.
+        x (`(B, T, I)`): Words of both.
+        first, second (`(B, T)` of bool): Which are words of the first and of the second text.
+    """
+    if not torch.compiler.is_compiling() and not second.any():  # a graph cannot tell
+        return encoder(x, first)
+    one, other = encoder(torch.cat([x, x]), torch.cat([first, second])).chunk(2)
+    return one + other
+
+
 def glorot_gates(weight: Tensor):
     """Glorot and Bengio's uniform values for the input weights of each gate, `(4C, I)`."""
     bound = (6 / (weight.shape[0] // 4 + weight.shape[1])) ** 0.5
@@ -80,4 +108,4 @@ def orthogonal_gates(weight: Tensor):
     init.copy_(weight, torch.cat(gates))
 
 
-__all__ = ["TaskBiLstm"]
+__all__ = ["TaskBiLstm", "VariationalDropout", "encode_apart"]

@@ -31,7 +31,15 @@ KNOWS = {
     },
     "task_features_elmo": {"configuration_elmo", "modeling_elmo"},
     "task_layers_elmo": {"lstm_elmo", "modeling_elmo"},
+    "task_attention_elmo": set(),
     "token_classification_elmo": {"configuration_elmo", "crf_elmo", "task_features_elmo", "task_layers_elmo"},
+    "sequence_classification_elmo": {
+        "configuration_elmo",
+        "task_attention_elmo",
+        "task_features_elmo",
+        "task_layers_elmo",
+    },
+    "question_answering_elmo": {"configuration_elmo", "task_attention_elmo", "task_features_elmo", "task_layers_elmo"},
     "crf_elmo": set(),
 }
 # A Hub's visitor has these: torch and transformers, and what these two cannot be without.

@@ -69,6 +69,7 @@ class Task(NamedTuple):
     head: type[PreTrainedModel]
     options: dict
     labels: Callable[[list[str]], dict]
+    is_of_pairs: bool = False
 
     def config(self, **options) -> ElmoConfig:
         return config(**{**self.options, **options})
@@ -79,10 +80,14 @@ class Task(NamedTuple):
         fill_word_vectors(model)
         return model
 
+    def encode(self, words: list[str]) -> dict:
+        """A sentence with its labels, as a row of a data set; of pairs, behind a text of its last word."""
+        pair = [[words[-1]], words] if self.is_of_pairs else [words]
+        return {**tokenizer()(*pair, is_split_into_words=True), **self.labels(words)}
+
     def features(self, count: int, seed: int = 0) -> list[dict]:
         """Encoded sentences with their labels."""
-        encode = tokenizer()
-        return [{**encode(words, is_split_into_words=True), **self.labels(words)} for words in sentences(count, seed)]
+        return [self.encode(words) for words in sentences(count, seed)]
 
 
 def word_labels(words: list[str], ids: list[int]) -> dict:
@@ -144,6 +149,7 @@ TASKS = {
     "question-answering": Task(
         hf_elmo.ElmoForQuestionAnswering,
         {},
-        lambda words: {"start_positions": 1 + len(words) // 2, "end_positions": len(words)},
+        lambda words: {"start_positions": 4 + len(words) // 2, "end_positions": 3 + len(words)},
+        is_of_pairs=True,
     ),
 }
