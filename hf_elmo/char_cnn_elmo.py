@@ -36,19 +36,22 @@ def highest_activations(types: Tensor, embeddings: Tensor, filters: list[tuple[T
     lengths, types = lengths.tolist(), types[order]
     widths = [weight.shape[2] for weight, _ in filters]
     weights = [weight.transpose(1, 2).flatten(1) for weight, _ in filters]  # (F, width E)
-    size, start = embeddings.shape[1], 0
-    maxima = embeddings.new_empty(len(types), sum(map(len, weights)))
-    while start < len(types):
-        stop = min(len(types), start + max(1, WINDOWS // (lengths[start] + max(widths))))
-        columns = min(types.shape[1], lengths[stop - 1] + max(widths))
-        characters = embeddings[types[start:stop, :columns]]  # (n, columns, E)
-        parts = maxima[start:stop].split([len(weight) for weight in weights], dim=1)
+    size, count, start = embeddings.shape[1], len(types), 0
+    largest = power_of_two(max(1, WINDOWS // max(widths)))
+    maxima = embeddings.new_empty(count + largest, sum(map(len, weights)))
+    while start < count:
+        n = min(power_of_two(max(1, WINDOWS // (lengths[start] + max(widths)))), 1 << (count - start - 1).bit_length())
+        last = min(start + n, count) - 1
+        columns = min(types.shape[1], rounded_up(lengths[last] + max(widths), 4))
+        rows = torch.arange(start, start + n).clamp(max=last)  # the last word fills up
+        characters = embeddings[types[rows, :columns]]  # (n, columns, E)
+        parts = maxima[start : start + n].split([len(weight) for weight in weights], dim=1)
         for width, weight, part in zip(widths, weights, parts):
-            shape = stop - start, columns - width + 1, width * size
+            shape = n, columns - width + 1, width * size
             windows = characters.as_strided(shape, (columns * size, size, 1))
             torch.amax(product(windows.flatten(0, 1), weight).unflatten(0, shape[:2]), dim=1, out=part)
-        start = stop
-    maxima += torch.cat([bias for _, bias in filters])
+        start = last + 1
+    maxima = maxima[:count] + torch.cat([bias for _, bias in filters])
     return torch.empty_like(maxima).index_copy_(0, order, maxima)
 
 
@@ -57,8 +60,27 @@ def characters_used(types: Tensor) -> Tensor:
     return ((types != types[:, -1:]) * torch.arange(1, types.shape[1] + 1)).amax(dim=1)
 
 
+def power_of_two(number: int) -> int:
+    """The largest one that is not above `number`."""
+    return 1 << (number.bit_length() - 1)
+
+
+def rounded_up(number: int, step: int) -> int:
+    return -(-number // step) * step
+
+
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x @ weight.T + bias. In float32, oneDNN's product is at least as fast as torch.mm, and up to twice."""
+    """x @ weight.T + bias. In float32, oneDNN's product is at least as fast as torch.mm, and up to twice.
+
+    For each number of rows it compiles a kernel, and keeps the last thousand: so callers round this number.
+    """
     if weight.dtype == torch.float32 and len(x) and torch.backends.mkldnn.is_available():
         return torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, "none", [], "")
     return F.linear(x, weight, bias)
+
+
+def padded_product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`product` for any number of rows: at most a sixteenth is added."""
+    count = max(1, len(x))
+    rows = rounded_up(count, max(1, power_of_two(count) // 16))
+    return product(F.pad(x, (0, 0, 0, rows - len(x))), weight, bias)[: len(x)]

@@ -22,7 +22,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
-from .char_cnn_elmo import highest_activations, may_run_fast, product
+from .char_cnn_elmo import highest_activations, may_run_fast, padded_product
 from .configuration_elmo import ElmoConfig
 from .hub_elmo import ModelWithCard
 from .int8_elmo import Int8Linear, use_float_layers, use_int8_layers
@@ -574,7 +574,7 @@ def has_plain_weight(layer: nn.Module | None) -> bool:
 def call(layer: nn.Module, x: Tensor) -> Tensor:
     """`layer(x)` for a linear layer and `x` `(N, features)`, perhaps by a faster product."""
     if has_plain_weight(layer) and may_run_fast(x, layer.weight, layer.bias):
-        return product(x, layer.weight, layer.bias)
+        return padded_product(x, layer.weight, layer.bias)
     return layer(x)
 
 
