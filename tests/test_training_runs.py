@@ -383,6 +383,69 @@ def test_what_is_pushed_is_the_best_model_its_code_and_its_card(words, tmp_path)
     assert "hf_writes" not in "".join(content.decode(errors="replace") for content in files.values())
 
 
+# ---- Processes
+
+
+def test_two_processes_are_one_with_twice_the_batch(words, tmp_path):
+    """To float rounding, which Adam enlarges: the same batches, measures and predictions."""
+    options = {"classifier_dropout": 0.0, "head_dropout": 0.0}
+    assert not tagged(*command(words, tmp_path / "one", "--num_train_epochs", "1", **options))
+    halves = ["--per_device_train_batch_size", "4", "--num_train_epochs", "1", "--ddp_find_unused_parameters", "False"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    subprocess.run(
+        [*launch, "-m", "hf_elmo.training.ner", *command(words, tmp_path / "two", *halves, **options)],
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=REPOSITORY,
+        timeout=300,
+    )
+    weights = weights_of(tmp_path / "one")
+    for name, weight in weights_of(tmp_path / "two").items():
+        assert_close(weight, weights[name], rtol=0, atol=1e-3, msg=lambda text, name=name: f"{name}: {text}")
+    measures, others = (results_of(tmp_path / name)["mean"] for name in ("one", "two"))
+    assert measures["test_f1"] == others["test_f1"]
+    for name in ("test_predictions.conll", "validation_predictions.conll"):
+        assert (tmp_path / "one" / name).read_text() == (tmp_path / "two" / name).read_text()
+
+
+# ---- Labels
+
+
+@pytest.mark.parametrize(
+    ("scheme", "labels"),
+    [("bioul", "O B-LOC I-LOC L-LOC U-LOC B-PER I-PER L-PER U-PER".split()), ("keep", "O B-LOC B-PER".split())],
+)
+def test_labels_that_the_model_learns(words, tagger, tmp_path, scheme, labels):
+    """Whatever it learns, predictions are written, and scored, as B- and I-; `keep` says what is strict too."""
+    assert not tagged(*command(words, tmp_path, "--label_scheme", scheme, "--num_train_epochs", "12"))
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert list(config["id2label"].values()) == labels
+    lines = [line.split() for line in (tmp_path / "test_predictions.conll").read_text().splitlines() if line]
+    expected = [line.split() for line in (tagger / "test_predictions.conll").read_text().splitlines() if line]
+    assert [line[:2] for line in lines] == [line[:2] for line in expected]
+    assert {line[2] for line in lines} <= {"O", "B-LOC", "I-LOC", "B-PER", "I-PER"}
+    measures = results_of(tmp_path)["mean"]
+    assert measures["test_f1"] > 0.9
+    assert measures.get("test_strict_f1") == (measures["test_f1"] if scheme == "keep" else None)
+
+
+def test_labels_that_mark_no_entities(words, tmp_path):
+    """As of parts of speech: the best is what has the highest accuracy."""
+    for split in ("train", "validation", "test"):
+        text = (words / f"{split}.conll").read_text()
+        for label, name in (("B-PER", "NAME"), ("B-LOC", "PLACE"), ("\tO", "\tX")):
+            text = text.replace(label, name)
+        (tmp_path / f"{split}.conll").write_text(text)
+    shutil.copytree(words / "encoder", tmp_path / "encoder")
+    assert not tagged(*command(tmp_path, tmp_path / "model", tagger_crf=False, tagger_layers=0))
+    results = results_of(tmp_path / "model")
+    assert {name for name in results["mean"] if name.startswith("test_")} == {"test_loss", "test_accuracy"}
+    best = results["runs"][0]["best_step"]
+    logs = json.loads((tmp_path / "model" / "trainer_state.json").read_text())["log_history"]
+    accuracies = {log["step"]: log["eval_accuracy"] for log in logs if "eval_accuracy" in log}
+    assert accuracies[best] == max(accuracies.values())
+
+
 # ---- Parts of the data
 
 

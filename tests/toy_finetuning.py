@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import torch
 import toy_tasks
 from conftest import shake
 
@@ -12,8 +13,8 @@ from hf_elmo.training.common import main
 
 QUIET = ["--use_cpu", "True", "--report_to", "none", "--disable_tqdm", "True"]
 SMALL = {
-    "tagger_layers": 1,
-    "tagger_size": 8,
+    "tagger_layers": 0,
+    "char_feature_filters": 8,
     "sequence_encoder": "pooling",
     "classifier_dropout": 0.1,
     "head_dropout": 0.1,
@@ -23,6 +24,7 @@ COUNTS = {"train": 128, "validation": 20, "test": 20}
 
 def write_encoder(folder: Path):
     """An encoder that tells words apart, though it has learnt nothing, and its tokenizer."""
+    torch.manual_seed(0)
     shake(hf_elmo.ElmoModel(toy_tasks.config(word_vocab_size=0)), scale=0.5).save_pretrained(folder)
     toy_tasks.tokenizer().save_pretrained(folder)
 

@@ -48,7 +48,8 @@ class FineTuner(WholeCheckpoints):
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return BatchesByLength(len(self.train_dataset), self.args.train_batch_size, seed)
+        # The batches of all processes are dealt out of one that is as large as they are together.
+        return BatchesByLength(len(self.train_dataset), self.args.train_batch_size * self.args.world_size, seed)
 
     def _get_eval_sampler(self, eval_dataset: Split) -> Sampler:
         return SequentialSampler(eval_dataset)  # which gives the longest first
