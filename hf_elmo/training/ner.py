@@ -6,8 +6,8 @@
 Files have a word a line (see `conll.py`), or are tables or data sets whose rows have lists of words and of labels. If
 labels mark entities, precision, recall and F1 are those of conlleval and seqeval; of other labels it is the accuracy.
 Labels of IOB1, BIO (IOB2), BIOUL and BIOES are told apart by themselves, and read as conlleval reads them, so that an
-entity may begin with `I-`; the model learns those of `--label_scheme`. With `keep`, `strict_f1` is what there is to
-find and was found if such entities do not count.
+entity may begin with `I-`; the model learns those of `--label_scheme`. With `keep`, `strict_f1` is the F1 if entities
+that break the rules of their scheme do not count.
 """
 
 import logging
