@@ -21,10 +21,11 @@ class ElmoForTokenClassification(ElmoTaskModel):
     def __init__(self, config: ElmoConfig):
         super().__init__(config, num_mixes=2 if config.elmo_at_output else 1)
         self.num_labels = config.num_labels
-        self.encoder = TaskBiLstm(self.feature_size, config.tagger_size, config.tagger_layers, config.head_dropout)
-        self.encoder_dropout = nn.Dropout(config.head_dropout if config.tagger_layers else 0.0)
-        output_size = self.encoder.output_size + (config.hidden_size if config.elmo_at_output else 0)
-        self.classifier = nn.Linear(output_size, config.num_labels)
+        self.tagger = TaskBiLstm(self.feature_size, config.tagger_size, config.tagger_layers, config.head_dropout)
+        self.tagger_dropout = nn.Dropout(config.head_dropout if config.tagger_layers else 0.0)
+        output_size = self.tagger.output_size + (config.hidden_size if config.elmo_at_output else 0)
+        # Not `classifier`: of what the heads of texts call so, the shape is another, and a folder opens with all heads.
+        self.score = nn.Linear(output_size, config.num_labels)
         self.crf = LinearChainCrf(config.num_labels) if config.tagger_crf else None
         self.post_init()
 
@@ -55,10 +56,10 @@ class ElmoForTokenClassification(ElmoTaskModel):
             num_items_in_batch (`int`, *optional*): Words with labels in all batches of the step: replaces their number.
         """
         words = self.encode(input_ids, attention_mask, inputs_embeds, layers, output_hidden_states)
-        encoded = self.encoder_dropout(self.encoder(words.features, words.mask))
+        encoded = self.tagger_dropout(self.tagger(words.features, words.mask))
         if self.config.elmo_at_output:
             encoded = torch.cat([encoded, words.mixes[1]], dim=-1)
-        scores = self.classifier(encoded)
+        scores = self.score(encoded)
         logits, loss = scores, None
         if self.crf is not None:
             chain = words.mask & ~self.boundary_words(input_ids, inputs_embeds)

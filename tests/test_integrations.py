@@ -114,10 +114,10 @@ def test_lora_trains_is_saved_and_merges(tmp_path):
     peft = pytest.importorskip("peft")
     base = model_of("ElmoForTokenClassification")
     frozen = {name: tensor.clone() for name, tensor in base.state_dict().items()}
-    lora = peft.LoraConfig(task_type="TOKEN_CLS", r=4, target_modules="all-linear", modules_to_save=["classifier"])
+    lora = peft.LoraConfig(task_type="TOKEN_CLS", r=4, target_modules="all-linear", modules_to_save=["score"])
     model = peft.get_peft_model(copy.deepcopy(base), lora)
     adapted = {name.split(".lora_A")[0] for name, _ in model.named_parameters() if "lora_A" in name}
-    linears = {name for name, module in base.named_modules() if isinstance(module, nn.Linear) and name != "classifier"}
+    linears = {name for name, module in base.named_modules() if isinstance(module, nn.Linear) and name != "score"}
     assert {name.removeprefix("base_model.model.") for name in adapted} == linears
 
     batch = batch_of()

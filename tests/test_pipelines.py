@@ -42,8 +42,8 @@ def checkpoints(tmp_path_factory):
         if "id2label" in options:
             options = {**options, "label2id": {label: i for i, label in options["id2label"].items()}}
         model = shake(model_class(toy_tasks.config(**options)))
-        if hasattr(model, "classifier"):
-            spread_scores(model)
+        if "id2label" in options:
+            spread_scores(model, getattr(model, "score", None) or model.classifier)
         folders[task] = tmp_path_factory.mktemp(task)
         model.save_pretrained(folders[task])
         toy_tasks.tokenizer().save_pretrained(folders[task])
@@ -51,16 +51,16 @@ def checkpoints(tmp_path_factory):
 
 
 @torch.no_grad()
-def spread_scores(model):
-    """Scale the classifier so that no label wins everywhere, and no probability is 1."""
+def spread_scores(model, classifier):
+    """Scale a model's last layer so that no label wins everywhere, and no probability is 1."""
     encode, scores = toy_tasks.tokenizer(), []
-    hook = model.classifier.register_forward_hook(lambda module, given, output: scores.append(output.flatten(0, -2)))
+    hook = classifier.register_forward_hook(lambda module, given, output: scores.append(output.flatten(0, -2)))
     for text in TEXTS:
         model(**encode(text, return_tensors="pt"))
     hook.remove()
     spread, mean = torch.std_mean(torch.cat(scores), dim=0)
-    model.classifier.bias.copy_(1.5 / spread * (model.classifier.bias - mean))
-    model.classifier.weight.mul_(1.5 / spread[:, None])
+    classifier.bias.copy_(1.5 / spread * (classifier.bias - mean))
+    classifier.weight.mul_(1.5 / spread[:, None])
 
 
 def load(checkpoints, task):

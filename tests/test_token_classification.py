@@ -24,8 +24,8 @@ def tagger(labels=LABELS, seed=0, **options):
         with torch.no_grad():
             scores, _ = word_scores(model, encode([toy_tasks.WORDS]))
             spread, mean = torch.std_mean(scores[0], dim=0)
-            model.classifier.bias.copy_(2 / spread * (model.classifier.bias - mean))
-            model.classifier.weight.mul_(2 / spread[:, None])
+            model.score.bias.copy_(2 / spread * (model.score.bias - mean))
+            model.score.weight.mul_(2 / spread[:, None])
     return model
 
 
@@ -36,9 +36,9 @@ def encode(sentences=SENTENCES, side="right", **options):
 
 
 def word_scores(model, batch):
-    """What the chain is given: the classifier's scores `(B, T, K)`, and how the head runs on."""
+    """What the chain is given: the scores `(B, T, K)`, and how the head runs on."""
     scores = []
-    hook = model.classifier.register_forward_hook(lambda module, given, output: scores.append(output))
+    hook = model.score.register_forward_hook(lambda module, given, output: scores.append(output))
     output = model(**batch)
     hook.remove()
     return scores[0], output
