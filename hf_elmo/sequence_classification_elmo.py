@@ -5,6 +5,8 @@ Letters in shapes: B batch, T words of a row, `<S>` and `</S>` of its one or two
 features, P projection width of the encoder, H width of one direction of a task biLSTM.
 """
 
+from itertools import pairwise, starmap
+
 import torch
 from torch import Tensor, nn
 from transformers import initialization as init
@@ -12,7 +14,15 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_elmo import ElmoConfig
-from .task_attention_elmo import Maxout, SelfAttentivePooling, attended, masked_max, masked_mean, masked_min
+from .task_attention_elmo import (
+    BatchNormalization,
+    Maxout,
+    SelfAttentivePooling,
+    attended,
+    masked_max,
+    masked_mean,
+    masked_min,
+)
 from .task_features_elmo import ElmoTaskModel, EncodedWords
 from .task_layers_elmo import TaskBiLstm, VariationalDropout, encode_apart
 
@@ -94,10 +104,8 @@ class BiattentiveClassifier(nn.Module):
 
     A layer with ReLU and a biLSTM encode each text; each word attends to the words of the other text; a second biLSTM
     integrates the word, its difference from what it attended to, and their product; ELMo joins what it gives; maximum,
-    minimum, mean and self-attentive pooling of both texts go through three layers of maxout. A text alone is both texts
-    of a pair, so that its words attend to one another.
-
-    As in the implementation that came with ELMo, there is no batch normalization, and one integrator reads both texts.
+    minimum, mean and self-attentive pooling of both texts go through three batch-normalized layers of maxout. A text
+    alone is both texts of a pair, so that its words attend to one another. One integrator reads both texts.
     """
 
     def __init__(self, config: ElmoConfig, feature_size: int, elmo_at_output: bool):
@@ -109,8 +117,9 @@ class BiattentiveClassifier(nn.Module):
         self.integrator = TaskBiLstm(6 * size, size)
         width = 2 * size + (config.hidden_size if elmo_at_output else 0)
         self.pooling = SelfAttentivePooling(width)
-        self.maxouts = nn.ModuleList([Maxout(8 * width, 4 * size), Maxout(4 * size, 2 * size)])
-        self.output = Maxout(2 * size, config.num_labels)
+        widths = 8 * width, 4 * size, 2 * size, config.num_labels
+        self.normalizations = nn.ModuleList(map(BatchNormalization, widths[:-1]))
+        self.maxouts = nn.ModuleList(starmap(Maxout, pairwise(widths)))
         self.dropout = nn.Dropout(config.head_dropout)
 
     def forward(self, words: EncodedWords, second: Tensor) -> Tensor:
@@ -125,9 +134,9 @@ class BiattentiveClassifier(nn.Module):
         if self.elmo_at_output:
             integrated = torch.cat([integrated, words.mixes[1]], dim=-1)
         x = torch.cat([self.pool(integrated, first), self.pool(integrated, torch.where(pair, second, first))], dim=-1)
-        for maxout in self.maxouts:
-            x = maxout(self.dropout(x))
-        return self.output(self.dropout(x))
+        for normalize, maxout in zip(self.normalizations, self.maxouts):
+            x = maxout(self.dropout(normalize(x)))
+        return x
 
     def pool(self, words: Tensor, mask: Tensor) -> Tensor:
         """A text in four ways, `(B, T, D)` and `(B, T)` to `(B, 4D)`."""

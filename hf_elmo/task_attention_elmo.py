@@ -149,15 +149,36 @@ class Maxout(nn.Module):
         super().__init__()
         self.pieces = pieces
         self.linear = nn.Linear(inputs, outputs * pieces)
-        bound = (6 / (inputs + outputs)) ** 0.5  # Glorot and Bengio's uniform for each piece
-        self.linear.init_weight = partial(init.uniform_, a=-bound, b=bound)
+        self.linear.init_weight = partial(init.uniform_, a=-(inputs**-0.5), b=inputs**-0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         """From `(..., inputs)` to `(..., outputs)`."""
         return self.linear(x).unflatten(-1, (-1, self.pieces)).amax(dim=-1)
 
 
+class BatchNormalization(nn.BatchNorm1d):
+    """Each feature by its mean and variance over the rows of a batch, and when used, by their running averages.
+
+    It has no weights: a linear layer follows. A batch of one row, which has no variance, is taken as when used.
+    """
+
+    def __init__(self, width: int):
+        super().__init__(width, affine=False)
+
+    def begin(self):
+        init.zeros_(self.running_mean)
+        init.ones_(self.running_var)
+        init.zeros_(self.num_batches_tracked)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From `(B, D)` to the same."""
+        if x.shape[0] > 1 or not self.training:
+            return super().forward(x)
+        return nn.functional.batch_norm(x, self.running_mean, self.running_var, eps=self.eps)
+
+
 __all__ = [
+    "BatchNormalization",
     "BidirectionalAttention",
     "Maxout",
     "SelfAttention",

@@ -70,6 +70,9 @@ class Task(NamedTuple):
     options: dict
     labels: Callable[[list[str]], dict]
     is_of_pairs: bool = False
+    gamma: float = (
+        1.0  # of the mixes: vectors of an untrained encoder are some forty times shorter than of a trained one
+    )
 
     def config(self, **options) -> ElmoConfig:
         return config(**{**self.options, **options})
@@ -78,6 +81,8 @@ class Task(NamedTuple):
         torch.manual_seed(0)
         model = self.head(self.config(**options))
         fill_word_vectors(model)
+        for mix in model.elmo.scalar_mixes:
+            torch.nn.init.constant_(mix.gamma, self.gamma)
         return model
 
     def encode(self, words: list[str]) -> dict:
@@ -151,5 +156,6 @@ TASKS = {
         {},
         lambda words: {"start_positions": 4 + len(words) // 2, "end_positions": 3 + len(words)},
         is_of_pairs=True,
+        gamma=8.0,
     ),
 }
