@@ -5,8 +5,6 @@ Letters in shapes: B batch, T words of a row, `<S>` and `</S>` of its one or two
 features, P projection width of the encoder, H width of one direction of a task biLSTM.
 """
 
-from itertools import pairwise, starmap
-
 import torch
 from torch import Tensor, nn
 from transformers import initialization as init
@@ -16,7 +14,6 @@ from transformers.utils.generic import can_return_tuple
 from .configuration_elmo import ElmoConfig
 from .task_attention_elmo import (
     BatchNormalization,
-    Maxout,
     SelfAttentivePooling,
     attended,
     masked_max,
@@ -104,8 +101,9 @@ class BiattentiveClassifier(nn.Module):
 
     A layer with ReLU and a biLSTM encode each text; each word attends to the words of the other text; a second biLSTM
     integrates the word, its difference from what it attended to, and their product; ELMo joins what it gives; maximum,
-    minimum, mean and self-attentive pooling of both texts go through three batch-normalized layers of maxout. A text
-    alone is both texts of a pair, so that its words attend to one another. One integrator reads both texts.
+    minimum, mean and self-attentive pooling of both texts go, batch-normalized, through two layers with ReLU and a
+    linear one, which Peters et al. found better than the maxout of McCann et al. A text alone is both texts of a pair,
+    so that its words attend to one another. One integrator reads both texts.
     """
 
     def __init__(self, config: ElmoConfig, feature_size: int, elmo_at_output: bool):
@@ -117,9 +115,9 @@ class BiattentiveClassifier(nn.Module):
         self.integrator = TaskBiLstm(6 * size, size)
         width = 2 * size + (config.hidden_size if elmo_at_output else 0)
         self.pooling = SelfAttentivePooling(width)
-        widths = 8 * width, 4 * size, 2 * size, config.num_labels
-        self.normalizations = nn.ModuleList(map(BatchNormalization, widths[:-1]))
-        self.maxouts = nn.ModuleList(starmap(Maxout, pairwise(widths)))
+        self.normalization = BatchNormalization(8 * width)  # pooled ELMo and pooled biLSTMs differ in scale and mean
+        self.hidden = nn.ModuleList([xavier_layer(8 * width, 4 * size), xavier_layer(4 * size, 2 * size)])
+        self.output = nn.Linear(2 * size, config.num_labels)
         self.dropout = nn.Dropout(config.head_dropout)
 
     def forward(self, words: EncodedWords, second: Tensor) -> Tensor:
@@ -134,9 +132,10 @@ class BiattentiveClassifier(nn.Module):
         if self.elmo_at_output:
             integrated = torch.cat([integrated, words.mixes[1]], dim=-1)
         x = torch.cat([self.pool(integrated, first), self.pool(integrated, torch.where(pair, second, first))], dim=-1)
-        for normalize, maxout in zip(self.normalizations, self.maxouts):
-            x = maxout(self.dropout(normalize(x)))
-        return x
+        x = self.normalization(x)
+        for hidden in self.hidden:
+            x = torch.relu(hidden(self.dropout(x)))
+        return self.output(self.dropout(x))
 
     def pool(self, words: Tensor, mask: Tensor) -> Tensor:
         """A text in four ways, `(B, T, D)` and `(B, T)` to `(B, 4D)`."""

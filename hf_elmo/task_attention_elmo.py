@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""Attention between the words of texts, pooling of words to one vector, and maxout: layers of task heads.
+"""Layers of task heads: attention between the words of texts, pooling of words to one vector, its normalization.
 
 Letters in shapes: B batch, T and S words, D width of a word's vector. A mask is True where there is a word, in any
 pattern; what stands elsewhere reaches neither results nor gradients. A text without words gives zeros.
@@ -142,20 +142,6 @@ class SelfAttention(nn.Module):
         return torch.cat([words, others, words * others], dim=-1)
 
 
-class Maxout(nn.Module):
-    """The largest of several linear maps, feature by feature (Goodfellow et al. 2013)."""
-
-    def __init__(self, inputs: int, outputs: int, pieces: int = 4):
-        super().__init__()
-        self.pieces = pieces
-        self.linear = nn.Linear(inputs, outputs * pieces)
-        self.linear.init_weight = partial(init.uniform_, a=-(inputs**-0.5), b=inputs**-0.5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """From `(..., inputs)` to `(..., outputs)`."""
-        return self.linear(x).unflatten(-1, (-1, self.pieces)).amax(dim=-1)
-
-
 class BatchNormalization(nn.BatchNorm1d):
     """Each feature by its mean and variance over the rows of a batch, and when used, by their running averages.
 
@@ -180,7 +166,6 @@ class BatchNormalization(nn.BatchNorm1d):
 __all__ = [
     "BatchNormalization",
     "BidirectionalAttention",
-    "Maxout",
     "SelfAttention",
     "SelfAttentivePooling",
     "Trilinear",

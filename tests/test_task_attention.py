@@ -1,4 +1,4 @@
-"""Attention, pooling and maxout: what they compute is what plain loops over one text's words compute."""
+"""Attention and pooling: what they compute is what plain loops over one text's words compute."""
 
 import math
 
@@ -7,8 +7,8 @@ import torch
 from conftest import shake
 
 from hf_elmo.task_attention_elmo import (
+    BatchNormalization,
     BidirectionalAttention,
-    Maxout,
     SelfAttention,
     SelfAttentivePooling,
     Trilinear,
@@ -151,19 +151,21 @@ def test_self_attention(texts):
     torch.testing.assert_close(attention(words, mask)[mask], of_words(by_hand, mask, 3 * D)[mask])
 
 
-@torch.no_grad()
-def test_maxout(texts):
-    maxout = layer(Maxout, D, 2)
-    for x, result in zip(texts[0].flatten(0, 1), maxout(texts[0]).flatten(0, 1)):
-        maps = zip(maxout.linear.weight.split(4), maxout.linear.bias.split(4))
-        expected = [max(dot(row, x) + bias.item() for row, bias in zip(rows, biases)) for rows, biases in maps]
-        assert result.tolist() == pytest.approx(expected)
+def test_batch_normalization():
+    """By the batch while it trains, by running averages when used, and by these for a batch of one row too."""
+    torch.manual_seed(0)
+    normalize = BatchNormalization(D).double()
+    x = 3 + 2 * torch.randn(8, D, dtype=torch.float64)
+    torch.testing.assert_close(normalize(x), (x - x.mean(0)) / (x.var(0, correction=0) + normalize.eps).sqrt())
+    used = (x - 0.1 * x.mean(0)) / (0.9 + 0.1 * x.var(0) + normalize.eps).sqrt()
+    torch.testing.assert_close(normalize(x[:1]), used[:1])
+    torch.testing.assert_close(normalize.eval()(x), used)
 
 
 def layers(context_mask, question_mask):
     """Each layer as a function of context and question."""
     pool, similarity = layer(SelfAttentivePooling, D), layer(Trilinear, D)
-    both_ways, itself, maxout = layer(BidirectionalAttention, D), layer(SelfAttention, D), layer(Maxout, D, 2)
+    both_ways, itself = layer(BidirectionalAttention, D), layer(SelfAttention, D)
     return {
         "mean": lambda c, q: masked_mean(c, context_mask),
         "max": lambda c, q: masked_max(c, context_mask[..., None]),
@@ -172,7 +174,6 @@ def layers(context_mask, question_mask):
         "attended": lambda c, q: attended(similarity(c, q), q, question_mask[:, None]),
         "bidirectional": lambda c, q: both_ways(c, q, context_mask, question_mask),
         "self": lambda c, q: itself(c, context_mask),
-        "maxout": lambda c, q: maxout(c),
     }
 
 
@@ -185,7 +186,7 @@ def test_gradients_equal_finite_differences(texts, name):
     assert torch.autograd.gradcheck(layers(*masks)[name], (context, question))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "maxout"])
+@pytest.mark.parametrize("name", NAMES)
 def test_what_stands_outside_a_mask_does_not_matter(texts, name):
     context, question, context_mask, question_mask = texts
     function = layers(context_mask, question_mask)[name]
