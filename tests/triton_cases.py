@@ -105,6 +105,17 @@ def test_repeated_steps_of_one_shape_find_their_own_words():
         torch.testing.assert_close((outputs.cpu(), h.cpu(), c.cpu()), (expected, *state), rtol=0, atol=2e-5)
 
 
+def test_what_inference_mode_leaves_serves_training():
+    """The memory of a step outlives the call that made it."""
+    case = make_case((2, 3, 3, 11, 6), torch.float32)  # a shape of its own, whose first call is in inference mode
+    x, *weights = moved(case[0][name] for name in ("x", *WEIGHTS))
+    with torch.inference_mode():
+        triton(x, *weights)
+    with torch.no_grad():
+        triton(x, *weights)
+    check(triton, *case, 2e-5)
+
+
 def test_nothing_to_do():
     tensors, _, cotangents = make_case((3, 4, 4, 9, 5), torch.float32)
     check(triton, tensors, torch.zeros(3, 4, dtype=torch.bool), cotangents, 0)
