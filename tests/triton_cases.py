@@ -124,7 +124,7 @@ def test_nothing_to_do():
 def test_what_the_kernels_cannot_do_is_refused_in_a_line():
     tensors, _, _ = make_case((3, 4, 4, 9, 5), torch.float64)
     x, *weights = moved(tensors[name] for name in ("x", *WEIGHTS))
-    with pytest.raises(ValueError, match="'triton' cannot run here: it computes in float32, .* not in float64"):
+    with pytest.raises(ValueError, match=r"'triton' cannot run here: it computes in float32, .* not in float64"):
         triton(x, *weights)
 
 
