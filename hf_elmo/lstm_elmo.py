@@ -10,9 +10,10 @@ Without a projection (P == C) the last line is h = sigmoid(o) * tanh(c), never c
 the clipped h. A clip of None is off. A word whose mask is False is skipped: its output is 0 and the state passes it.
 
 `lstm_reference` is the definition of correct, word by word. `lstm` and `bilstm` compute the same on one of these paths:
-"packed", without padding and with a backward written by hand; "triton", the same as kernels for GPUs; "int8", where the
-weights are integers, each an `Int8Weight`; "reference" where something has to look into the recurrence. `lstm_path`
-forces one by name, `last_lstm_path` tells which one ran and why.
+"packed", without padding and with a backward written by hand; "triton", the same as kernels for GPUs; "graph", for GPUs
+without them, several steps captured as one CUDA graph, where no gradients are wanted; "int8", where the weights are
+integers, each an `Int8Weight`; "reference" where something has to look into the recurrence. `lstm_path` forces one by
+name, `last_lstm_path` tells which one ran and why.
 """
 
 import contextlib
@@ -121,7 +122,7 @@ class Path(NamedTuple):
     reason: str
 
 
-PATHS = ("packed", "triton", "int8", "reference")
+PATHS = ("packed", "triton", "graph", "int8", "reference")
 PLAIN = Path("packed", "plain tensors")
 _forced_path = contextvars.ContextVar("forced_path", default=None)
 _last_path = contextvars.ContextVar("last_path", default=None)
@@ -209,10 +210,10 @@ def run(directions, mask, recompute, *options):
         path = Path("reference", "torch.compile and torch.export trace the recurrence")
     else:
         path = choose_path(*itertools.chain(*map(plain_tensors, directions)))
-        path = suit_device(suit_weights(path, directions[0]), directions[0].x)
+        path = suit_device(suit_weights(path, directions[0]), directions)
         _last_path.set(path)
     options = [Options(direction.reverse, *options) for direction in directions]
-    if path.name in ("packed", "triton"):
+    if path.name in ("packed", "triton", "graph"):
         return run_packed(kernels(path.name), directions, mask, options, "cells" if recompute else "gates")
     if path.name == "int8":
         return run_int8(directions, mask, options)
@@ -239,25 +240,38 @@ def suit_weights(path, direction):
     if int8 and path == PLAIN:
         trouble = why_no_kernel(direction.x, direction.w_hh)
         return Path("int8", "int8 weights, " + (f"multiplied as floats: {trouble}" if trouble else "oneDNN's kernel"))
-    if int8 and path.name == "packed":
-        raise ValueError("int8 weights cannot take the LSTM path 'packed'; their paths are int8, reference")
+    if int8 and path.name not in ("int8", "reference"):
+        raise ValueError(f"int8 weights cannot take the LSTM path {path.name!r}; their paths are int8, reference")
     if path.name == "int8" and not int8:
         raise ValueError("the LSTM path 'int8' needs int8 weights; load with `quantization_config=ElmoInt8Config()`")
     return path
 
 
-def suit_device(path, x):
-    """The path chosen, or where a GPU has kernels of its own, that.
+def suit_device(path, directions):
+    """The path chosen, or where a GPU has a better one, that.
 
     Raises:
-        ValueError: "triton" was forced where it cannot run.
+        ValueError: "triton" was forced where it cannot run, or "graph" where gradients are wanted.
     """
+    x = directions[0].x
+    if path.name == "graph":
+        if want_gradients(directions):
+            raise ValueError("the LSTM path 'graph' has no gradients: run it under `torch.no_grad()`")
+        return path if x.is_cuda else Path("graph", f"{path.reason}, without capture: no CUDA device")
     if path.name == "triton" and (trouble := why_no_triton(x)):
         raise ValueError(f"the LSTM path 'triton' cannot run here: {trouble}")
-    if path == PLAIN and x.is_cuda:
-        trouble = why_no_triton(x)
-        return Path("packed", f"no Triton: {trouble}") if trouble else Path("triton", "plain tensors on a GPU")
-    return path
+    if path != PLAIN or not x.is_cuda:
+        return path
+    if not (trouble := why_no_triton(x)):
+        return Path("triton", "plain tensors on a GPU")
+    if want_gradients(directions):
+        return Path("packed", f"gradients are wanted, and no Triton: {trouble}")
+    return Path("graph", f"no gradients are wanted, and no Triton: {trouble}")
+
+
+def want_gradients(directions):
+    tensors = itertools.chain(*((*d[:5], *(d.state or ())) for d in directions))
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
 def why_no_triton(x):
@@ -273,7 +287,7 @@ class Kernels(NamedTuple):
     """What walks the words of a plan: the results of `packed_forward` or `packed_backward` for each direction's job."""
 
     forward: Callable
-    backward: Callable
+    backward: Callable | None
     largest_block: int
 
 
@@ -282,6 +296,10 @@ def kernels(name):
         from .lstm_elmo_triton import LARGEST_BLOCK, triton_backward, triton_forward
 
         return Kernels(triton_forward, triton_backward, LARGEST_BLOCK)
+    if name == "graph":
+        from .lstm_graph_elmo import graph_forward
+
+        return Kernels(graph_forward, None, BLOCK)
     return Kernels(partial(concurrently, packed_forward), partial(concurrently, packed_backward), BLOCK)
 
 
@@ -310,7 +328,7 @@ def run_packed(kernels, directions, mask, options, keep):
     mask = x.new_ones(x.shape[:2], dtype=torch.bool) if mask is None else mask
     plans = [make_plan(mask, option.reverse, kernels.largest_block) for option in options]
     tensors = [seven_tensors(direction) for direction in directions]
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in itertools.chain(*tensors)):
+    if want_gradients(directions):
         results = groups(Packed.apply(kernels, mask, plans, options, keep, *itertools.chain(*tensors)), 3)
     else:
         results = kernels.forward([(p, o, None, *t) for p, o, t in zip(plans, options, tensors)])

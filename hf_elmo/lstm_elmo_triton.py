@@ -16,13 +16,12 @@ path's. c and gates are float32; the products are as `torch.backends.cuda.matmul
 default. D directions, B, C, P, M and n as in `lstm_packed_elmo`.
 """
 
-import contextlib
 import functools
-import threading
 
 import torch
 from torch.nn import functional as F
 
+from .lstm_graph_elmo import on, place
 from .lstm_packed_elmo import Backward, clip, spread, step_sizes, with_forget_bias, words_of
 
 try:
@@ -360,6 +359,7 @@ class Step:
     On a GPU, once this is used again, several steps are captured as a CUDA graph and replayed.
     """
 
+    @torch.inference_mode(False)  # memory made in inference mode could not be written to elsewhere
     def __init__(self, device, directions, launches):
         self.launches = launches
         self.table = torch.zeros(directions, SLOTS.value, dtype=torch.int64, device=device)
@@ -436,15 +436,6 @@ def backward_step(
         )
 
     return Step(device, directions, [outputs, cells, hidden])
-
-
-def place(x):
-    """Whose memory a `Step` is: kernels of another stream or thread must not find their words there."""
-    return x.device, torch.cuda.current_stream(x.device).cuda_stream if x.is_cuda else 0, threading.get_ident()
-
-
-def on(device):
-    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
 
 def rows_of_grid(rows):

@@ -21,6 +21,7 @@ KNOWS = {
     "tokenization_elmo": {"hub_elmo"},
     "char_cnn_elmo": set(),
     "int8_elmo": {"lstm_int8_elmo"},
+    "lstm_graph_elmo": {"lstm_packed_elmo"},
     "modeling_elmo": {
         "char_cnn_elmo",
         "configuration_elmo",

@@ -503,7 +503,7 @@ def test_the_path_is_chosen_by_what_can_run_and_says_why():
     lstm(leaf, *weights, None, mask)[0].sum().backward()
     torch.testing.assert_close(gradient, leaf.grad, rtol=1e-5, atol=1e-5)
 
-    with pytest.raises(ValueError, match="no LSTM path 'fast'; the paths are packed, triton,"), lstm_path("fast"):
+    with pytest.raises(ValueError, match="no LSTM path 'fast'; the paths are packed, triton, graph"), lstm_path("fast"):
         pass
 
 

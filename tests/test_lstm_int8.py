@@ -265,5 +265,6 @@ def test_the_path_says_why():
         assert path(*arguments) == ("int8", "forced by lstm_path")
         with pytest.raises(ValueError, match="'int8' needs int8 weights; load with `quantization_config="):
             lstm(*floats)
-    with lstm_path("packed"), pytest.raises(ValueError, match="int8 weights cannot take the LSTM path 'packed'"):
-        lstm(*arguments)
+    for other in ("packed", "triton", "graph"):
+        with lstm_path(other), pytest.raises(ValueError, match=f"int8 weights cannot take the LSTM path '{other}'"):
+            lstm(*arguments)
