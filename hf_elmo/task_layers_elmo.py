@@ -91,8 +91,9 @@ def encode_apart(encoder: nn.Module, x: Tensor, first: Tensor, second: Tensor) -
     """
     if not torch.compiler.is_compiling() and not second.any():  # a graph cannot tell
         return encoder(x, first)
-    one, other = encoder(torch.cat([x, x]), torch.cat([first, second])).chunk(2)
-    return one + other
+    rows = x.shape[0]
+    both = encoder(torch.cat([x, x]), torch.cat([first, second]))
+    return both[:rows] + both[rows:]  # a graph with chunk(2) would be one for this number of rows only
 
 
 def glorot_gates(weight: Tensor):

@@ -1,10 +1,12 @@
 """`hf-elmo convert`: what it prints, its exit codes, comparison with the original's outputs, and being interrupted."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import h5py
 import huggingface_hub
@@ -293,37 +295,34 @@ WIDE = {
 }
 
 
+def convert_until(number: signal.Signals, source: Path, folder: Path) -> tuple[int, str, str]:
+    """Exit code and output of a conversion that gets a signal while it writes; another one if it was done before."""
+    for _ in range(5):
+        command = [sys.executable, "-m", "hf_elmo.cli", "convert", source, folder / "model"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while not list(folder.glob(".model.*.partial/model.safetensors*")) and process.poll() is None:
+            time.sleep(0.001)
+        process.send_signal(number)
+        out, errors = process.communicate(timeout=60)
+        if process.returncode:
+            return process.returncode, out, errors
+        shutil.rmtree(folder)
+    raise AssertionError("no conversion could be interrupted")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals as on POSIX")
 def test_an_interruption_leaves_nothing_under_the_name(tmp_path):
     write_files(tmp_path / "original", WIDE, random_weights(WIDE))
-    processes = {}
-    for number in (signal.SIGINT, signal.SIGKILL):
-        command = [
-            sys.executable,
-            "-m",
-            "hf_elmo.cli",
-            "convert",
-            tmp_path / "original",
-            tmp_path / number.name / "model",
-        ]
-        processes[number] = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    waiting = dict(processes)
-    while waiting:
-        for number, process in list(waiting.items()):
-            if list(tmp_path.glob(f"{number.name}/.model.*.partial/model.safetensors*")):  # it is writing
-                waiting.pop(number).send_signal(number)
-            else:
-                assert process.poll() is None, process.communicate()
-        time.sleep(0.001)
-    outputs = {number: process.communicate(timeout=60) for number, process in processes.items()}
-    for number, (out, _) in outputs.items():
-        assert not (tmp_path / number.name / "model").exists()
-        assert out == ""
-    assert processes[signal.SIGINT].returncode == 130
-    assert outputs[signal.SIGINT][1].splitlines()[-1] == "hf-elmo convert: interrupted"
-    assert "Traceback" not in outputs[signal.SIGINT][1]
-    assert list((tmp_path / "SIGINT").iterdir()) == []
-    convert(tmp_path / "original", tmp_path / "SIGKILL" / "model")  # what was left there is in nobody's way
+    code, out, errors = convert_until(signal.SIGINT, tmp_path / "original", tmp_path / "interrupted")
+    assert (code, out) == (130, "")
+    assert errors.splitlines()[-1] == "hf-elmo convert: interrupted"
+    assert "Traceback" not in errors
+    assert list((tmp_path / "interrupted").iterdir()) == []
+
+    code, out, _ = convert_until(signal.SIGKILL, tmp_path / "original", tmp_path / "killed")
+    assert (code, out) == (-signal.SIGKILL, "")
+    assert not (tmp_path / "killed" / "model").exists()
+    convert(tmp_path / "original", tmp_path / "killed" / "model")  # what was left there is in nobody's way
 
 
 def test_a_failure_while_writing_leaves_nothing(original, tmp_path, monkeypatch):
