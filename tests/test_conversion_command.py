@@ -299,7 +299,13 @@ def convert_until(number: signal.Signals, source: Path, folder: Path) -> tuple[i
     """Exit code and output of a conversion that gets a signal while it writes; another one if it was done before."""
     for _ in range(5):
         command = [sys.executable, "-m", "hf_elmo.cli", "convert", source, folder / "model"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
+        )
         while not list(folder.glob(".model.*.partial/model.safetensors*")) and process.poll() is None:
             time.sleep(0.001)
         process.send_signal(number)

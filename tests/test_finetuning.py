@@ -24,6 +24,7 @@ from transformers import (
     Trainer,
     TrainingArguments,
     default_data_collator,
+    set_seed,
 )
 
 
@@ -42,11 +43,11 @@ def load_toy_dataset(folder, make_rows):
     return load_dataset("json", data_files=files, cache_dir=str(folder / "cache"))
 
 
-def training_arguments(folder, **options):
+def training_arguments(folder, learning_rate=2e-2, **options):
     return TrainingArguments(
         output_dir=str(folder / "output"),
         use_cpu=True,
-        learning_rate=2e-2,
+        learning_rate=learning_rate,
         per_device_train_batch_size=16,
         save_strategy="no",
         report_to=[],
@@ -220,6 +221,7 @@ def test_question_answering(checkpoint, tmp_path):
         return {"id": str(number), "question": "  Who was it?", "context": context, "answers": answers}
 
     raw_datasets = load_toy_dataset(tmp_path, lambda count, chance: [make_row(chance, n) for n in range(count)])
+    set_seed(0)
     config = AutoConfig.from_pretrained(checkpoint)
     tokenizer = AutoTokenizer.from_pretrained(checkpoint, use_fast=True)
     model = AutoModelForQuestionAnswering.from_pretrained(checkpoint, config=config)
@@ -288,7 +290,7 @@ def test_question_answering(checkpoint, tmp_path):
 
     trainer = Trainer(
         model=model,
-        args=training_arguments(tmp_path, num_train_epochs=2),
+        args=training_arguments(tmp_path, 5e-3, num_train_epochs=12),
         train_dataset=train_dataset,
         eval_dataset=eval_dataset,
         processing_class=tokenizer,
