@@ -27,7 +27,7 @@ import torch
 from torch.nn import functional as F
 
 from .lstm_int8_elmo import Int8Weight, int8_forward, int8_layer, refuse_gradients, why_no_kernel
-from .lstm_packed_elmo import BLOCK, Options, concurrently, make_plan, packed_backward, packed_forward
+from .lstm_packed_elmo import BLOCK, Options, concurrently, make_plan, multiplications, packed_backward, packed_forward
 
 
 def clip(x, bound):
@@ -300,7 +300,13 @@ def kernels(name):
         from .lstm_graph_elmo import graph_forward
 
         return Kernels(graph_forward, None, BLOCK)
-    return Kernels(partial(concurrently, packed_forward), partial(concurrently, packed_backward), BLOCK)
+    return Kernels(partial(for_each, packed_forward), partial(for_each, packed_backward), BLOCK)
+
+
+def for_each(function, jobs):
+    """Run jobs that begin with a plan and end with the seven tensors of a direction."""
+    plan, *_, w_hh, _, _, _ = jobs[0]
+    return concurrently(function, jobs, multiplications(plan, w_hh))
 
 
 def run_int8(directions, mask, options):
@@ -311,7 +317,7 @@ def run_int8(directions, mask, options):
         h, c = zero_state(direction.x, direction.w_hh) if direction.state is None else direction.state
         refuse_gradients(direction.x, direction.bias, h, c)
         jobs.append((make_plan(mask, option.reverse), option, *direction[:5], h, c.to(at_least_float32(x.dtype))))
-    return [(y.to(x.dtype), (h.to(x.dtype), c.to(x.dtype))) for y, h, c in concurrently(int8_forward, jobs)]
+    return [(y.to(x.dtype), (h.to(x.dtype), c.to(x.dtype))) for y, h, c in for_each(int8_forward, jobs)]
 
 
 def int8_reference(x, w_ih, bias, w_hh, w_proj=None, state=None, mask=None, **options):

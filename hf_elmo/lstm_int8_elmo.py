@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .lstm_packed_elmo import clip, spread
+from .lstm_packed_elmo import clip, spread, step_sizes, words_of
 
 LEVELS = 127  # on each side of 0
 ZERO = LEVELS + 1  # what 0 is among the unsigned codes of inputs: oneDNN multiplies unsigned inputs by signed weights
@@ -117,42 +117,58 @@ def int8_forward(plan, options, x, w_ih, bias, w_hh, w_proj, h, c):
     Returns:
         outputs `(B, T, P)`, h `(B, P)` and c `(B, C)` after the last word.
     """
-    shape, cell = (*x.shape[:2], h.shape[1]), c.shape[1]
-    x, h, c = x.flatten(0, 1)[plan.words].to(c.dtype), h[plan.rows].to(c.dtype), c[plan.rows]
-    # The gate g comes out doubled, so that all four pass one sigmoid: tanh(g) = 2 sigmoid(2 g) - 1.
-    double = torch.ones_like(bias, dtype=c.dtype)
-    double[2 * cell : 3 * cell] = 2
-    bias = bias.to(c.dtype) * double
-    bias[cell : 2 * cell] += options.forget_bias
-    input_gates, recurrent_gates = (
-        int8_product(weight._replace(scales=weight.scales * double), c.dtype) for weight in (w_ih, w_hh)
-    )
-    project = None if w_proj is None else int8_product(w_proj._replace(scales=w_proj.scales * 2), c.dtype)
-    projection_clip = None if w_proj is None else options.projection_clip
-    codes_x, largest_x = quantize_rows(x)
-    live_h, live_c, hidden = h, c, [h[:0]]
-    for block in plan.blocks:
-        first, end = block[0][0], block[-1][1]
-        gates_x = input_gates(codes_x[first:end])
-        torch.addcmul(bias, gates_x, largest_x[first:end], out=gates_x)
-        for start, stop in block:
-            if stop - start != len(live_h):
-                live_h, live_c = h[: stop - start], c[: stop - start]
+    walk, words = Int8Forward(plan, options, w_ih, bias, w_hh, w_proj, h, c), x.flatten(0, 1)[plan.words]
+    hidden = [walk.take(index, words[words_of(block)]) for index, block in enumerate(plan.blocks)]
+    hidden = torch.cat([walk.h[:0], *hidden])
+    return spread(clip(hidden, walk.projection_clip), plan.words, (*x.shape[:2], h.shape[1])), *walk.state()
+
+
+class Int8Forward:
+    """One direction on its way from block to block, as `Forward` of the packed path, which keeps nothing."""
+
+    @torch.no_grad()
+    def __init__(self, plan, options, w_ih, bias, w_hh, w_proj, h, c):
+        self.plan, self.cell_clip, cell = plan, options.cell_clip, c.shape[1]
+        self.projection_clip = None if w_proj is None else options.projection_clip
+        # The gate g comes out doubled, so that all four pass one sigmoid: tanh(g) = 2 sigmoid(2 g) - 1.
+        double = torch.ones_like(bias, dtype=c.dtype)
+        double[2 * cell : 3 * cell] = 2
+        self.bias = bias.to(c.dtype) * double
+        self.bias[cell : 2 * cell] += options.forget_bias
+        self.input_gates, self.recurrent_gates = (
+            int8_product(weight._replace(scales=weight.scales * double), c.dtype) for weight in (w_ih, w_hh)
+        )
+        self.project = None if w_proj is None else int8_product(w_proj._replace(scales=w_proj.scales * 2), c.dtype)
+        self.h, self.c = h[plan.rows].to(c.dtype), c[plan.rows]
+
+    @torch.no_grad()
+    def take(self, index, x):
+        """From a block's words `(M, I)` to their h before its clip `(M, P)`, in the type of c."""
+        block, live_h, live_c, hidden = self.plan.blocks[index], self.h, self.c, []
+        codes_x, largest_x = quantize_rows(x.to(live_c.dtype))
+        gates_x = self.input_gates(codes_x)
+        torch.addcmul(self.bias, gates_x, largest_x, out=gates_x)
+        for gates in gates_x.split(step_sizes(block)):
+            if len(gates) != len(live_h):
+                live_h, live_c = self.h[: len(gates)], self.c[: len(gates)]
             codes_h, largest_h = quantize_rows(live_h)
-            gates = gates_x[start - first : stop - first].addcmul_(recurrent_gates(codes_h), largest_h).sigmoid_()
-            i, f, g, o = gates.view(-1, 4, cell).unbind(1)
+            gates.addcmul_(self.recurrent_gates(codes_h), largest_h).sigmoid_()
+            i, f, g, o = gates.view(len(gates), 4, -1).unbind(1)
             live_c.mul_(f).addcmul_(i, g, value=2).sub_(i)
-            clip(live_c, options.cell_clip, out=live_c)
+            clip(live_c, self.cell_clip, out=live_c)
             half_m = torch.mul(live_c, 2).sigmoid_().sub_(0.5).mul_(o)
-            if project is None:
+            if self.project is None:
                 unclipped_h = half_m.mul_(2)
             else:
                 codes_m, largest_half = quantize_rows(half_m)
-                unclipped_h = project(codes_m).mul_(largest_half)
-            clip(unclipped_h, projection_clip, out=live_h)
+                unclipped_h = self.project(codes_m).mul_(largest_half)
+            clip(unclipped_h, self.projection_clip, out=live_h)
             hidden.append(unclipped_h)
-    outputs = spread(clip(torch.cat(hidden), projection_clip), plan.words, shape)
-    return outputs, spread(h, plan.rows), spread(c, plan.rows)
+        return torch.cat(hidden)
+
+    def state(self):
+        """h `(B, P)` and c `(B, C)` in the order of the batch."""
+        return spread(self.h, self.plan.rows), spread(self.c, self.plan.rows)
 
 
 def pack_for_kernel(codes: Tensor) -> Tensor | None:

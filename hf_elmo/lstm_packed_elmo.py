@@ -100,32 +100,50 @@ def packed_forward(plan, options, keep, x, w_ih, bias, w_hh, w_proj, h, c):
         clip `(N, P)`, then for each block its gates `(M, 4C)` and its c before the clip `(M, C)`, or the c that it
         begins with `(n, C)`.
     """
-    shape, cell = (*x.shape[:2], h.shape[1]), c.shape[1]
-    projection_clip = None if w_proj is None else options.projection_clip
-    x, h, c = x.flatten(0, 1)[plan.words], h[plan.rows], c[plan.rows]
-    bias = with_forget_bias(bias, options)
-    w_hh, w_proj = for_many_steps(w_hh, plan), for_many_steps(w_proj, plan)
-    live_h, live_c, hidden, kept = h, c, [h[:0]], []
-    for block in plan.blocks:
-        block_gates = linear(x[words_of(block)], w_ih, bias).to(c.dtype)
-        block_c = c.new_empty(len(block_gates), cell) if keep == "gates" else None
-        if keep == "gates":
-            kept += [block_gates, block_c]
-        elif keep == "cells":
-            kept.append(c[: step_sizes(block)[0]].clone())
+    walk, words = Forward(plan, options, keep, w_ih, bias, w_hh, w_proj, h, c), x.flatten(0, 1)[plan.words]
+    hidden = [walk.take(index, words[words_of(block)]) for index, block in enumerate(plan.blocks)]
+    hidden = torch.cat([walk.h[:0], *hidden])
+    outputs = spread(clip(hidden, walk.projection_clip), plan.words, (*x.shape[:2], h.shape[1]))
+    return outputs, *walk.state(), *([hidden, *walk.kept] if keep else [])
+
+
+class Forward:
+    """One direction on its way from block to block; `h` `(B, P)` and `c` `(B, C)` are its state, longest rows first."""
+
+    @torch.no_grad()
+    def __init__(self, plan, options, keep, w_ih, bias, w_hh, w_proj, h, c):
+        self.plan, self.keep, self.cell_clip = plan, keep, options.cell_clip
+        self.projection_clip = None if w_proj is None else options.projection_clip
+        self.w_ih, self.bias = w_ih, with_forget_bias(bias, options)
+        self.w_hh, self.w_proj = for_many_steps(w_hh, plan), for_many_steps(w_proj, plan)
+        self.h, self.c, self.kept = h[plan.rows], c[plan.rows], []
+
+    @torch.no_grad()
+    def take(self, index, x):
+        """From a block's words `(M, I)` to their h before its clip `(M, P)`."""
+        block, live_h, live_c, hidden = self.plan.blocks[index], self.h, self.c, []
+        cell = live_c.shape[1]
+        block_gates = linear(x, self.w_ih, self.bias).to(live_c.dtype)
+        block_c = live_c.new_empty(len(x), cell) if self.keep == "gates" else None
+        if self.keep == "gates":
+            self.kept += [block_gates, block_c]
+        elif self.keep == "cells":
+            self.kept.append(live_c[: step_sizes(block)[0]].clone())
         parts = block_gates, *block_gates.view(-1, 4, cell).unbind(1), block_c
         for gates, i, f, g, o, unclipped_c in by_step(block, *parts):
             if len(gates) != len(live_h):
-                live_h, live_c = h[: len(gates)], c[: len(gates)]
-            activate_(add_linear_(gates, live_h, w_hh), g)
+                live_h, live_c = self.h[: len(gates)], self.c[: len(gates)]
+            activate_(add_linear_(gates, live_h, self.w_hh), g)
             unclipped_c = torch.mul(f, live_c, out=live_c if unclipped_c is None else unclipped_c).addcmul_(i, g)
-            clip(unclipped_c, options.cell_clip, out=live_c)
-            m = tanh(live_c).mul_(o).to(h.dtype)
-            hidden.append(m if w_proj is None else linear(m, w_proj))
-            clip(hidden[-1], projection_clip, out=live_h)
-    hidden = torch.cat(hidden)
-    outputs = spread(clip(hidden, projection_clip), plan.words, shape)
-    return outputs, spread(h, plan.rows), spread(c, plan.rows), *([hidden, *kept] if keep else [])
+            clip(unclipped_c, self.cell_clip, out=live_c)
+            m = tanh(live_c).mul_(o).to(live_h.dtype)
+            hidden.append(m if self.w_proj is None else linear(m, self.w_proj))
+            clip(hidden[-1], self.projection_clip, out=live_h)
+        return torch.cat(hidden)
+
+    def state(self):
+        """h `(B, P)` and c `(B, C)` in the order of the batch."""
+        return spread(self.h, self.plan.rows), spread(self.c, self.plan.rows)
 
 
 @torch.no_grad()
@@ -381,24 +399,34 @@ def add_product_(total, left, right):
 MOST_FRESH = 1 << 20  # numbers; larger memory comes from the system each time, which costs more than the product
 
 
-def concurrently(function, jobs):
-    """`[function(*job) for job in jobs]` for jobs that begin with a plan and end with the seven tensors of a direction.
+def concurrently(function, jobs, multiplications):
+    """`[function(*job) for job in jobs]` for jobs of about so many multiplications each, on the CPU.
 
-    Two large ones on the CPU run at the same time, each with half of the threads: fewer cores wait for each other.
+    Where there are threads and work enough, they run at the same time, each with its share of the threads: fewer cores
+    wait for each other.
     """
     threads = torch.get_num_threads()
-    if len(jobs) == 2 and threads > 1 and jobs[0][-1].device.type == "cpu":
-        plan, *_, w_hh, _, _, _ = jobs[0]
-        if len(plan.words) * w_hh.numel() > 1 << 22:  # multiplications, about a millisecond
-            return list(two_workers(os.getpid(), threads).map(lambda job: function(*job), jobs))
-    return [function(*job) for job in jobs]
+    if not 1 < len(jobs) <= threads or multiplications < 1 << 22:  # about a millisecond
+        return [function(*job) for job in jobs]
+    inference = torch.is_inference_mode_enabled()
+
+    def run(job):
+        with torch.inference_mode(inference):
+            return function(*job)
+
+    return list(workers(os.getpid(), threads, len(jobs)).map(run, jobs))
 
 
-@functools.lru_cache(maxsize=1)
-def two_workers(process, threads):
-    """Two threads that share their caller's `threads`. A forked child inherits none: hence the process in the key."""
-    workers = ThreadPoolExecutor(2, "lstm_elmo", torch.set_num_threads, (threads // 2,))
-    both = threading.Barrier(2)
-    list(workers.map(lambda _: both.wait(), range(2)))
+def multiplications(plan, w_hh):
+    """Of the recurrent products of a direction; none that the CPU has to do where it lies elsewhere."""
+    return len(plan.words) * w_hh.numel() if plan.words.device.type == "cpu" else 0
+
+
+@functools.lru_cache(maxsize=2)
+def workers(process, threads, count):
+    """Threads that share their caller's `threads`. A forked child inherits none: hence the process in the key."""
+    pool = ThreadPoolExecutor(count, "lstm_elmo", torch.set_num_threads, (threads // count,))
+    all_there = threading.Barrier(count)
+    list(pool.map(lambda _: all_there.wait(), range(count)))
     torch.set_num_threads(threads)  # the workers have also set what later threads start with
-    return workers
+    return pool

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from hf_elmo.lstm_elmo import Direction, bilstm, last_lstm_path, lstm, lstm_path, lstm_reference, lstm_steps
-from hf_elmo.lstm_packed_elmo import BLOCK, suits_onednn, two_workers
+from hf_elmo.lstm_packed_elmo import BLOCK, suits_onednn, workers
 
 WEIGHTS = ("w_ih", "bias", "w_hh", "w_proj")
 SHAPES = [(1, 1, 3, 5, 2), (3, 7, 4, 9, 5), (5, 2, 7, 33, 8), (19, 17, 2, 4, 3)]  # B, T, D (input), C, P
@@ -556,7 +556,7 @@ def test_a_forked_child_starts_its_own_workers(wide_case):
     in_child(queue, tensors, mask)
     expected = queue.get(timeout=60)
     if torch.get_num_threads() > 1:
-        assert two_workers.cache_info().currsize, "the case is too small for workers"
+        assert workers.cache_info().currsize, "the case is too small for workers"
     process = multiprocessing.get_context("fork").Process(target=in_child, args=(queue, tensors, mask))
     process.start()
     try:

@@ -18,7 +18,7 @@ from hf_elmo.lstm_int8_elmo import (
     quantize_rows,
     quantize_weight,
 )
-from hf_elmo.lstm_packed_elmo import two_workers
+from hf_elmo.lstm_packed_elmo import workers
 
 MATRICES = ("w_ih", "w_hh", "w_proj")
 ORDER = ("x", "w_ih", "bias", "w_hh", "w_proj")
@@ -184,7 +184,7 @@ def test_the_kernel_changes_no_bit(wide_case):
     assert all(map(torch.equal, actual, expected))
     assert torch.get_num_threads() == threads
     if threads > 1:
-        assert two_workers.cache_info().currsize, "the case is too small for workers"
+        assert workers.cache_info().currsize, "the case is too small for workers"
 
 
 def test_a_sentence_has_its_vectors_in_any_batch(wide_case):
