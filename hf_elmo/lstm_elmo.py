@@ -171,7 +171,7 @@ def tell_steps(reason):
         return
     if (forced := _forced_path.get()) not in (None, "reference"):
         raise ValueError(f"the LSTM path {forced!r} needs weights and no calls of layers, but {reason}")
-    _last_path.set(Path("reference", reason))
+    tell_path(Path("reference", reason))
 
 
 class Direction(NamedTuple):
@@ -205,20 +205,33 @@ def bilstm(ahead, behind, mask=None, *, forget_bias=1.0, cell_clip=None, project
 
 
 def run(directions, mask, recompute, *options):
-    int8 = isinstance(directions[0].w_hh, Int8Weight)
-    if torch.compiler.is_compiling():
-        path = Path("reference", "torch.compile and torch.export trace the recurrence")
-    else:
-        path = choose_path(*itertools.chain(*map(plain_tensors, directions)))
-        path = suit_device(suit_weights(path, directions[0]), directions)
-        _last_path.set(path)
+    path = settle_path(directions)
     options = [Options(direction.reverse, *options) for direction in directions]
     if path.name in ("packed", "triton", "graph"):
         return run_packed(kernels(path.name), directions, mask, options, "cells" if recompute else "gates")
     if path.name == "int8":
         return run_int8(directions, mask, options)
-    reference = int8_reference if int8 else lstm_reference
+    reference = int8_reference if isinstance(directions[0].w_hh, Int8Weight) else lstm_reference
     return [reference(*d[:6], mask, **o._asdict()) for d, o in zip(directions, options)]
+
+
+def settle_path(directions):
+    """The `Path` that these directions take, which `last_lstm_path` tells from now on.
+
+    Raises:
+        ValueError: another path was forced than they can take.
+    """
+    if torch.compiler.is_compiling():
+        return Path("reference", "torch.compile and torch.export trace the recurrence")
+    path = choose_path(*itertools.chain(*map(plain_tensors, directions)))
+    path = suit_device(suit_weights(path, directions[0]), directions)
+    tell_path(path)
+    return path
+
+
+def tell_path(path):
+    """What `last_lstm_path` tells from now on."""
+    _last_path.set(path)
 
 
 def plain_tensors(direction):
@@ -270,8 +283,8 @@ def suit_device(path, directions):
 
 
 def want_gradients(directions):
-    tensors = itertools.chain(*((*d[:5], *(d.state or ())) for d in directions))
-    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    tensors = itertools.chain(*((*plain_tensors(direction), *(direction.state or ())) for direction in directions))
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 def why_no_triton(x):
@@ -305,19 +318,28 @@ def kernels(name):
 
 def for_each(function, jobs):
     """Run jobs that begin with a plan and end with the seven tensors of a direction."""
-    plan, *_, w_hh, _, _, _ = jobs[0]
-    return concurrently(function, jobs, multiplications(plan, w_hh))
+    plan, *_, h, c = jobs[0]
+    return concurrently(function, jobs, multiplications(len(plan.words), h, c))
 
 
 def run_int8(directions, mask, options):
     x = directions[0].x
     mask = x.new_ones(x.shape[:2], dtype=torch.bool) if mask is None else mask
-    jobs = []
-    for direction, option in zip(directions, options):
-        h, c = zero_state(direction.x, direction.w_hh) if direction.state is None else direction.state
-        refuse_gradients(direction.x, direction.bias, h, c)
-        jobs.append((make_plan(mask, option.reverse), option, *direction[:5], h, c.to(at_least_float32(x.dtype))))
+    plans = [make_plan(mask, option.reverse) for option in options]
+    jobs = [(p, o, *seven_int8_tensors(direction)) for p, o, direction in zip(plans, options, directions)]
     return [(y.to(x.dtype), (h.to(x.dtype), c.to(x.dtype))) for y, h, c in for_each(int8_forward, jobs)]
+
+
+def seven_int8_tensors(direction):
+    """The seven tensors of a direction, each matrix an `Int8Weight`; c is at least float32.
+
+    Raises:
+        ValueError: gradients are wanted.
+    """
+    x, _, bias, w_hh, _ = direction[:5]
+    h, c = zero_state(x, w_hh) if direction.state is None else direction.state
+    refuse_gradients(x, bias, h, c)
+    return *direction[:5], h, c.to(at_least_float32(x.dtype))
 
 
 def int8_reference(x, w_ih, bias, w_hh, w_proj=None, state=None, mask=None, **options):

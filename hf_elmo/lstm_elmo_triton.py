@@ -6,14 +6,13 @@ no program ever waits for another, and none can wait forever. The kernels of a s
 sentence and every layer of one shape: where a step's words are is read from memory, and so are the addresses of all
 tensors. That lets a CUDA graph of several steps be captured once and replayed: a whole recurrence is a few launches.
 
-The two directions are an axis of the grid. The two layers are not run as a wavefront: at the original's size a step of
-one layer has 256 programs and reads 84 MB of weights, which leaves no large GPU idle; the input product of the second
-layer, one product of many rows, would become one of few rows at each step; and whatever stands between two layers of a
-model, dropout, adapters, hooks or checkpoints, would have to be taken into the kernels.
+An axis of the grid is for what shares nothing, its lanes: the two directions and, in the wavefront of
+`lstm_layers_elmo`, as many layers, each of them some steps behind the one below. In training, dropout, checkpoints and
+hooks stand between two layers, and batches are larger: then the lanes are the two directions.
 
 The order of the words, what is kept for the backward and everything that is a product over many words are the packed
 path's. c and gates are float32; the products are as `torch.backends.cuda.matmul.fp32_precision` says, exact float32 by
-default. D directions, B, C, P, M and n as in `lstm_packed_elmo`.
+default. B, C, P, M and n as in `lstm_packed_elmo`.
 """
 
 import functools
@@ -33,7 +32,8 @@ except ImportError as error:
 LARGEST_BLOCK = 2048  # words: their (M, 4C) gates are the largest memory of an inference
 SPLITS = 4  # of the longest sum, over 4C, so that it occupies the whole GPU; added up in a fixed order
 STEPS_OF_A_GRAPH = 8
-SLOTS = tl.constexpr(16)  # of the table of addresses, for each direction; the first one is that of the steps
+LARGEST_ROWS, COLUMNS = 64, 16  # of the h that one program computes
+SLOTS = tl.constexpr(16)  # of the table of addresses, for each lane; the first one is that of the steps
 DTYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
 
 
@@ -54,7 +54,7 @@ def clipped(x, bound):
 
 @triton.jit
 def address(table, slot, dtype):
-    """The `slot`-th address of this program's direction."""
+    """The `slot`-th address of this program's lane."""
     return tl.multiple_of(tl.load(table + tl.program_id(2) * SLOTS + slot).to(tl.pointer_type(dtype)), 16)
 
 
@@ -83,7 +83,7 @@ def forward_cells(
 ):  # fmt: skip
     """gates = activate(gates_x + W_hh h); c = clip(f c + i g); m = o tanh(c)."""
     step = begin_step(progress, 0)
-    steps = tl.load(table).to(tl.pointer_type(tl.int64))
+    steps = address(table, 0, tl.int64)
     start, n = tl.load(steps + 3 * step), tl.load(steps + 3 * step + 1)
     if tl.program_id(1) * ROWS < n:
         w_hh, h, c = address(table, 1, DTYPE), address(table, 2, DTYPE), address(table, 3, tl.float32)
@@ -128,7 +128,7 @@ def forward_outputs(
 ):  # fmt: skip
     """hidden = W_proj m, or m where there is no projection; h = clip(hidden)."""
     step = end_step(progress, 1)
-    steps = tl.load(table).to(tl.pointer_type(tl.int64))
+    steps = address(table, 0, tl.int64)
     start, n = tl.load(steps + 3 * step), tl.load(steps + 3 * step + 1)
     if tl.program_id(1) * ROWS < n:
         h, m, hidden = address(table, 2, DTYPE), address(table, 4, DTYPE), address(table, 8, DTYPE)
@@ -157,7 +157,7 @@ def backward_outputs(
 ):  # fmt: skip
     """dh = what comes from above and from the step behind, 0 where h was clipped."""
     step = begin_step(progress, 0)
-    steps = tl.load(table).to(tl.pointer_type(tl.int64))
+    steps = address(table, 0, tl.int64)
     start, n = tl.load(steps + 3 * step), tl.load(steps + 3 * step + 1)
     if tl.program_id(1) * ROWS < n:
         parts, dh = address(table, 2, tl.float32), address(table, 4, tl.float32)
@@ -179,7 +179,7 @@ def backward_cells(
 ):  # fmt: skip
     """The gradients for the gates before their activation, and for c; m once more, for the gradient of W_proj."""
     step = begin_step(progress, 1)
-    steps = tl.load(table).to(tl.pointer_type(tl.int64))
+    steps = address(table, 0, tl.int64)
     start, n, before = tl.load(steps + 3 * step), tl.load(steps + 3 * step + 1), tl.load(steps + 3 * step + 2)
     if tl.program_id(1) * ROWS < n:
         dh, dc = address(table, 4, tl.float32), address(table, 3, tl.float32)
@@ -226,7 +226,7 @@ def backward_hidden(
 ):  # fmt: skip
     """The gradient for the h before this step, as `PARTS` sums over parts of the 4C gates."""
     step = end_step(progress, 2)
-    steps = tl.load(table).to(tl.pointer_type(tl.int64))
+    steps = address(table, 0, tl.int64)
     start, n = tl.load(steps + 3 * step), tl.load(steps + 3 * step + 1)
     if tl.program_id(1) * ROWS < n:
         w_hh, parts, d_gates = address(table, 1, DTYPE), address(table, 2, tl.float32), address(table, 10, tl.float32)
@@ -259,35 +259,63 @@ def triton_forward(jobs):
     alike = {(keep, w_hh.shape, w_proj is None) for _, _, keep, _, _, _, w_hh, w_proj, _, _ in jobs}
     if len(alike) > 1:
         return [triton_forward([job])[0] for job in jobs]
-    plan, options, keep, x, *_, w_proj, h, c = jobs[0]
-    with on(x.device):
-        walks = [Forward(*job) for job in jobs]
+    walks = [Forward(plan, options, *tensors, keep) for plan, options, keep, _, *tensors in jobs]
+    words = [x.flatten(0, 1)[plan.words] for plan, _, _, x, *_ in jobs]
+    for index, block in enumerate(walks[0].plan.blocks):
+        take([(walk, index, x[words_of(block)]) for walk, x in zip(walks, words)])
+    return [walk.results(x.shape[:2]) for walk, (_, _, _, x, *_) in zip(walks, jobs)]
+
+
+@torch.no_grad()
+def take(jobs):
+    """Take walks of one shape over a block each, at the same time.
+
+    Args:
+        jobs: of each walk, a `Forward`, itself, the number of its block and the block's words `(M, I)`.
+    Returns:
+        h of each block before its clip `(M, P)`.
+    """
+    walk, *_ = jobs[0]
+    h, c = walk.h, walk.c
+    with on(h.device):
         step = forward_step(
-            *place(x), len(jobs), x.dtype, rows_of_grid(len(h)), c.shape[1], h.shape[1], keep == "gates",
-            w_proj is not None, bound(options.cell_clip), bound(None if w_proj is None else options.projection_clip),
-            precision(),
+            *place(h), len(jobs), h.dtype, rows_of_grid(len(h)), c.shape[1], h.shape[1], walk.keep == "gates",
+            walk.w_proj is not None, bound(walk.cell_clip), bound(walk.projection_clip), precision(),
         )  # fmt: skip
-        for block in plan.blocks:
-            stops = [stop for _, stop in shifted(block)]
-            step.run([walk.addresses(block) for walk in walks], [(a, b - a, 0) for a, b in zip([0, *stops], stops)])
-        return [walk.results() for walk in walks]
+        tensors = [walk.addresses(index, x) for walk, index, x in jobs]
+        step.run(tensors, [forward_steps(walk.plan.blocks[index]) for walk, index, _ in jobs])
+    return [walk.hidden[words_of(walk.plan.blocks[index])] for walk, index, _ in jobs]
+
+
+def forward_steps(block):
+    return [(start, stop - start, 0) for start, stop in shifted(block)]
+
+
+def leaves_room(mask, h, c, lanes):
+    """Whether a GPU has a multiprocessor for each program of a kernel of so many lanes, and there are steps enough."""
+    if mask.shape[1] <= STEPS_OF_A_GRAPH or not mask.any():
+        return False
+    rows, P = h.shape
+    programs = lanes * triton.cdiv(P, COLUMNS) * triton.cdiv(rows_of_grid(rows), LARGEST_ROWS)
+    return not h.is_cuda or programs <= torch.cuda.get_device_properties(h.device).multi_processor_count
 
 
 class Forward:
-    """One direction on its way."""
+    """One direction on its way from block to block, as `Forward` of the packed path."""
 
-    def __init__(self, plan, options, keep, x, w_ih, bias, w_hh, w_proj, h, c):
-        self.plan, self.keep, self.shape = plan, keep, (*x.shape[:2], h.shape[1])
-        self.x, self.h, self.c = x.flatten(0, 1)[plan.words], h[plan.rows], c[plan.rows]
+    @torch.no_grad()
+    def __init__(self, plan, options, w_ih, bias, w_hh, w_proj, h, c, keep=None):
+        self.plan, self.keep, self.cell_clip = plan, keep, options.cell_clip
+        self.projection_clip = None if w_proj is None else options.projection_clip
         self.w_ih, self.bias, self.w_hh = w_ih, with_forget_bias(bias, options), aligned(w_hh)
         self.w_proj = None if w_proj is None else aligned(w_proj)
-        self.projection_clip = None if w_proj is None else options.projection_clip
-        self.m, self.hidden, self.kept = x.new_empty(c.shape), x.new_empty(len(self.x), h.shape[1]), []
+        self.h, self.c = h[plan.rows], c[plan.rows]
+        self.m, self.hidden, self.kept = h.new_empty(c.shape), h.new_empty(len(plan.words), h.shape[1]), []
 
-    def addresses(self, block):
-        """Of what the kernels of a forward step read and write, in the order of their slots."""
-        words = words_of(block)
-        gates_x = gates = F.linear(self.x[words], self.w_ih, self.bias)
+    def addresses(self, index, x):
+        """What the kernels of a forward step read and write, in the order of their slots."""
+        block = self.plan.blocks[index]
+        gates_x = gates = F.linear(x, self.w_ih, self.bias)
         unclipped_c = None
         if self.keep == "gates":
             gates = gates_x if gates_x.dtype == self.c.dtype else torch.empty_like(gates_x, dtype=self.c.dtype)
@@ -296,12 +324,17 @@ class Forward:
         elif self.keep == "cells":
             self.kept.append(self.c[: step_sizes(block)[0]].clone())
         self.gates_x = gates_x  # lives until the kernels that read it are under way
-        return [self.w_hh, self.h, self.c, self.m, gates_x, gates, unclipped_c, self.hidden[words], self.w_proj]
+        hidden = self.hidden[words_of(block)]
+        return [self.w_hh, self.h, self.c, self.m, gates_x, gates, unclipped_c, hidden, self.w_proj]
 
-    def results(self):
-        outputs = spread(clip(self.hidden, self.projection_clip), self.plan.words, self.shape)
-        kept = [self.hidden, *self.kept] if self.keep else []
-        return outputs, spread(self.h, self.plan.rows), spread(self.c, self.plan.rows), *kept
+    def state(self):
+        """h `(B, P)` and c `(B, C)` in the order of the batch."""
+        return spread(self.h, self.plan.rows), spread(self.c, self.plan.rows)
+
+    def results(self, shape):
+        """Of words in a batch of this shape `(B, T)`."""
+        outputs = spread(clip(self.hidden, self.projection_clip), self.plan.words, (*shape, self.h.shape[1]))
+        return outputs, *self.state(), *([self.hidden, *self.kept] if self.keep else [])
 
 
 @torch.no_grad()
@@ -326,7 +359,8 @@ def triton_backward(jobs):
         for index in reversed(range(len(plan.blocks))):
             starts, sizes = zip(*((start, stop - start) for start, stop in shifted(plan.blocks[index])))
             blocks = [backward_tensors(walk, part, index) for walk, part in zip(walks, parts)]
-            step.run(blocks, list(zip(starts, sizes, [-1, *starts]))[::-1])
+            steps = list(zip(starts, sizes, [-1, *starts]))[::-1]
+            step.run(blocks, [steps] * len(jobs))
             for walk, (*_, dh, _, _, _, _, _, d_gates, m) in zip(walks, blocks):
                 walk.add(index, d_gates, dh, m)
         for part, walk in zip(parts, walks):
@@ -360,9 +394,9 @@ class Step:
     """
 
     @torch.inference_mode(False)  # memory made in inference mode could not be written to elsewhere
-    def __init__(self, device, directions, launches):
+    def __init__(self, device, lanes, launches):
         self.launches = launches
-        self.table = torch.zeros(directions, SLOTS.value, dtype=torch.int64, device=device)
+        self.table = torch.zeros(lanes, SLOTS.value, dtype=torch.int64, device=device)
         self.progress = torch.zeros(4, dtype=torch.int32, device=device)
         self.graph, self.runs = None, 0
 
@@ -371,11 +405,12 @@ class Step:
             launch(self.table, self.progress)
 
     def run(self, tensors, steps):
-        """Take the steps, a list of (first word, words, first word of the step before) within the block."""
-        count = len(steps)
-        steps = steps + [(0, 0, 0)] * (-count % STEPS_OF_A_GRAPH)  # a replay goes past the end, where nothing is done
+        """Take each lane's steps, a list of (first word, words, first word of the step before) within its block."""
+        count = max(map(len, steps))
+        padded = count + -count % STEPS_OF_A_GRAPH  # a replay goes past the end, where nothing is done
+        steps = [lane + [(0, 0, 0)] * (padded - len(lane)) for lane in steps]
         steps = torch.tensor(steps, device=self.table.device)
-        addresses = [[0 if t is None else t.data_ptr() for t in (steps, *row)] for row in tensors]
+        addresses = [[0 if t is None else t.data_ptr() for t in (lane, *row)] for lane, row in zip(steps, tensors)]
         addresses = torch.tensor([row + [0] * (SLOTS.value - len(row)) for row in addresses])
         self.table.copy_(addresses)
         self.progress.zero_()
@@ -395,47 +430,47 @@ class Step:
 
 @functools.lru_cache(maxsize=64)
 def forward_step(
-    device, stream, thread, directions, dtype, rows, C, P, keep, projected, cell_clip, projection_clip, precision
+    device, stream, thread, lanes, dtype, rows, C, P, keep, projected, cell_clip, projection_clip, precision
 ):  # fmt: skip
-    ROWS, DTYPE = min(rows, 64), DTYPES[dtype]
+    ROWS, DTYPE = min(rows, LARGEST_ROWS), DTYPES[dtype]
     blocks = rows // ROWS
 
     def cells(table, progress):
-        forward_cells[(triton.cdiv(C, 32), blocks, directions)](
+        forward_cells[(triton.cdiv(C, 32), blocks, lanes)](
             table, progress, cell_clip, C, P, DTYPE, keep, factor(DTYPE), precision, ROWS, 32, 32
         )
 
     def outputs(table, progress):
-        forward_outputs[(triton.cdiv(P, 16), blocks, directions)](
-            table, progress, projection_clip, C, P, DTYPE, projected, factor(DTYPE), precision, ROWS, 16, 64
+        forward_outputs[(triton.cdiv(P, COLUMNS), blocks, lanes)](
+            table, progress, projection_clip, C, P, DTYPE, projected, factor(DTYPE), precision, ROWS, COLUMNS, 64
         )
 
-    return Step(device, directions, [cells, outputs])
+    return Step(device, lanes, [cells, outputs])
 
 
 @functools.lru_cache(maxsize=64)
 def backward_step(
-    device, stream, thread, directions, dtype, rows, C, P, projected, cell_clip, projection_clip, precision
+    device, stream, thread, lanes, dtype, rows, C, P, projected, cell_clip, projection_clip, precision
 ):  # fmt: skip
-    ROWS, DTYPE = min(rows, 64), DTYPES[dtype]
+    ROWS, DTYPE = min(rows, LARGEST_ROWS), DTYPES[dtype]
     blocks = rows // ROWS
 
     def outputs(table, progress):
-        backward_outputs[(triton.cdiv(P, 64), blocks, directions)](
+        backward_outputs[(triton.cdiv(P, 64), blocks, lanes)](
             table, progress, projection_clip, rows, P, DTYPE, SPLITS, ROWS, 64
         )
 
     def cells(table, progress):
-        backward_cells[(triton.cdiv(C, 32), blocks, directions)](
+        backward_cells[(triton.cdiv(C, 32), blocks, lanes)](
             table, progress, cell_clip, C, P, DTYPE, projected, factor(DTYPE), precision, ROWS, 32, 32
         )
 
     def hidden(table, progress):
-        backward_hidden[(triton.cdiv(P, 16) * SPLITS, blocks, directions)](
+        backward_hidden[(triton.cdiv(P, 16) * SPLITS, blocks, lanes)](
             table, progress, rows, C, P, DTYPE, SPLITS, factor(DTYPE), precision, ROWS, 16, 64
         )
 
-    return Step(device, directions, [outputs, cells, hidden])
+    return Step(device, lanes, [outputs, cells, hidden])
 
 
 def rows_of_grid(rows):

@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 GROUP = 1 << 17  # numbers: as many as stay in the cache while the backward prepares the steps of so many words
+WORTH_A_WORKER = 1 << 22  # multiplications, about a millisecond
 BLOCK = 256  # words: enough for the full speed of a product, few enough that its (256, 4C) result lies in reused memory
 
 
@@ -100,7 +101,7 @@ def packed_forward(plan, options, keep, x, w_ih, bias, w_hh, w_proj, h, c):
         clip `(N, P)`, then for each block its gates `(M, 4C)` and its c before the clip `(M, C)`, or the c that it
         begins with `(n, C)`.
     """
-    walk, words = Forward(plan, options, keep, w_ih, bias, w_hh, w_proj, h, c), x.flatten(0, 1)[plan.words]
+    walk, words = Forward(plan, options, w_ih, bias, w_hh, w_proj, h, c, keep), x.flatten(0, 1)[plan.words]
     hidden = [walk.take(index, words[words_of(block)]) for index, block in enumerate(plan.blocks)]
     hidden = torch.cat([walk.h[:0], *hidden])
     outputs = spread(clip(hidden, walk.projection_clip), plan.words, (*x.shape[:2], h.shape[1]))
@@ -111,7 +112,7 @@ class Forward:
     """One direction on its way from block to block; `h` `(B, P)` and `c` `(B, C)` are its state, longest rows first."""
 
     @torch.no_grad()
-    def __init__(self, plan, options, keep, w_ih, bias, w_hh, w_proj, h, c):
+    def __init__(self, plan, options, w_ih, bias, w_hh, w_proj, h, c, keep=None):
         self.plan, self.keep, self.cell_clip = plan, keep, options.cell_clip
         self.projection_clip = None if w_proj is None else options.projection_clip
         self.w_ih, self.bias = w_ih, with_forget_bias(bias, options)
@@ -406,7 +407,7 @@ def concurrently(function, jobs, multiplications):
     wait for each other.
     """
     threads = torch.get_num_threads()
-    if not 1 < len(jobs) <= threads or multiplications < 1 << 22:  # about a millisecond
+    if not 1 < len(jobs) <= threads or multiplications < WORTH_A_WORKER:
         return [function(*job) for job in jobs]
     inference = torch.is_inference_mode_enabled()
 
@@ -417,9 +418,9 @@ def concurrently(function, jobs, multiplications):
     return list(workers(os.getpid(), threads, len(jobs)).map(run, jobs))
 
 
-def multiplications(plan, w_hh):
-    """Of the recurrent products of a direction; none that the CPU has to do where it lies elsewhere."""
-    return len(plan.words) * w_hh.numel() if plan.words.device.type == "cpu" else 0
+def multiplications(words, h, c):
+    """Of the recurrent products of so many words of a direction; none that the CPU has to do if it is elsewhere."""
+    return words * 4 * c.shape[1] * h.shape[1] if c.device.type == "cpu" else 0
 
 
 @functools.lru_cache(maxsize=2)

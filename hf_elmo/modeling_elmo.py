@@ -28,6 +28,7 @@ from .hub_elmo import ModelWithCard
 from .int8_elmo import Int8Linear, use_float_layers, use_int8_layers
 from .lstm_elmo import Direction, bilstm, lstm_steps, tell_steps
 from .lstm_int8_elmo import Int8Weight
+from .lstm_layers_elmo import bilstm_layers
 
 # (B, L, 2, P) and (B, L, 2, C): output and cell of each layer and direction (0 forward, 1 backward) after the last word
 State = tuple[Tensor, Tensor]
@@ -184,10 +185,13 @@ class ElmoLayer(GradientCheckpointingLayer):
         self.add_input = config.use_skip_connections and index > 0
         self.config = config
 
+    def lstms(self) -> tuple[ElmoLstm, ElmoLstm]:
+        return self.forward_lstm, self.backward_lstm
+
     def forward(self, hidden: Tensor, mask: Tensor | None, state: tuple[State, State]):
         """From `(B, T, 2P)` to `(B, T, 2P)` and the state of both directions."""
         inputs = [self.dropout(half) for half in hidden.chunk(2, dim=-1)]
-        lstms = self.forward_lstm, self.backward_lstm
+        lstms = self.lstms()
         reason = next(filter(None, (lstm.why_called() for lstm in lstms)), None)
         if reason is None:
             directions = [lstm.direction(x, start) for lstm, x, start in zip(lstms, inputs, state)]
@@ -200,6 +204,13 @@ class ElmoLayer(GradientCheckpointingLayer):
         if self.add_input:  # as dropped out; what recurs is the output before the addition
             outputs = [output + x for output, x in zip(outputs, inputs)]
         return torch.cat(outputs, dim=-1), states
+
+    def has_to_be_called(self) -> bool:
+        """Whether there is more to do than its weights say: something dropped out, hooked in, wrapped or compiled."""
+        if type(self) is not ElmoLayer or "forward" in vars(self) or self._compiled_call_impl is not None:
+            return True
+        drops_out = self.dropout.training and self.dropout.p > 0
+        return drops_out or is_hooked(self) or any(lstm.why_called() is not None for lstm in self.lstms())
 
 
 class ElmoScalarMix(nn.Module):
@@ -381,12 +392,33 @@ class ElmoModel(ElmoPreTrainedModel):
     def run_layers(self, hidden: Tensor, mask: Tensor, state: State | None = None) -> tuple[list[Tensor], State]:
         """All layers, `L + 1` tensors `(B, T, 2P)`, and the final state, from layer 0: the token embeddings that the
         forward direction reads beside those that the backward direction reads."""
-        layers, final_states = [hidden], []
-        for layer, layer_state in zip(self.layers, self.layer_states(state, hidden)):
-            hidden, layer_state = layer(hidden, mask, layer_state)
-            layers.append(hidden)
-            final_states.append(layer_state)
-        return layers, stack_states(final_states, state)
+        states = self.layer_states(state, hidden)
+        if self.may_join_layers(hidden):
+            results = self.joined_layers(hidden, mask, states)
+        else:
+            results = []
+            for layer, layer_state in zip(self.layers, states):
+                results.append(layer(results[-1][0] if results else hidden, mask, layer_state))
+        outputs, final_states = zip(*results)
+        return [hidden, *outputs], stack_states(final_states, state)
+
+    def may_join_layers(self, hidden: Tensor) -> bool:
+        """Whether nothing has to happen between one layer and the next."""
+        if torch.compiler.is_compiling() or any(layer.has_to_be_called() for layer in self.layers):
+            return False
+        learning = any(tensor.requires_grad for tensor in (hidden, *self.layers.parameters()))
+        return not (learning and torch.is_grad_enabled())
+
+    def joined_layers(self, hidden: Tensor, mask: Tensor, states) -> list[tuple[Tensor, tuple[State, State]]]:
+        """What each layer returns, computed in one call."""
+        halves = hidden.chunk(2, dim=-1)
+        layers = [
+            [lstm.direction(x, start) for lstm, x, start in zip(layer.lstms(), halves, layer_state)]
+            for layer, layer_state in zip(self.layers, states)
+        ]
+        add_inputs = [layer.add_input for layer in self.layers]
+        results = bilstm_layers(layers, mask, add_inputs=add_inputs, **self.layers[0].forward_lstm.options)
+        return [(torch.cat(outputs, dim=-1), ends) for outputs, ends in (zip(*pair) for pair in results)]
 
     def run_layers_apart(self, hidden: Tensor, mask: Tensor, token_type_ids: Tensor) -> list[Tensor]:
         """All layers, `L + 1` tensors `(B, T, 2P)`, of rows whose first and second text are sentences of their own."""
@@ -567,8 +599,7 @@ def has_plain_weight(layer: nn.Module | None) -> bool:
         return True
     if type(layer) not in (nn.Linear, nn.Conv1d, nn.Embedding):
         return False
-    plain = type(layer.weight) is nn.Parameter and not layer.weight.is_meta
-    return plain and not (hasattr(layer, "_hf_hook") or layer._forward_hooks or layer._forward_pre_hooks)
+    return type(layer.weight) is nn.Parameter and not layer.weight.is_meta and not is_hooked(layer)
 
 
 def call(layer: nn.Module, x: Tensor) -> Tensor:
@@ -582,8 +613,12 @@ def has_int8_weight(layer: nn.Module | None) -> bool:
     """Whether a layer is of 8 bits, as this package made it, so that its weight can be used in place of a call."""
     if layer is None:
         return True
-    plain = type(layer) is Int8Linear and not layer.weight.is_meta
-    return plain and not (hasattr(layer, "_hf_hook") or layer._forward_hooks or layer._forward_pre_hooks)
+    return type(layer) is Int8Linear and not layer.weight.is_meta and not is_hooked(layer)
+
+
+def is_hooked(layer: nn.Module) -> bool:
+    """Whether something happens before or after a call."""
+    return bool(hasattr(layer, "_hf_hook") or layer._forward_hooks or layer._forward_pre_hooks)
 
 
 def matrix(linear: nn.Linear | Int8Linear) -> Tensor | Int8Weight:

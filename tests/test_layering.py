@@ -29,6 +29,7 @@ KNOWS = {
         "int8_elmo",
         "lstm_elmo",
         "lstm_int8_elmo",
+        "lstm_layers_elmo",
     },
     "task_features_elmo": {"configuration_elmo", "modeling_elmo"},
     "task_layers_elmo": {"lstm_elmo", "modeling_elmo"},
