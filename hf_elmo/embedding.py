@@ -63,7 +63,8 @@ def embed_sentences(
         batches_per_window (`int`, defaults to 8):
             Batches that are read, sorted by length and held in memory at a time, along with their results.
         cached_words (`int`, defaults to 65,536):
-            How many word types' context-free vectors are kept, those last used; 0 keeps none.
+            How many word types' context-free vectors are kept, those last used; 0 keeps none. Each takes P numbers, and
+            some 300 bytes to be found by.
         accelerator ([`accelerate.Accelerator`], *optional*):
             Shares the work among its processes, each of which has to read the same sentences and all the results.
         main_process_only (`bool`, defaults to `False`): Whether the other processes get nothing.
@@ -101,7 +102,8 @@ def embed_sentences(
             if num_processes > 1:
                 window = gather_windows(window, accelerator)
             if accelerator is None or accelerator.is_main_process or not main_process_only:
-                yield from window
+                yield from map(Tensor.clone, window)  # who keeps one sentence does not keep its batch
+            del window  # before the next is computed
 
     return vectors()
 
@@ -234,14 +236,23 @@ def make_batch(tokenizer: ElmoTokenizer, places: list[int], sentences: list[list
     words = encoded["attention_mask"].bool()
     wanted = words if boundary_words else words & (encoded["special_tokens_mask"] == 0)
     types, type_of_word = unique_rows(encoded["input_ids"][words])
-    return Batch(places, wanted.sum(1).tolist(), words, wanted, types, type_of_word)
+    # the types wait for up to two windows' time, so not as eight bytes a character
+    return Batch(places, wanted.sum(1).tolist(), words, wanted, types.int(), type_of_word)
 
 
 # ---- Computing
 
 
+TABLE_AT_ONCE = 1 << 16  # rows
+
+
 class KeptWordVectors:
-    """The context-free vectors of word types: text repeats its words, and the last `limit` used are kept."""
+    """The context-free vectors of word types: text repeats its words, and the last `limit` used are kept.
+
+    The table is one from the start, for a table that grows has a smaller one beside it while it is copied; and on a CPU
+    its rows take memory only when they are first written. A larger one than `TABLE_AT_ONCE` grows nevertheless, as a
+    text may have far fewer types than the limit allows.
+    """
 
     def __init__(self, encoder: ElmoModel, limit: int):
         self.encoder, self.limit = encoder, limit
@@ -250,7 +261,7 @@ class KeptWordVectors:
         self.table: Tensor | None = None  # (rows, P), on the device of the encoder
 
     def __call__(self, types: Tensor) -> Tensor:
-        """From ids `(K, W)`, all different, to `(K, P)`."""
+        """From ids `(K, W)`, all different, to `(K, P)` in the type of the model."""
         if not self.limit:
             return self.compute(types)
         keys = [row.tobytes() for row in types.to(self.id_type).numpy()]
@@ -267,42 +278,49 @@ class KeptWordVectors:
         return vectors
 
     def compute(self, types: Tensor) -> Tensor:
-        words = torch.ones(1, len(types), dtype=torch.bool)
-        return self.encoder.embed_words(types[None].to(self.encoder.device), words)[0][0]
+        ids = types[None].to(self.encoder.device)
+        vectors, _ = self.encoder.embed_words(ids, ids.new_ones(ids.shape[:2], dtype=torch.bool))
+        return vectors[0].to(self.encoder.dtype)  # autocast has another, and may be over at the next window
 
     def keep(self, keys: list[bytes], vectors: Tensor):
         """At most `limit` new ones, in the place of those that were not used for longest."""
         for key in keys:
             self.rows[key] = len(self.rows) if len(self.rows) < self.limit else self.rows.popitem(last=False)[1]
-        held = 0 if self.table is None else len(self.table)
+        if not keys:
+            return
+        if self.table is None:
+            self.table = vectors.new_empty(min(self.limit, TABLE_AT_ONCE), vectors.shape[1])
+        held = len(self.table)
         if held < len(self.rows):
-            table = vectors.new_empty(min(self.limit, 2 * len(self.rows)), vectors.shape[1])
-            if held:
-                table[:held] = self.table
-            self.table = table
+            smaller, self.table = self.table, vectors.new_empty(min(self.limit, 2 * len(self.rows)), vectors.shape[1])
+            self.table[:held] = smaller
         self.table[[self.rows[key] for key in keys]] = vectors
 
 
+@torch.inference_mode(False)  # what is kept from one window to the next is written to in any mode
 @torch.no_grad()
 def embed_window(
     encoder: ElmoModel, word_vectors: KeptWordVectors, batches: list[Batch], select: Callable
 ) -> list[Tensor]:
-    """The vectors of each sentence of a window."""
+    """The vectors of each sentence of a window, parts of its batches' results."""
     results = {}
     with evaluation_mode(encoder):
         for batch in batches:
-            vectors = word_vectors(batch.types)
-            device = vectors.device
-            words = batch.words.to(device)
-            token_embeddings = vectors.new_zeros(*words.shape, vectors.shape[1])
-            token_embeddings[words] = vectors[batch.type_of_word.to(device)]
-            output = encoder(
-                token_embeddings=token_embeddings, attention_mask=words, output_hidden_states=True, return_dict=True
-            )
-            selected = select(output, batch.wanted.to(device)).cpu()
-            # copies, so that who keeps one sentence does not keep the batch
-            results |= zip(batch.places, (part.clone() for part in selected.split(batch.lengths)))
+            results |= zip(batch.places, embed_batch(encoder, word_vectors, batch, select).split(batch.lengths))
     return [results[place] for place in range(len(results))]
+
+
+def embed_batch(encoder: ElmoModel, word_vectors: KeptWordVectors, batch: Batch, select: Callable) -> Tensor:
+    """The vectors of the wanted words, one sentence after the other, on the CPU."""
+    vectors = word_vectors(batch.types)
+    device = vectors.device
+    words = batch.words.to(device)
+    token_embeddings = vectors.new_zeros(*words.shape, vectors.shape[1])
+    token_embeddings[words] = vectors[batch.type_of_word.to(device)]
+    output = encoder(
+        token_embeddings=token_embeddings, attention_mask=words, output_hidden_states=True, return_dict=True
+    )
+    return select(output, batch.wanted.to(device)).to("cpu", vectors.dtype)
 
 
 @contextlib.contextmanager
@@ -327,4 +345,4 @@ def gather_windows(window: list[Tensor], accelerator: Accelerator) -> list[Tenso
     vectors = torch.cat(window) if window else torch.empty(0, *shape, dtype=dtype)
     padded = accelerator.pad_across_processes(vectors.to(accelerator.device))
     gathered = accelerator.gather(padded).cpu().unflatten(0, (len(lengths), len(padded)))
-    return [part.clone() for vectors, parts in zip(gathered, lengths) for part in vectors[: sum(parts)].split(parts)]
+    return [part for vectors, parts in zip(gathered, lengths) for part in vectors[: sum(parts)].split(parts)]

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import shake
+from fresh_process import REPOSITORY, run_python
 from torch.testing import assert_close
 
-from hf_elmo import ElmoConfig, ElmoForTokenClassification, ElmoModel, ElmoTokenizer
-from hf_elmo.embedding import KeptWordVectors, embed_sentences, read_rounds
+from hf_elmo import ElmoConfig, ElmoForTokenClassification, ElmoInt8Config, ElmoModel, ElmoTokenizer
+from hf_elmo.embedding import TABLE_AT_ONCE, KeptWordVectors, embed_sentences, read_rounds
+from hf_elmo.lstm_elmo import last_lstm_path
 
 EXACT = {"rtol": 0, "atol": 1e-6}
 SMALL = {"words_per_batch": 20, "batches_per_window": 2}  # several windows of several batches
@@ -120,6 +122,15 @@ def test_tokenizers_with_other_habits(tiny_model, options):
     assert_all_close(actual, expected)
 
 
+@pytest.mark.parametrize("sentences", [[[]], [""], [[], ["a"], []]], ids=str)
+@pytest.mark.parametrize("cached_words", [0, 100])
+def test_a_batch_without_a_word(tiny_model, sentences, cached_words):
+    tokenizer = ElmoTokenizer(add_bos_token=False, add_eos_token=False)
+    options = {"words_per_batch": 1, "batches_per_window": 1, "cached_words": cached_words}
+    vectors = list(embed_sentences(tiny_model, tokenizer, sentences, **options))
+    assert [part.shape for part in vectors] == [(len(sentence), 12) for sentence in sentences]
+
+
 def test_heads_and_models_of_words(tiny_config, tmp_path):
     vocabulary = tmp_path / "vocab.txt"
     vocabulary.write_text("<S>\n</S>\n<UNK>\na\nb\n", encoding="utf-8")
@@ -142,6 +153,24 @@ def test_half_precision(tiny_model, tokenizer):
     for vectors, other in zip(embed_sentences(tiny_model.bfloat16(), tokenizer, sentences, **SMALL), expected):
         assert vectors.dtype == torch.bfloat16
         assert_close(vectors.float(), other, rtol=0, atol=0.03)
+
+
+@pytest.mark.parametrize("cached_words", [0, 7, 1000])
+def test_weights_of_8_bits(tiny_model, tokenizer, cached_words):
+    """Here and there a value may lie on the edge between two codes, and fall to the other side."""
+    model = ElmoModel.from_pretrained(
+        None, config=tiny_model.config, state_dict=tiny_model.state_dict(), quantization_config=ElmoInt8Config()
+    )
+    sentences = made_up_sentences(60)
+    vectors = list(embed_sentences(model, tokenizer, sentences, layers="all", cached_words=cached_words, **SMALL))
+    assert last_lstm_path().name == "int8"
+    expected = [vectors[1:-1] for vectors in one_by_one(model, tokenizer, sentences)]
+    assert list(map(len, vectors)) == list(map(len, expected)) == list(map(len, sentences))
+    vectors, expected = torch.cat(vectors), torch.cat(expected)
+    assert ((vectors - expected).abs() < 1e-5).float().mean() > 0.9
+    assert_close(vectors, expected, rtol=0, atol=0.02)
+    in_floats = torch.cat(list(embed_sentences(tiny_model, tokenizer, sentences, layers="all")))
+    assert (vectors - in_floats).abs().max() > 1e-3
 
 
 # ---- Batches, memory, the cache
@@ -201,6 +230,54 @@ def test_the_cache_is_bounded_and_forgets_what_was_not_used_for_longest(tiny_mod
             assert list(vectors.rows) == [ids[place].short().numpy().tobytes() for place in (3, 7, 1)]
 
 
+def test_a_table_beyond_what_is_made_at_once_grows_with_the_types(tiny_model):
+    vectors, number = KeptWordVectors(tiny_model, 10**12), TABLE_AT_ONCE + 1000
+    ids = torch.full((number, 50), 261)
+    ids[:, 0], ids[:, 4] = 259, 260
+    ids[:, 1:4] = torch.arange(number)[:, None] // torch.tensor([1, 50, 2500]) % 50 + 98
+    with torch.no_grad():
+        before = vectors(ids[:100])
+        assert len(vectors.table) == TABLE_AT_ONCE
+        vectors(ids)
+        assert len(vectors.rows) == number
+        assert len(vectors.table) < 3 * TABLE_AT_ONCE
+        calls = []
+        tiny_model.char_encoder.register_forward_pre_hook(lambda module, inputs: calls.append(len(inputs[0])))
+        assert torch.equal(vectors(ids[:100]), before)
+        assert_close(vectors(ids[-100:]), vectors.compute(ids[-100:]), **EXACT)
+    assert calls == [0, 0, 100]
+
+
+READ_A_LOT = """
+from pathlib import Path
+from hf_elmo import ElmoConfig, ElmoModel, ElmoTokenizer
+from hf_elmo.embedding import embed_sentences
+from hf_elmo.tokenization_elmo import SpelledWords
+
+def peak():
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
+
+SpelledWords.LIMIT = 2000
+sizes = {"char_embedding_size": 4, "char_cnn_filters": [[1, 4]], "projection_size": 4, "cell_size": 4}
+model = ElmoModel(ElmoConfig(num_highway_layers=0, **sizes))
+text = ([f"word{number}-{place}" for place in range(number % 9)] for number in range(25_000))
+options = {"words_per_batch": 256, "batches_per_window": 4, "cached_words": 1000}
+for number, vectors in enumerate(embed_sentences(model, ElmoTokenizer(), text, **options)):
+    if number == 5_000:
+        before = peak()
+print(number + 1, peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a process its peak")
+def test_memory_does_not_grow_with_the_text(tmp_path):
+    """All of its words are new, and 20,000 sentences that left 150 bytes each behind would be seen."""
+    sentences, megabytes = run_python("-c", READ_A_LOT, home=tmp_path, PYTHONPATH=str(REPOSITORY)).stdout.split()
+    assert int(sentences) == 25_000
+    assert float(megabytes) < 3
+
+
 # ---- The model and the process stay as they were
 
 
@@ -216,6 +293,23 @@ def test_the_mode_and_gradients_are_the_users(tiny_config, tokenizer):
         assert not vectors.requires_grad
         assert torch.is_grad_enabled()
         assert [module.training for module in model.modules()] == modes
+
+
+def test_what_is_kept_serves_in_other_modes(tiny_model, tokenizer):
+    """Inference mode or autocast may be around some steps of a loop and not around others."""
+    sentences = made_up_sentences(60)
+    expected = list(embed_sentences(tiny_model, tokenizer, sentences, **SMALL))
+    vectors = embed_sentences(tiny_model, tokenizer, sentences, **SMALL)
+    with torch.inference_mode():
+        first = list(itertools.islice(vectors, 5))
+    assert_all_close([*first, *vectors], expected)
+
+    vectors = embed_sentences(tiny_model, tokenizer, sentences, **SMALL)
+    with torch.autocast("cpu", torch.bfloat16):
+        first = list(itertools.islice(vectors, 5))
+    actual = torch.cat([*first, *vectors])
+    assert actual.dtype == torch.float32
+    assert_close(actual, torch.cat(expected), rtol=0, atol=0.03)
 
 
 def test_the_mode_is_restored_after_an_error(tiny_model, tokenizer):
