@@ -118,29 +118,33 @@ class Forward:
         self.w_ih, self.bias = w_ih, with_forget_bias(bias, options)
         self.w_hh, self.w_proj = for_many_steps(w_hh, plan), for_many_steps(w_proj, plan)
         self.h, self.c, self.kept = h[plan.rows], c[plan.rows], []
+        self.m = torch.empty_like(self.c)
 
     @torch.no_grad()
     def take(self, index, x):
         """From a block's words `(M, I)` to their h before its clip `(M, P)`."""
-        block, live_h, live_c, hidden = self.plan.blocks[index], self.h, self.c, []
-        cell = live_c.shape[1]
+        block, live_h, live_c, live_m = self.plan.blocks[index], self.h, self.c, self.m
+        hidden, cell = live_h.new_empty(len(x), live_h.shape[1]), live_c.shape[1]
         block_gates = linear(x, self.w_ih, self.bias).to(live_c.dtype)
         block_c = live_c.new_empty(len(x), cell) if self.keep == "gates" else None
         if self.keep == "gates":
             self.kept += [block_gates, block_c]
         elif self.keep == "cells":
             self.kept.append(live_c[: step_sizes(block)[0]].clone())
-        parts = block_gates, *block_gates.view(-1, 4, cell).unbind(1), block_c
-        for gates, i, f, g, o, unclipped_c in by_step(block, *parts):
+        parts = block_gates, *block_gates.view(-1, 4, cell).unbind(1), block_c, hidden
+        for gates, i, f, g, o, unclipped_c, unclipped_h in by_step(block, *parts):
             if len(gates) != len(live_h):
-                live_h, live_c = self.h[: len(gates)], self.c[: len(gates)]
+                live_h, live_c, live_m = (part[: len(gates)] for part in (self.h, self.c, self.m))
             activate_(add_linear_(gates, live_h, self.w_hh), g)
             unclipped_c = torch.mul(f, live_c, out=live_c if unclipped_c is None else unclipped_c).addcmul_(i, g)
             clip(unclipped_c, self.cell_clip, out=live_c)
-            m = tanh(live_c).mul_(o).to(live_h.dtype)
-            hidden.append(m if self.w_proj is None else linear(m, self.w_proj))
-            clip(hidden[-1], self.projection_clip, out=live_h)
-        return torch.cat(hidden)
+            m = tanh(live_c, out=live_m).mul_(o).to(live_h.dtype)
+            if self.w_proj is None:
+                unclipped_h.copy_(m)
+            else:
+                put_linear(unclipped_h, m, self.w_proj)
+            clip(unclipped_h, self.projection_clip, out=live_h)
+        return hidden
 
     def state(self):
         """h `(B, P)` and c `(B, C)` in the order of the batch."""
@@ -335,8 +339,8 @@ def clip(x, bound, out=None):
 MINUS_ONE = torch.tensor(-1.0, device="cpu")
 
 
-def tanh(x):
-    doubled = (x + x).sigmoid_()
+def tanh(x, out=None):
+    doubled = torch.add(x, x, out=out).sigmoid_()
     return torch.add(MINUS_ONE, doubled, alpha=2, out=doubled)
 
 
@@ -358,6 +362,13 @@ def linear(x, weight, bias=None):
     if suits_onednn(len(x), weight):
         return torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, "none", [], "")
     return F.linear(x, weight, bias)
+
+
+def put_linear(out, x, weight):
+    """out = x @ weight.T. Of all that a step computes, only oneDNN's products need new memory."""
+    if suits_onednn(len(x), weight):
+        return out.copy_(linear(x, weight))
+    return torch.mm(x, weight.T, out=out)
 
 
 def add_linear_(total, x, weight):
