@@ -56,7 +56,7 @@ def main():
         sizes=arguments.sizes,
         batches=arguments.batches,
         sentences=arguments.sentences,
-        memory_sentences=[10_000, 100_000],
+        memory_sentences=[10_000, 100_000, 200_000],
         rounds=arguments.rounds,
         device=arguments.device,
         peak_size=2048 if arguments.device == "cpu" else 8192,

@@ -259,10 +259,10 @@ def peak():
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
 
 SpelledWords.LIMIT = 2000
-sizes = {"char_embedding_size": 4, "char_cnn_filters": [[1, 4]], "projection_size": 4, "cell_size": 4}
+sizes = {"char_embedding_size": 4, "char_cnn_filters": [[1, 4]], "projection_size": 16, "cell_size": 16}
 model = ElmoModel(ElmoConfig(num_highway_layers=0, **sizes))
 text = ([f"word{number}-{place}" for place in range(number % 9)] for number in range(25_000))
-options = {"words_per_batch": 256, "batches_per_window": 4, "cached_words": 1000}
+options = {"layers": "all", "words_per_batch": 256, "batches_per_window": 4, "cached_words": 1000}
 for number, vectors in enumerate(embed_sentences(model, ElmoTokenizer(), text, **options)):
     if number == 5_000:
         before = peak()
