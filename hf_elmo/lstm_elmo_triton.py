@@ -30,9 +30,9 @@ except ImportError as error:
     raise ImportError("it needs the package triton: pip install triton") from error
 
 LARGEST_BLOCK = 2048  # words: their (M, 4C) gates are the largest memory of an inference
-SPLITS = 4  # of the longest sum, over 4C, so that it occupies the whole GPU; added up in a fixed order
+SPLITS = 16  # of the longest sum, over 4C, so that it occupies the whole GPU; added up in a fixed order
 STEPS_OF_A_GRAPH = 8
-LARGEST_ROWS, COLUMNS = 64, 16  # of the h that one program computes
+LARGEST_ROWS = 64  # of a program
 SLOTS = tl.constexpr(16)  # of the table of addresses, for each lane; the first one is that of the steps
 DTYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
 
@@ -125,6 +125,7 @@ def forward_cells(
 def forward_outputs(
     table, progress, projection_clip, C: tl.constexpr, P: tl.constexpr, DTYPE: tl.constexpr, PROJECTED: tl.constexpr,
     FACTOR: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr,
+    SLICES: tl.constexpr,
 ):  # fmt: skip
     """hidden = W_proj m, or m where there is no projection; h = clip(hidden)."""
     step = end_step(progress, 1)
@@ -137,13 +138,17 @@ def forward_outputs(
         here = (rows < n) & (columns < P)
         if PROJECTED:
             w_proj = address(table, 9, DTYPE)
-            sums = tl.zeros((ROWS, COLUMNS), tl.float32)
-            for first in range(0, C, INNER):
-                across, down = first + tl.arange(0, INNER)[None, :], first + tl.arange(0, INNER)[:, None]
-                m_part = tl.load(m + rows * C + across, (rows < n) & (across < C), 0.0).to(FACTOR)
-                w_part = tl.load(w_proj + columns * C + down, (columns < P) & (down < C), 0.0).to(FACTOR)
+            # The tile is small and the sum long: each warp takes a slice of it, so that a thread has products enough.
+            sums = tl.zeros((SLICES, ROWS, COLUMNS), tl.float32)
+            slices = tl.arange(0, SLICES)[:, None, None] * INNER
+            rows_3d, columns_3d = rows[None, :, :], columns[None, :, :]
+            for first in range(0, C, SLICES * INNER):
+                across = first + slices + tl.arange(0, INNER)[None, None, :]
+                down = first + slices + tl.arange(0, INNER)[None, :, None]
+                m_part = tl.load(m + rows_3d * C + across, (rows_3d < n) & (across < C), 0.0).to(FACTOR)
+                w_part = tl.load(w_proj + columns_3d * C + down, (columns_3d < P) & (down < C), 0.0).to(FACTOR)
                 sums = tl.dot(m_part, w_part, sums, input_precision=PRECISION)
-            result = sums.to(DTYPE)
+            result = tl.sum(sums, 0).to(DTYPE)
         else:
             result = tl.load(m + rows * C + columns, here, 0.0)
         tl.store(hidden + (start + rows) * P + columns, result, here)
@@ -295,8 +300,8 @@ def leaves_room(mask, h, c, lanes):
     """Whether a GPU has a multiprocessor for each program of a kernel of so many lanes, and there are steps enough."""
     if mask.shape[1] <= STEPS_OF_A_GRAPH or not mask.any():
         return False
-    rows, P = h.shape
-    programs = lanes * triton.cdiv(P, COLUMNS) * triton.cdiv(rows_of_grid(rows), LARGEST_ROWS)
+    rows, columns = tile_of_outputs(rows_of_grid(len(h)))
+    programs = lanes * triton.cdiv(h.shape[1], columns) * triton.cdiv(len(h), rows)
     return not h.is_cuda or programs <= torch.cuda.get_device_properties(h.device).multi_processor_count
 
 
@@ -432,18 +437,19 @@ class Step:
 def forward_step(
     device, stream, thread, lanes, dtype, rows, C, P, keep, projected, cell_clip, projection_clip, precision
 ):  # fmt: skip
-    ROWS, DTYPE = min(rows, LARGEST_ROWS), DTYPES[dtype]
-    blocks = rows // ROWS
+    ROWS, DTYPE, INNER = min(rows, LARGEST_ROWS), DTYPES[dtype], 128 // dtype.itemsize
+    OUTPUT_ROWS, COLUMNS = tile_of_outputs(rows)
 
     def cells(table, progress):
-        forward_cells[(triton.cdiv(C, 32), blocks, lanes)](
-            table, progress, cell_clip, C, P, DTYPE, keep, factor(DTYPE), precision, ROWS, 32, 32
+        forward_cells[(triton.cdiv(C, 32), rows // ROWS, lanes)](
+            table, progress, cell_clip, C, P, DTYPE, keep, factor(DTYPE), precision, ROWS, 32, INNER
         )
 
     def outputs(table, progress):
-        forward_outputs[(triton.cdiv(P, COLUMNS), blocks, lanes)](
-            table, progress, projection_clip, C, P, DTYPE, projected, factor(DTYPE), precision, ROWS, COLUMNS, 64
-        )
+        forward_outputs[(triton.cdiv(P, COLUMNS), rows // OUTPUT_ROWS, lanes)](
+            table, progress, projection_clip, C, P, DTYPE, projected, factor(DTYPE), precision, OUTPUT_ROWS, COLUMNS,
+            INNER, 128 // COLUMNS,
+        )  # fmt: skip
 
     return Step(device, lanes, [cells, outputs])
 
@@ -456,8 +462,8 @@ def backward_step(
     blocks = rows // ROWS
 
     def outputs(table, progress):
-        backward_outputs[(triton.cdiv(P, 64), blocks, lanes)](
-            table, progress, projection_clip, rows, P, DTYPE, SPLITS, ROWS, 64
+        backward_outputs[(triton.cdiv(P, 64), rows // 8, lanes)](
+            table, progress, projection_clip, rows, P, DTYPE, SPLITS, 8, 64
         )
 
     def cells(table, progress):
@@ -466,11 +472,16 @@ def backward_step(
         )
 
     def hidden(table, progress):
-        backward_hidden[(triton.cdiv(P, 16) * SPLITS, blocks, lanes)](
-            table, progress, rows, C, P, DTYPE, SPLITS, factor(DTYPE), precision, ROWS, 16, 64
+        backward_hidden[(triton.cdiv(P, 64) * SPLITS, blocks, lanes)](
+            table, progress, rows, C, P, DTYPE, SPLITS, factor(DTYPE), precision, ROWS, 64, 32
         )
 
     return Step(device, lanes, [outputs, cells, hidden])
+
+
+def tile_of_outputs(rows):
+    """Of the h of so many rows, what one program computes: at the original's size 128 programs share that of 32 rows."""
+    return 32 if rows > 64 else 16, 32 if rows > 32 else 16
 
 
 def rows_of_grid(rows):

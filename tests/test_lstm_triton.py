@@ -40,7 +40,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from hf_elmo import lstm_elmo_triton as kernels
 
-numbers = {"B": 32, "C": 64, "P": 32, "PARTS": 4, "ROWS": 16, "CELLS": 32, "COLUMNS": 16, "INNER": 32}
+numbers = {"B": 32, "C": 64, "P": 32, "PARTS": 4, "ROWS": 16, "CELLS": 32, "COLUMNS": 16, "INNER": 32, "SLICES": 4}
 constants = {**numbers, "KEEP": True, "PROJECTED": True, "PRECISION": "ieee"}
 constants |= {"DTYPE": tl.bfloat16, "FACTOR": tl.bfloat16}
 types = {"table": "*i64", "progress": "*i32", "cell_clip": "fp32", "projection_clip": "fp32"}
