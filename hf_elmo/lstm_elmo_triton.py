@@ -80,6 +80,7 @@ def end_step(progress, kernel: tl.constexpr):
 def forward_cells(
     table, progress, cell_clip, C: tl.constexpr, P: tl.constexpr, DTYPE: tl.constexpr, KEEP: tl.constexpr,
     FACTOR: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, CELLS: tl.constexpr, INNER: tl.constexpr,
+    TRANSPOSED: tl.constexpr,
 ):  # fmt: skip
     """gates = activate(gates_x + W_hh h); c = clip(f c + i g); m = o tanh(c)."""
     step = begin_step(progress, 0)
@@ -98,11 +99,12 @@ def forward_cells(
         for first in range(0, P, INNER):
             across, down = first + tl.arange(0, INNER)[None, :], first + tl.arange(0, INNER)[:, None]
             h_part = tl.load(h + rows * P + across, (rows < n) & (across < P), 0.0).to(FACTOR)
-            w, inside = w_hh + cells * P + down, (cells < C) & (down < P)
+            w, inside = w_hh + (down * (4 * C) + cells if TRANSPOSED else cells * P + down), (cells < C) & (down < P)
+            gate = C if TRANSPOSED else C * P
             i = tl.dot(h_part, tl.load(w, inside, 0.0).to(FACTOR), i, input_precision=PRECISION)
-            f = tl.dot(h_part, tl.load(w + C * P, inside, 0.0).to(FACTOR), f, input_precision=PRECISION)
-            g = tl.dot(h_part, tl.load(w + 2 * C * P, inside, 0.0).to(FACTOR), g, input_precision=PRECISION)
-            o = tl.dot(h_part, tl.load(w + 3 * C * P, inside, 0.0).to(FACTOR), o, input_precision=PRECISION)
+            f = tl.dot(h_part, tl.load(w + gate, inside, 0.0).to(FACTOR), f, input_precision=PRECISION)
+            g = tl.dot(h_part, tl.load(w + 2 * gate, inside, 0.0).to(FACTOR), g, input_precision=PRECISION)
+            o = tl.dot(h_part, tl.load(w + 3 * gate, inside, 0.0).to(FACTOR), o, input_precision=PRECISION)
         gates = gates_x + (start + rows) * (4 * C) + cells
         i = sigmoid(i + tl.load(gates, here, 0.0).to(tl.float32))
         f = sigmoid(f + tl.load(gates + C, here, 0.0).to(tl.float32))
@@ -125,7 +127,7 @@ def forward_cells(
 def forward_outputs(
     table, progress, projection_clip, C: tl.constexpr, P: tl.constexpr, DTYPE: tl.constexpr, PROJECTED: tl.constexpr,
     FACTOR: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr,
-    SLICES: tl.constexpr,
+    SLICES: tl.constexpr, TRANSPOSED: tl.constexpr,
 ):  # fmt: skip
     """hidden = W_proj m, or m where there is no projection; h = clip(hidden)."""
     step = end_step(progress, 1)
@@ -146,7 +148,8 @@ def forward_outputs(
                 across = first + slices + tl.arange(0, INNER)[None, None, :]
                 down = first + slices + tl.arange(0, INNER)[None, :, None]
                 m_part = tl.load(m + rows_3d * C + across, (rows_3d < n) & (across < C), 0.0).to(FACTOR)
-                w_part = tl.load(w_proj + columns_3d * C + down, (columns_3d < P) & (down < C), 0.0).to(FACTOR)
+                w = w_proj + (down * P + columns_3d if TRANSPOSED else columns_3d * C + down)
+                w_part = tl.load(w, (columns_3d < P) & (down < C), 0.0).to(FACTOR)
                 sums = tl.dot(m_part, w_part, sums, input_precision=PRECISION)
             result = tl.sum(sums, 0).to(DTYPE)
         else:
@@ -312,8 +315,8 @@ class Forward:
     def __init__(self, plan, options, w_ih, bias, w_hh, w_proj, h, c, keep=None):
         self.plan, self.keep, self.cell_clip = plan, keep, options.cell_clip
         self.projection_clip = None if w_proj is None else options.projection_clip
-        self.w_ih, self.bias, self.w_hh = w_ih, with_forget_bias(bias, options), aligned(w_hh)
-        self.w_proj = None if w_proj is None else aligned(w_proj)
+        self.w_ih, self.bias, self.w_hh = w_ih, with_forget_bias(bias, options), for_product(w_hh)
+        self.w_proj = None if w_proj is None else for_product(w_proj)
         self.h, self.c = h[plan.rows], c[plan.rows]
         self.m, self.hidden, self.kept = h.new_empty(c.shape), h.new_empty(len(plan.words), h.shape[1]), []
 
@@ -438,17 +441,18 @@ def forward_step(
     device, stream, thread, lanes, dtype, rows, C, P, keep, projected, cell_clip, projection_clip, precision
 ):  # fmt: skip
     ROWS, DTYPE, INNER = min(rows, LARGEST_ROWS), DTYPES[dtype], 128 // dtype.itemsize
+    TRANSPOSED = exact(dtype)
     OUTPUT_ROWS, COLUMNS = tile_of_outputs(rows)
 
     def cells(table, progress):
         forward_cells[(triton.cdiv(C, 32), rows // ROWS, lanes)](
-            table, progress, cell_clip, C, P, DTYPE, keep, factor(DTYPE), precision, ROWS, 32, INNER
+            table, progress, cell_clip, C, P, DTYPE, keep, factor(DTYPE), precision, ROWS, 32, INNER, TRANSPOSED
         )
 
     def outputs(table, progress):
         forward_outputs[(triton.cdiv(P, COLUMNS), rows // OUTPUT_ROWS, lanes)](
             table, progress, projection_clip, C, P, DTYPE, projected, factor(DTYPE), precision, OUTPUT_ROWS, COLUMNS,
-            INNER, 128 // COLUMNS,
+            INNER, 128 // COLUMNS, TRANSPOSED,
         )  # fmt: skip
 
     return Step(device, lanes, [cells, outputs])
@@ -480,7 +484,7 @@ def backward_step(
 
 
 def tile_of_outputs(rows):
-    """Of the h of so many rows, what one program computes: at the original's size 128 programs share that of 32 rows."""
+    """What one program computes of the h of so many rows: at the original's size 128 programs compute 32 or 64 rows."""
     return 32 if rows > 64 else 16, 32 if rows > 32 else 16
 
 
@@ -500,6 +504,20 @@ def factor(dtype):
 
 def precision():
     return "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "ieee"
+
+
+def exact(dtype):
+    """Whether tensor cores cannot do the products."""
+    return dtype == torch.float32 and precision() == "ieee"
+
+
+def for_product(weight):
+    """As the kernels of the forward read it: transposed for exact products.
+
+    Without tensor cores the threads of a warp read the weights of neighboring outputs from shared memory at once. These
+    would all lie in one bank if each output had a row of its own.
+    """
+    return aligned(weight.T if exact(weight.dtype) else weight)
 
 
 def aligned(tensor):

@@ -41,7 +41,7 @@ from triton.compiler import ASTSource
 from hf_elmo import lstm_elmo_triton as kernels
 
 numbers = {"B": 32, "C": 64, "P": 32, "PARTS": 4, "ROWS": 16, "CELLS": 32, "COLUMNS": 16, "INNER": 32, "SLICES": 4}
-constants = {**numbers, "KEEP": True, "PROJECTED": True, "PRECISION": "ieee"}
+constants = {**numbers, "KEEP": True, "PROJECTED": True, "PRECISION": "ieee", "TRANSPOSED": False}
 constants |= {"DTYPE": tl.bfloat16, "FACTOR": tl.bfloat16}
 types = {"table": "*i64", "progress": "*i32", "cell_clip": "fp32", "projection_clip": "fp32"}
 for name in ("forward_cells", "forward_outputs", "backward_outputs", "backward_cells", "backward_hidden"):
