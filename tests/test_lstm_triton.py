@@ -41,15 +41,16 @@ from triton.compiler import ASTSource
 from hf_elmo import lstm_elmo_triton as kernels
 
 numbers = {"B": 32, "C": 64, "P": 32, "PARTS": 4, "ROWS": 16, "CELLS": 32, "COLUMNS": 16, "INNER": 32, "SLICES": 4}
-constants = {**numbers, "KEEP": True, "PROJECTED": True, "PRECISION": "ieee", "TRANSPOSED": False}
-constants |= {"DTYPE": tl.bfloat16, "FACTOR": tl.bfloat16}
+constants = {**numbers, "KEEP": True, "PROJECTED": True, "PRECISION": "ieee"}
 types = {"table": "*i64", "progress": "*i32", "cell_clip": "fp32", "projection_clip": "fp32"}
-for name in ("forward_cells", "forward_outputs", "backward_outputs", "backward_cells", "backward_hidden"):
-    kernel = getattr(kernels, name)
-    signature = {argument: types.get(argument, "constexpr") for argument in kernel.arg_names}
-    values = {(i,): constants[argument] for i, argument in enumerate(kernel.arg_names) if argument in constants}
-    compiled = triton.compile(ASTSource(kernel, signature, values), target=GPUTarget("cuda", 80, 32))
-    assert compiled.asm["cubin"], name
+for dtype, transposed in ((tl.bfloat16, False), (tl.float32, True)):
+    constants |= {"DTYPE": dtype, "FACTOR": dtype, "TRANSPOSED": transposed}
+    for name in ("forward_cells", "forward_outputs", "backward_outputs", "backward_cells", "backward_hidden"):
+        kernel = getattr(kernels, name)
+        signature = {argument: types.get(argument, "constexpr") for argument in kernel.arg_names}
+        values = {(i,): constants[argument] for i, argument in enumerate(kernel.arg_names) if argument in constants}
+        compiled = triton.compile(ASTSource(kernel, signature, values), target=GPUTarget("cuda", 80, 32))
+        assert compiled.asm["cubin"], name
 """
 
 
