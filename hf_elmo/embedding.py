@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .modeling_elmo import ElmoModel, ElmoModelOutput, ElmoPreTrainedModel, unique_rows
+from .modeling_elmo import ElmoModel, ElmoModelOutput, ElmoPreTrainedModel
 from .tokenization_elmo import ElmoTokenizer
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ class Batch(NamedTuple):
         lengths: How many vectors each of them gets.
         words (`(B, T)`): Where there are words, of which there are N.
         wanted (`(B, T)`): The words that get vectors: without the boundary words, perhaps.
-        types (`(K, W)`): The different words among them.
+        types (`(K, W)`): The different words among them, as small integers.
         type_of_word (`(N,)`): The type of each word.
     """
 
@@ -230,14 +230,20 @@ def make_batches(
 
 
 def make_batch(tokenizer: ElmoTokenizer, places: list[int], sentences: list[list[str]], boundary_words: bool) -> Batch:
+    """In numpy: with torch, this thread would have OpenMP threads of its own, more than there are cores, and then those of
+    the model sleep between any two operations."""
     encoded = tokenizer(
-        sentences, is_split_into_words=True, padding=True, return_tensors="pt", return_special_tokens_mask=True
+        sentences, is_split_into_words=True, padding=True, return_tensors="np", return_special_tokens_mask=True
     )
-    words = encoded["attention_mask"].bool()
+    words = encoded["attention_mask"].astype(bool)
     wanted = words if boundary_words else words & (encoded["special_tokens_mask"] == 0)
-    types, type_of_word = unique_rows(encoded["input_ids"][words])
-    # the types wait for up to two windows' time, so not as eight bytes a character
-    return Batch(places, wanted.sum(1).tolist(), words, wanted, types.int(), type_of_word)
+    rows = encoded["input_ids"][words]
+    rows = rows.astype(np.int32 if rows.shape[1] == 1 else np.int16)  # a word's id, or those of characters
+    numbers: dict[bytes, int] = {}
+    type_of_word = [numbers.setdefault(row.tobytes(), len(numbers)) for row in rows]
+    types = np.frombuffer(bytearray().join(numbers), rows.dtype).reshape(len(numbers), rows.shape[1])
+    tensors = map(torch.from_numpy, (words, wanted, types, np.array(type_of_word, np.int64)))
+    return Batch(places, wanted.sum(1).tolist(), *tensors)
 
 
 # ---- Computing
@@ -256,7 +262,6 @@ class KeptWordVectors:
 
     def __init__(self, encoder: ElmoModel, limit: int):
         self.encoder, self.limit = encoder, limit
-        self.id_type = torch.int16 if encoder.config.vocab_size < 1 << 15 else torch.int32
         self.rows: OrderedDict[bytes, int] = OrderedDict()  # of the table, by a type's ids; the last one used is last
         self.table: Tensor | None = None  # (rows, P), on the device of the encoder
 
@@ -264,7 +269,7 @@ class KeptWordVectors:
         """From ids `(K, W)`, all different, to `(K, P)` in the type of the model."""
         if not self.limit:
             return self.compute(types)
-        keys = [row.tobytes() for row in types.to(self.id_type).numpy()]
+        keys = [row.tobytes() for row in types.numpy()]
         known = [place for place, key in enumerate(keys) if key in self.rows]
         new = [place for place, key in enumerate(keys) if key not in self.rows]
         computed = self.compute(types[new])

@@ -219,7 +219,7 @@ def test_a_word_type_is_computed_once(tiny_model, tokenizer):
 @pytest.mark.parametrize("limit", [1, 3, 8, 100])
 def test_the_cache_is_bounded_and_forgets_what_was_not_used_for_longest(tiny_model, tokenizer, limit):
     vectors = KeptWordVectors(tiny_model, limit)
-    ids = tokenizer([list("abcdefghij")], is_split_into_words=True, return_tensors="pt")["input_ids"][0]
+    ids = tokenizer([list("abcdefghij")], is_split_into_words=True, return_tensors="pt")["input_ids"][0].short()
     with torch.no_grad():
         expected = tiny_model(ids[None]).token_embeddings[0]
         for chosen in ([0, 1, 2], [1], [3], [4], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], [9], [5, 9, 3], [], [7, 1]):
@@ -227,7 +227,7 @@ def test_the_cache_is_bounded_and_forgets_what_was_not_used_for_longest(tiny_mod
             assert len(vectors.rows) <= limit
             assert len(vectors.table) <= limit
         if limit == 3:
-            assert list(vectors.rows) == [ids[place].short().numpy().tobytes() for place in (3, 7, 1)]
+            assert list(vectors.rows) == [ids[place].numpy().tobytes() for place in (3, 7, 1)]
 
 
 def test_a_table_beyond_what_is_made_at_once_grows_with_the_types(tiny_model):
@@ -276,6 +276,26 @@ def test_memory_does_not_grow_with_the_text(tmp_path):
     sentences, megabytes = run_python("-c", READ_A_LOT, home=tmp_path, PYTHONPATH=str(REPOSITORY)).stdout.split()
     assert int(sentences) == 25_000
     assert float(megabytes) < 3
+
+
+SPELL_ASIDE = """
+import os
+from concurrent.futures import ThreadPoolExecutor
+from hf_elmo import ElmoTokenizer
+from hf_elmo.embedding import make_batches
+
+window, before = [[f"word{place}" for place in range(4000)]] * 2, len(os.listdir("/proc/self/task"))
+with ThreadPoolExecutor(1) as thread:
+    batches = thread.submit(make_batches, ElmoTokenizer(), window, 10_000, True).result()
+    print(*batches[0].types.shape, len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux lists a process's threads")
+def test_the_thread_that_spells_has_no_openmp_threads(tmp_path):
+    """More of them than cores make all of them sleep between operations: small models took twice the time."""
+    spelled = run_python("-c", SPELL_ASIDE, home=tmp_path, PYTHONPATH=str(REPOSITORY), OMP_NUM_THREADS="4")
+    assert spelled.stdout.split() == ["4002", "50", "1"]
 
 
 # ---- The model and the process stay as they were
