@@ -230,8 +230,8 @@ def make_batches(
 
 
 def make_batch(tokenizer: ElmoTokenizer, places: list[int], sentences: list[list[str]], boundary_words: bool) -> Batch:
-    """In numpy: with torch, this thread would have OpenMP threads of its own, more than there are cores, and then those of
-    the model sleep between any two operations."""
+    """In numpy: with torch, this thread would have OpenMP threads of its own, more than there are cores, and then those
+    of the model sleep between any two operations."""
     encoded = tokenizer(
         sentences, is_split_into_words=True, padding=True, return_tensors="np", return_special_tokens_mask=True
     )
