@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .products_elmo import may_be_onednn, onednn_linear
+
 WINDOWS = 2048  # of characters, computed at a time: their products are some megabytes
 
 
@@ -69,18 +71,6 @@ def rounded_up(number: int, step: int) -> int:
     return -(-number // step) * step
 
 
-def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x @ weight.T + bias. In float32, oneDNN's product is at least as fast as torch.mm, and up to twice.
-
-    For each number of rows it compiles a kernel, and keeps the last thousand: so callers round this number.
-    """
-    if weight.dtype == torch.float32 and len(x) and torch.backends.mkldnn.is_available():
-        return torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, "none", [], "")
-    return F.linear(x, weight, bias)
-
-
-def padded_product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`product` for any number of rows: at most a sixteenth is added."""
-    count = max(1, len(x))
-    rows = rounded_up(count, max(1, power_of_two(count) // 16))
-    return product(F.pad(x, (0, 0, 0, rows - len(x))), weight, bias)[: len(x)]
+def product(x: Tensor, weight: Tensor) -> Tensor:
+    """x @ weight.T, by oneDNN however small it is: the shapes are few."""
+    return onednn_linear(x, weight) if len(x) and may_be_onednn(weight) else F.linear(x, weight)

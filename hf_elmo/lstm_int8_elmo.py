@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .lstm_packed_elmo import clip, spread, step_sizes, words_of
+from .products_elmo import few, padded
 
 LEVELS = 127  # on each side of 0
 ZERO = LEVELS + 1  # what 0 is among the unsigned codes of inputs: oneDNN multiplies unsigned inputs by signed weights
@@ -77,9 +78,10 @@ def int8_product(weight: Int8Weight, dtype: torch.dtype) -> Callable[[Tensor], T
         zeros = torch.zeros(len(scales), dtype=torch.int32)
 
         def product(codes):
+            rows, codes = len(codes), padded(codes, few(len(codes)))
             return torch.ops.onednn.qlinear_pointwise.default(
                 codes, 1.0, ZERO, weight.packed, scales, zeros, None, 1.0, 0, torch.float32, "none", [], ""
-            )
+            )[:rows]
 
     return product
 

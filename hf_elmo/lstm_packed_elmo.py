@@ -23,7 +23,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from .products_elmo import add_linear_, add_product_, linear, put_linear, suits_onednn
 
 GROUP = 1 << 17  # numbers: as many as stay in the cache while the backward prepares the steps of so many words
 WORTH_A_WORKER = 1 << 22  # multiplications, about a millisecond
@@ -357,58 +358,12 @@ def spread(packed, places, shape=None):
     return packed.new_zeros(shape).view(-1, shape[-1]).index_copy_(0, places, packed).view(shape)
 
 
-def linear(x, weight, bias=None):
-    """x @ weight.T + bias."""
-    if suits_onednn(len(x), weight):
-        return torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, "none", [], "")
-    return F.linear(x, weight, bias)
-
-
-def put_linear(out, x, weight):
-    """out = x @ weight.T. Of all that a step computes, only oneDNN's products need new memory."""
-    if suits_onednn(len(x), weight):
-        return out.copy_(linear(x, weight))
-    return torch.mm(x, weight.T, out=out)
-
-
-def add_linear_(total, x, weight):
-    """total += x @ weight.T."""
-    if total.dtype != x.dtype or suits_onednn(len(x), weight):
-        return total.add_(linear(x, weight))
-    return total.addmm_(x, weight.T)
-
-
 def for_many_steps(weight, plan):
     """`weight` in oneDNN's own layout where that repays the copy."""
     rows, steps = step_sizes(plan.blocks[0])[0] if plan.blocks else 0, sum(map(len, plan.blocks))
     if weight is None or rows < 2 or steps < 16 or not suits_onednn(rows, weight):
         return weight
     return torch.ops.mkldnn._reorder_linear_weight(weight, rows)
-
-
-def suits_onednn(rows, weight):
-    """oneDNN multiplies up to four times as fast as torch.mm, but takes some 10 microseconds longer to begin."""
-    return weight.is_mkldnn or (
-        rows * weight.numel() >= 1 << 20
-        and weight.dtype == torch.float32
-        and weight.device.type == "cpu"
-        and torch.backends.mkldnn.is_available()
-    )
-
-
-def add_product_(total, left, right):
-    """total += left.T @ right. The sum over blocks is never rounded to half precision."""
-    if suits_onednn(len(left), total):
-        rows = max(1, MOST_FRESH // total.shape[1])
-        for part, left_part in zip(total.split(rows), left.split(rows, dim=1)):
-            part += linear(left_part.T, right.T)
-    elif total.dtype == left.dtype:
-        total.addmm_(left.T, right)
-    else:
-        total += left.T @ right
-
-
-MOST_FRESH = 1 << 20  # numbers; larger memory comes from the system each time, which costs more than the product
 
 
 def concurrently(function, jobs, multiplications):
@@ -437,7 +392,12 @@ def multiplications(words, h, c):
 @functools.lru_cache(maxsize=2)
 def workers(process, threads, count):
     """Threads that share their caller's `threads`. A forked child inherits none: hence the process in the key."""
-    pool = ThreadPoolExecutor(count, "lstm_elmo", torch.set_num_threads, (threads // count,))
+
+    def begin():
+        torch.get_num_threads()  # at its first call in a thread, torch sets what is set before anew
+        torch.set_num_threads(threads // count)
+
+    pool = ThreadPoolExecutor(count, "lstm_elmo", begin)
     all_there = threading.Barrier(count)
     list(pool.map(lambda _: all_there.wait(), range(count)))
     torch.set_num_threads(threads)  # the workers have also set what later threads start with

@@ -22,13 +22,14 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
-from .char_cnn_elmo import highest_activations, may_run_fast, padded_product
+from .char_cnn_elmo import highest_activations, may_run_fast
 from .configuration_elmo import ElmoConfig
 from .hub_elmo import ModelWithCard
 from .int8_elmo import Int8Linear, use_float_layers, use_int8_layers
 from .lstm_elmo import Direction, bilstm, lstm_steps, tell_steps
 from .lstm_int8_elmo import Int8Weight
 from .lstm_layers_elmo import bilstm_layers
+from .products_elmo import may_be_onednn, padded_linear
 
 # (B, L, 2, P) and (B, L, 2, C): output and cell of each layer and direction (0 forward, 1 backward) after the last word
 State = tuple[Tensor, Tensor]
@@ -72,8 +73,8 @@ class ElmoHighway(nn.Module):
         super().__init__()
         self.transform = nn.Linear(features, features)
         self.carry = nn.Linear(features, features)  # the original's name; it gates the *transformed* input
-        for linear in (self.transform, self.carry):
-            linear.init_weight = partial(init.normal_, std=features**-0.5)
+        for layer in (self.transform, self.carry):
+            layer.init_weight = partial(init.normal_, std=features**-0.5)
         self.carry.init_bias = -2.0
 
     def forward(self, x: Tensor) -> Tensor:
@@ -144,8 +145,8 @@ class ElmoLstm(nn.Module):
         self.projection = nn.Linear(C, P, bias=False) if config.use_cell_projection else None
         # TensorFlow's default for the one kernel that holds both, Glorot and Bengio's uniform.
         bound = (6 / (2 * P + 4 * C)) ** 0.5
-        for linear in (self.input_gates, self.recurrent_gates):
-            linear.init_weight = partial(init.uniform_, a=-bound, b=bound)
+        for layer in (self.input_gates, self.recurrent_gates):
+            layer.init_weight = partial(init.uniform_, a=-bound, b=bound)
         if self.projection is not None:
             bound = (6 / (C + P)) ** 0.5
             self.projection.init_weight = partial(init.uniform_, a=-bound, b=bound)
@@ -604,8 +605,8 @@ def has_plain_weight(layer: nn.Module | None) -> bool:
 
 def call(layer: nn.Module, x: Tensor) -> Tensor:
     """`layer(x)` for a linear layer and `x` `(N, features)`, perhaps by a faster product."""
-    if has_plain_weight(layer) and may_run_fast(x, layer.weight, layer.bias):
-        return padded_product(x, layer.weight, layer.bias)
+    if has_plain_weight(layer) and may_run_fast(x, layer.weight, layer.bias) and may_be_onednn(layer.weight) and len(x):
+        return padded_linear(x, layer.weight, layer.bias)
     return layer(x)
 
 

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from hf_elmo.lstm_elmo import Direction, bilstm, last_lstm_path, lstm, lstm_path, lstm_reference, lstm_steps
-from hf_elmo.lstm_packed_elmo import BLOCK, suits_onednn, workers
+from hf_elmo.lstm_packed_elmo import BLOCK, workers
+from hf_elmo.products_elmo import suits_onednn
 
 WEIGHTS = ("w_ih", "bias", "w_hh", "w_proj")
 SHAPES = [(1, 1, 3, 5, 2), (3, 7, 4, 9, 5), (5, 2, 7, 33, 8), (19, 17, 2, 4, 3)]  # B, T, D (input), C, P
