@@ -58,8 +58,8 @@ def seconds(action: Callable[[], object], device: str = "cpu") -> float:
 class Rounds:
     """The seconds of several contestants that take turns, so that a busy machine slows all of them alike.
 
-    The first round warms up and does not count. Every number is a median over rounds, and a ratio is one of two
-    neighboring times.
+    Two rounds warm up and do not count: a GPU captures its graphs in the second. Every number is a median over rounds,
+    and a ratio is one of two neighboring times.
 
     Args:
         contestants: What each of them does.
@@ -70,7 +70,8 @@ class Rounds:
         able = {}
         for name, action in contestants.items():
             try:
-                seconds(action, settings.device)
+                for _ in range(2):
+                    seconds(action, settings.device)
                 able[name] = action
             except RuntimeError as error:
                 if name not in rivals:
@@ -126,6 +127,7 @@ def megabytes_of(action: Callable[[], object], device: str) -> float:
     """What an action takes at its peak beyond what is held before."""
     if device == "cuda":
         before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
         seconds(action, device)
         return (torch.cuda.max_memory_allocated() - before) / 2**20
     torch.mm(torch.ones(64, 64), torch.ones(64, 64))  # what the first product loads belongs to no contestant

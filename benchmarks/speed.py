@@ -16,7 +16,8 @@ model: rows of characters in, the mix of the layers out; ragged sentences of mad
     plain          how many times as fast as the layers as they are defined: every character, every padded row
     of peak        of the recurrence's multiplications alone
     CNN            word types a second through the character CNN, against calls of its layers; its share of the time
-corpus: `embed_sentences`, sentences of mixed lengths against equal ones, four times the text, and memory.
+corpus: `embed_sentences`, sentences of mixed lengths against equal ones, and four times the text. And its memory, for
+    ever more sentences: of words that recur, and with ten new words in each, until no more of them are kept.
 """
 
 import argparse
@@ -36,12 +37,15 @@ MEMORY = {"layer": recurrence.memory_of, "model": whole_model.memory_of, "corpus
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tables", nargs="*", choices=[[], *TABLES], help="which of the tables, default all")
-    parser.add_argument("--sizes", nargs="+", default=["small", "original"], choices=SIZES)
-    parser.add_argument("--batches", nargs="+", default=[1, 8, 32, 128], type=int)
-    parser.add_argument("--rounds", default=5, type=int)
+    names = "{" + ",".join(TABLES) + "}"
+    parser.add_argument("tables", nargs="*", choices=[[], *TABLES], metavar=names, help="which tables, by default all")
+    sizes = "cell and projection: " + ", ".join(f"{name} {cell}/{width}" for name, (cell, width) in SIZES.items())
+    parser.add_argument("--sizes", nargs="+", default=["small", "original"], choices=SIZES, help=sizes)
+    parser.add_argument("--batches", nargs="+", default=[1, 8, 32, 128], type=int, help="sentences at a time")
+    parser.add_argument("--rounds", default=5, type=int, help="in which all contestants take turns")
     parser.add_argument("--sentences", default=1000, type=int, help="of the corpus that is timed")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--device", choices=("cpu", "cuda"), default=device, help="by default a GPU if there is one")
     parser.add_argument("--threads", type=int, help="of the CPU, by default as many as torch takes")
     parser.add_argument("--quick", action="store_true", help="everything once, as small as it goes")
     parser.add_argument("--memory-of", type=json.loads, help=argparse.SUPPRESS)

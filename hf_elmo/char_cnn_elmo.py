@@ -45,7 +45,7 @@ def highest_activations(types: Tensor, embeddings: Tensor, filters: list[tuple[T
         n = min(power_of_two(max(1, WINDOWS // (lengths[start] + max(widths)))), 1 << (count - start - 1).bit_length())
         last = min(start + n, count) - 1
         columns = min(types.shape[1], rounded_up(lengths[last] + max(widths), 4))
-        rows = torch.arange(start, start + n).clamp(max=last)  # the last word fills up
+        rows = torch.arange(start, start + n, device=types.device).clamp(max=last)  # the last word fills up
         characters = embeddings[types[rows, :columns]]  # (n, columns, E)
         parts = maxima[start : start + n].split([len(weight) for weight in weights], dim=1)
         for width, weight, part in zip(widths, weights, parts):
@@ -59,7 +59,7 @@ def highest_activations(types: Tensor, embeddings: Tensor, filters: list[tuple[T
 
 def characters_used(types: Tensor) -> Tensor:
     """How many characters of each row `(N, W)` come before those at its end that are all the same."""
-    return ((types != types[:, -1:]) * torch.arange(1, types.shape[1] + 1)).amax(dim=1)
+    return ((types != types[:, -1:]) * torch.arange(1, types.shape[1] + 1, device=types.device)).amax(dim=1)
 
 
 def power_of_two(number: int) -> int:

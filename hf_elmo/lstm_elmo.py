@@ -13,7 +13,7 @@ the clipped h. A clip of None is off. A word whose mask is False is skipped: its
 "packed", without padding and with a backward written by hand; "triton", the same as kernels for GPUs; "graph", for GPUs
 without them, several steps captured as one CUDA graph, where no gradients are wanted; "int8", where the weights are
 integers, each an `Int8Weight`; "reference" where something has to look into the recurrence. `lstm_path` forces one by
-name, `last_lstm_path` tells which one ran and why.
+name, `last_lstm_path` tells which one ran and why. `lstm_layers_elmo` runs several layers, on the same paths.
 """
 
 import contextlib
@@ -125,24 +125,38 @@ class Path(NamedTuple):
 PATHS = ("packed", "triton", "graph", "int8", "reference")
 PLAIN = Path("packed", "plain tensors")
 _forced_path = contextvars.ContextVar("forced_path", default=None)
+_forced_wavefront = contextvars.ContextVar("forced_wavefront", default=None)
 _last_path = contextvars.ContextVar("last_path", default=None)
 
 
 @contextlib.contextmanager
-def lstm_path(name):
-    """Force the path, one of `PATHS`, that `lstm` and `bilstm` take inside the `with`, in this thread or task only."""
-    if name not in PATHS:
+def lstm_path(name=None, *, wavefront=None):
+    """Force how recurrences run inside the `with`, in this thread or task only.
+
+    Args:
+        name: The path, one of `PATHS`; None leaves the choice.
+        wavefront: Whether the layers that are in one call run at the same time; None leaves the choice.
+    Raises:
+        ValueError: there is no such path; and where it, or a wavefront, cannot run.
+    """
+    if name is not None and name not in PATHS:
         raise ValueError(f"there is no LSTM path {name!r}; the paths are {', '.join(PATHS)}")
-    token = _forced_path.set(name)
+    tokens = _forced_path.set(name), _forced_wavefront.set(wavefront)
     try:
         yield
     finally:
-        _forced_path.reset(token)
+        _forced_path.reset(tokens[0])
+        _forced_wavefront.reset(tokens[1])
 
 
 def last_lstm_path():
-    """The `Path` of the last `lstm` or `bilstm` in this thread or task; None before the first and in compiled code."""
+    """The `Path` of the last recurrence in this thread or task; None before the first and in compiled code."""
     return _last_path.get()
+
+
+def forced_wavefront():
+    """What `lstm_path` was told of it."""
+    return _forced_wavefront.get()
 
 
 def choose_path(*tensors):

@@ -140,7 +140,7 @@ def forward_outputs(
         here = (rows < n) & (columns < P)
         if PROJECTED:
             w_proj = address(table, 9, DTYPE)
-            # The tile is small and the sum long: each warp takes a slice of it, so that a thread has products enough.
+            # The tile is small and the sum long: warps take slices of it, so that a thread has products enough.
             sums = tl.zeros((SLICES, ROWS, COLUMNS), tl.float32)
             slices = tl.arange(0, SLICES)[:, None, None] * INNER
             rows_3d, columns_3d = rows[None, :, :], columns[None, :, :]
@@ -300,7 +300,10 @@ def forward_steps(block):
 
 
 def leaves_room(mask, h, c, lanes):
-    """Whether a GPU has a multiprocessor for each program of a kernel of so many lanes, and there are steps enough."""
+    """Whether there are steps enough, and a GPU has a multiprocessor for each program of `forward_outputs`.
+
+    That is the kernel with the fewest programs.
+    """
     if mask.shape[1] <= STEPS_OF_A_GRAPH or not mask.any():
         return False
     rows, columns = tile_of_outputs(rows_of_grid(len(h)))
@@ -417,14 +420,15 @@ class Step:
         count = max(map(len, steps))
         padded = count + -count % STEPS_OF_A_GRAPH  # a replay goes past the end, where nothing is done
         steps = [lane + [(0, 0, 0)] * (padded - len(lane)) for lane in steps]
-        steps = torch.tensor(steps, device=self.table.device)
+        steps = uploaded(steps, self.table.device)
         addresses = [[0 if t is None else t.data_ptr() for t in (lane, *row)] for lane, row in zip(steps, tensors)]
-        addresses = torch.tensor([row + [0] * (SLOTS.value - len(row)) for row in addresses])
-        self.table.copy_(addresses)
+        addresses = [row + [0] * (SLOTS.value - len(row)) for row in addresses]
+        self.table.copy_(uploaded(addresses, self.table.device))
         self.progress.zero_()
         if self.runs == 1 and self.table.is_cuda:  # by now the kernels are compiled and loaded
             self.graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+            stream = torch.cuda.Stream(self.table.device)  # torch's own for captures may be of another device
+            with torch.cuda.graph(self.graph, stream=stream, capture_error_mode="thread_local"):
                 for _ in range(STEPS_OF_A_GRAPH):
                     self.launch()
         self.runs += 1
@@ -441,7 +445,7 @@ def forward_step(
     device, stream, thread, lanes, dtype, rows, C, P, keep, projected, cell_clip, projection_clip, precision
 ):  # fmt: skip
     ROWS, DTYPE, INNER = min(rows, LARGEST_ROWS), DTYPES[dtype], 128 // dtype.itemsize
-    TRANSPOSED = exact(dtype)
+    TRANSPOSED = exact(dtype, precision)
     OUTPUT_ROWS, COLUMNS = tile_of_outputs(rows)
 
     def cells(table, progress):
@@ -483,6 +487,12 @@ def backward_step(
     return Step(device, lanes, [outputs, cells, hidden])
 
 
+def uploaded(numbers, device):
+    """A tensor of whole numbers on the device, without waiting for what that is at."""
+    numbers = torch.tensor(numbers, device="cpu")
+    return numbers.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else numbers
+
+
 def tile_of_outputs(rows):
     """What one program computes of the h of so many rows: at the original's size 128 programs compute 32 or 64 rows."""
     return 32 if rows > 64 else 16, 32 if rows > 32 else 16
@@ -506,9 +516,9 @@ def precision():
     return "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "ieee"
 
 
-def exact(dtype):
+def exact(dtype, precision):
     """Whether tensor cores cannot do the products."""
-    return dtype == torch.float32 and precision() == "ieee"
+    return dtype == torch.float32 and precision == "ieee"
 
 
 def for_product(weight):
@@ -517,7 +527,7 @@ def for_product(weight):
     Without tensor cores the threads of a warp read the weights of neighboring outputs from shared memory at once. These
     would all lie in one bank if each output had a row of its own.
     """
-    return aligned(weight.T if exact(weight.dtype) else weight)
+    return aligned(weight.T if exact(weight.dtype, precision()) else weight)
 
 
 def aligned(tensor):

@@ -75,7 +75,7 @@ def int8_product(weight: Int8Weight, dtype: torch.dtype) -> Callable[[Tensor], T
                 return F.linear(codes.to(dtype) - ZERO, values) * scales
 
     else:
-        zeros = torch.zeros(len(scales), dtype=torch.int32)
+        zeros = torch.zeros(len(scales), dtype=torch.int32, device="cpu")
 
         def product(codes):
             rows, codes = len(codes), padded(codes, few(len(codes)))
@@ -198,10 +198,10 @@ def machine_trouble() -> str | None:
     if not (capabilities.get("avx512_vnni") or capabilities.get("avx_vnni")):
         return "this processor has no VNNI instructions"
     # Instructions before VNNI add two products in 16 bits, where these overflow.
-    codes = torch.full((16, 64), LEVELS, dtype=torch.int8)
-    plain = Int8Weight(codes, torch.full((16,), float(LEVELS)))
+    codes = torch.full((16, 64), LEVELS, dtype=torch.int8, device="cpu")
+    plain = Int8Weight(codes, torch.full((16,), float(LEVELS), device="cpu"))
     packed = plain._replace(packed=torch.ops.onednn.qlinear_prepack(codes, None))
-    x = torch.full((2, 64), ZERO + LEVELS, dtype=torch.uint8)
+    x = torch.full((2, 64), ZERO + LEVELS, dtype=torch.uint8, device="cpu")
     x[1] = ZERO - LEVELS
     found, expected = (int8_product(weight, torch.float32)(x) for weight in (packed, plain))
     return None if torch.equal(found, expected) else "it is inexact on this processor"

@@ -8,8 +8,8 @@ first words of the layer below. So the blocks of the packed path can run as a wa
     layer 2        b1   b2   b3
 
 What is in one phase, a lane for each layer of each direction, is computed at the same time: on a GPU by the same
-launches, if its multiprocessors are more than one layer has programs; on a CPU by a worker for each lane, if there are
-threads enough. Elsewhere, and where gradients are wanted, the layers run one by one. The results are the same.
+launches, if it has multiprocessors for all their programs; on a CPU by a worker for each lane, if there are threads
+enough. Elsewhere, and where gradients are wanted, the layers run one by one. The results are the same.
 """
 
 import itertools
@@ -21,6 +21,7 @@ import torch
 from .lstm_elmo import (
     Path,
     bilstm,
+    forced_wavefront,
     settle_path,
     seven_int8_tensors,
     seven_tensors,
@@ -57,7 +58,9 @@ def bilstm_layers(
         add_inputs: For each layer, whether it adds its inputs to its outputs. What recurs are the outputs before that.
         forget_bias, cell_clip, projection_clip: As in `lstm_reference`.
     Returns:
-        for each layer the pair of the directions' outputs and states, as from `lstm`.
+        for each layer the pair of what `lstm` returns for its directions, with the inputs in the outputs if added.
+    Raises:
+        ValueError: a wavefront was forced where it cannot be.
     """
     options = {"forget_bias": forget_bias, "cell_clip": cell_clip, "projection_clip": projection_clip}
     layers = list(layers)
@@ -65,22 +68,34 @@ def bilstm_layers(
         layers[place] = [direction._replace(x=lowest.x[:, :0]) for direction, lowest in zip(layer, layers[0])]
     directions = list(itertools.chain(*layers))
     path = settle_path(directions)
-    shapes = {(type(d.w_hh), d.w_hh.shape, d.w_proj is None) for d in directions}
-    if path.name in ("packed", "triton", "int8") and len(shapes) == 1 < len(layers) and not want_gradients(directions):
+    trouble = why_no_wavefront(path, directions)
+    if forced_wavefront() and trouble is not None:
+        raise ValueError(f"the layers cannot run as a wavefront: {trouble}")
+    if trouble is None and forced_wavefront() is not False:
         engine = engine_of(path.name)
         tensors = [[engine.seven_tensors(direction) for direction in layer] for layer in layers]
         x, *_, h, c = tensors[0][0]
         mask = x.new_ones(x.shape[:2], dtype=torch.bool) if mask is None else mask
-        if engine.suits(mask, h, c, len(directions)):
+        if forced_wavefront() or engine.suits(mask, h, c, len(directions)):
             tell_path(Path(path.name, f"{path.reason}, the layers as a wavefront"))
             return wavefront(engine, tensors, mask, add_inputs, [Options(d.reverse, **options) for d in layers[0]])
     return one_by_one(layers, mask, add_inputs, options)
 
 
+def why_no_wavefront(path, directions):
+    """What keeps layers from running at the same time, in words, or None."""
+    if path.name not in ("packed", "triton", "int8"):
+        return f"the path {path.name!r} has none"
+    if len({(type(d.w_hh), d.w_hh.shape, d.w_proj is None) for d in directions}) > 1:
+        return "they differ in their shapes or types"
+    if len(directions) == 2:
+        return "there is one only"
+    return "gradients are wanted" if want_gradients(directions) else None
+
+
 def one_by_one(layers, mask, add_inputs, options):
-    """As the docstring of `bilstm_layers` says it."""
     results, words = [], [direction.x for direction in layers[0]]
-    if mask is not None:  # what stands where there is no word is not added
+    if mask is not None and add_inputs[0]:  # what stands where there is no word is not added
         words = [x.masked_fill(~mask[..., None], 0) for x in words]
     for layer, add_input in zip(layers, add_inputs):
         pair = bilstm(*(direction._replace(x=x) for direction, x in zip(layer, words)), mask, **options)
@@ -92,14 +107,14 @@ def one_by_one(layers, mask, add_inputs, options):
 def wavefront(engine, tensors, mask, add_inputs, options):
     """`one_by_one`, phase by phase, from seven tensors for each direction of each layer."""
     block_size = min(engine.largest_block, STEPS * len(mask))
-    plans = [make_plan(mask, option.reverse, block_size) for option in options]
+    plans = [make_plan(mask, option.reverse, block_size, STEPS) for option in options]
     sizes = [sum(step_sizes(block)) for block in plans[0].blocks]  # of both directions
     walks = [[engine.walk(*each, *six) for *each, (_, *six) in zip(plans, options, layer)] for layer in tensors]
     words = [x for x, *_ in tensors[0]]
     # What there is of each level, direction and block: the words, and then the outputs of each layer.
     levels = [[x.flatten(0, 1)[plan.words].split(sizes) for plan, x in zip(plans, words)]]
     levels += [[[] for _ in layer] for layer in walks]
-    for phase in range(len(sizes) + len(walks) - 1):
+    for phase in range(len(sizes) + len(walks) - 1 if sizes else 0):
         lanes = [
             (walk, phase - layer, below[phase - layer], above, add_input)
             for layer, (pair, add_input) in enumerate(zip(walks, add_inputs))
@@ -110,13 +125,13 @@ def wavefront(engine, tensors, mask, add_inputs, options):
         for h, (walk, _, x, above, add_input) in zip(hidden, lanes):
             h = clip(h, walk.projection_clip).to(x.dtype)
             above.append(h + x if add_input else h)
-    return [tuple(map(in_place, plans, words, pair, blocks)) for pair, blocks in zip(walks, levels[1:])]
+    return [tuple(map(to_places, plans, words, pair, blocks)) for pair, blocks in zip(walks, levels[1:])]
 
 
-def in_place(plan, x, walk, blocks):
+def to_places(plan, x, walk, blocks):
     """A direction's outputs and state, in the order of the batch."""
     h, c = (part.to(x.dtype) for part in walk.state())
-    return spread(torch.cat(blocks), plan.words, (*x.shape[:2], h.shape[1])), (h, c)
+    return spread(torch.cat([h[:0], *blocks]), plan.words, (*x.shape[:2], h.shape[1])), (h, c)
 
 
 # ---- What differs between the paths

@@ -48,8 +48,11 @@ class Plan(NamedTuple):
     blocks: list[list[tuple[int, int]]]  # the steps of each block, as ranges of the N words
 
 
-def make_plan(mask, reverse, largest_block=BLOCK):
-    """The plan for a `mask` `(B, T)` of any pattern, each row walked from its last word if `reverse`."""
+def make_plan(mask, reverse, largest_block=BLOCK, most_steps=None):
+    """The plan for a `mask` `(B, T)` of any pattern, each row walked from its last word if `reverse`.
+
+    A block has at most so many words, if not of one step, and at most so many steps.
+    """
     length = mask.shape[1]
     counts, rows = mask.sum(dim=1).sort(descending=True, stable=True)
     mask = mask[rows].flip(1) if reverse else mask[rows]
@@ -59,14 +62,14 @@ def make_plan(mask, reverse, largest_block=BLOCK):
     alive = torch.arange(length, device=mask.device)[:, None] < counts  # (T, B)
     words = (walk + rows[:, None] * length).T[alive]
     stops = itertools.accumulate(filter(None, alive.sum(dim=1).tolist()), initial=0)
-    return Plan(words, rows, grouped(itertools.pairwise(stops), largest_block))
+    return Plan(words, rows, grouped(itertools.pairwise(stops), largest_block, most_steps))
 
 
-def grouped(steps, words):
-    """Steps in groups of at most so many words, if not of one step."""
+def grouped(steps, words, most=None):
+    """Steps in groups of at most so many words, if not of one step, and at most so many steps."""
     groups = []
     for start, stop in steps:
-        if not groups or stop - groups[-1][0][0] > words:
+        if not groups or stop - groups[-1][0][0] > words or len(groups[-1]) == most:
             groups.append([])
         groups[-1].append((start, stop))
     return groups
@@ -381,7 +384,11 @@ def concurrently(function, jobs, multiplications):
         with torch.inference_mode(inference):
             return function(*job)
 
-    return list(workers(os.getpid(), threads, len(jobs)).map(run, jobs))
+    try:
+        results = workers(os.getpid(), threads, len(jobs)).map(run, jobs)
+    except RuntimeError:  # the main thread has ended: no worker takes a job from those that are still at work
+        return [function(*job) for job in jobs]
+    return list(results)
 
 
 def multiplications(words, h, c):
@@ -389,7 +396,7 @@ def multiplications(words, h, c):
     return words * 4 * c.shape[1] * h.shape[1] if c.device.type == "cpu" else 0
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=16)
 def workers(process, threads, count):
     """Threads that share their caller's `threads`. A forked child inherits none: hence the process in the key."""
 

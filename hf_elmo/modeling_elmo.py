@@ -207,11 +207,13 @@ class ElmoLayer(GradientCheckpointingLayer):
         return torch.cat(outputs, dim=-1), states
 
     def has_to_be_called(self) -> bool:
-        """Whether there is more to do than its weights say: something dropped out, hooked in, wrapped or compiled."""
-        if type(self) is not ElmoLayer or "forward" in vars(self) or self._compiled_call_impl is not None:
+        """Whether there is more to do than its weights say: something dropped out, hooked in, replaced or compiled."""
+        if "forward" in vars(self) or self._compiled_call_impl is not None or is_hooked(self):
+            return True
+        if type(self.dropout) is not nn.Dropout or is_hooked(self.dropout):
             return True
         drops_out = self.dropout.training and self.dropout.p > 0
-        return drops_out or is_hooked(self) or any(lstm.why_called() is not None for lstm in self.lstms())
+        return drops_out or any(lstm.why_called() is not None for lstm in self.lstms())
 
 
 class ElmoScalarMix(nn.Module):
@@ -394,7 +396,7 @@ class ElmoModel(ElmoPreTrainedModel):
         """All layers, `L + 1` tensors `(B, T, 2P)`, and the final state, from layer 0: the token embeddings that the
         forward direction reads beside those that the backward direction reads."""
         states = self.layer_states(state, hidden)
-        if self.may_join_layers(hidden):
+        if self.may_join_layers(hidden, states):
             results = self.joined_layers(hidden, mask, states)
         else:
             results = []
@@ -403,12 +405,16 @@ class ElmoModel(ElmoPreTrainedModel):
         outputs, final_states = zip(*results)
         return [hidden, *outputs], stack_states(final_states, state)
 
-    def may_join_layers(self, hidden: Tensor) -> bool:
+    def may_join_layers(self, hidden: Tensor, states: list[tuple[State | None, State | None]]) -> bool:
         """Whether nothing has to happen between one layer and the next."""
-        if torch.compiler.is_compiling() or any(layer.has_to_be_called() for layer in self.layers):
+        if torch.compiler.is_compiling() or torch.nn.modules.module._has_any_global_hook():
             return False
-        learning = any(tensor.requires_grad for tensor in (hidden, *self.layers.parameters()))
-        return not (learning and torch.is_grad_enabled())
+        # What wraps a layer, to shard it for instance, may answer in the layer's name: so first, whether it is one.
+        if any(type(layer) is not ElmoLayer or layer.has_to_be_called() for layer in self.layers):
+            return False
+        started = (part for layer in states for state in layer for part in state or ())
+        tensors = itertools.chain([hidden], started, self.layers.parameters())
+        return not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors))
 
     def joined_layers(self, hidden: Tensor, mask: Tensor, states) -> list[tuple[Tensor, tuple[State, State]]]:
         """What each layer returns, computed in one call."""

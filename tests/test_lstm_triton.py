@@ -35,20 +35,32 @@ def test_without_a_gpu_they_are_refused_in_a_line():
 
 
 COMPILE = """
-import triton, triton.language as tl
+import torch, triton, triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from hf_elmo import lstm_elmo_triton as kernels
 
-numbers = {"B": 32, "C": 64, "P": 32, "PARTS": 4, "ROWS": 16, "CELLS": 32, "COLUMNS": 16, "INNER": 32, "SLICES": 4}
-constants = {**numbers, "KEEP": True, "PROJECTED": True, "PRECISION": "ieee"}
 types = {"table": "*i64", "progress": "*i32", "cell_clip": "fp32", "projection_clip": "fp32"}
-for dtype, transposed in ((tl.bfloat16, False), (tl.float32, True)):
-    constants |= {"DTYPE": dtype, "FACTOR": dtype, "TRANSPOSED": transposed}
-    for name in ("forward_cells", "forward_outputs", "backward_outputs", "backward_cells", "backward_hidden"):
+for dtype, torch_dtype, precision in (
+    (tl.bfloat16, torch.bfloat16, "ieee"), (tl.float32, torch.float32, "ieee"), (tl.float32, torch.float32, "tf32")
+):
+    rows, columns = kernels.tile_of_outputs(32)
+    line = 128 // torch_dtype.itemsize
+    tiles = {
+        "forward_cells": {"ROWS": 32, "CELLS": 32, "INNER": line},
+        "forward_outputs": {"ROWS": rows, "COLUMNS": columns, "INNER": line, "SLICES": 128 // columns},
+        "backward_outputs": {"ROWS": 8, "COLUMNS": 64},
+        "backward_cells": {"ROWS": 32, "CELLS": 32, "INNER": 32},
+        "backward_hidden": {"ROWS": 32, "COLUMNS": 64, "INNER": 32},
+    }
+    constants = {"B": 32, "C": 1024, "P": 128, "PARTS": kernels.SPLITS, "KEEP": True, "PROJECTED": True}
+    constants |= {"DTYPE": dtype, "FACTOR": dtype, "PRECISION": precision}
+    constants["TRANSPOSED"] = kernels.exact(torch_dtype, precision)
+    for name, tile in tiles.items():
         kernel = getattr(kernels, name)
         signature = {argument: types.get(argument, "constexpr") for argument in kernel.arg_names}
-        values = {(i,): constants[argument] for i, argument in enumerate(kernel.arg_names) if argument in constants}
+        known = constants | tile
+        values = {(i,): known[argument] for i, argument in enumerate(kernel.arg_names) if argument in known}
         compiled = triton.compile(ASTSource(kernel, signature, values), target=GPUTarget("cuda", 80, 32))
         assert compiled.asm["cubin"], name
 """

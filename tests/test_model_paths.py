@@ -104,3 +104,12 @@ def test_the_length_of_an_exported_graph_is_fixed_and_that_is_said(tiny_model):
         torch.export.export(
             tiny_model, (), kwargs=ragged(5, 3), dynamic_shapes={"input_ids": words, "attention_mask": words}
         )
+
+
+def test_another_default_device_changes_nothing(tiny_model):
+    """What is made on the way belongs beside the words."""
+    with torch.no_grad():
+        expected = tiny_model(**ragged(5, 3)).last_hidden_state
+        batch = ragged(5, 3)
+        with torch.device("meta"):
+            assert_close(tiny_model(**batch).last_hidden_state, expected, rtol=0, atol=0)
