@@ -26,8 +26,8 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional as F
 
-from .lstm_int8_elmo import Int8Weight, int8_forward, int8_layer, refuse_gradients, why_no_kernel
-from .lstm_packed_elmo import BLOCK, Options, concurrently, make_plan, multiplications, packed_backward, packed_forward
+from .lstm_int8_elmo import CHEAPER, Int8Weight, int8_forward, int8_layer, refuse_gradients, why_no_kernel
+from .lstm_packed_elmo import BLOCK, Options, concurrently, cost_of_step, make_plan, packed_backward, packed_forward
 
 
 def clip(x, bound):
@@ -330,10 +330,10 @@ def kernels(name):
     return Kernels(partial(for_each, packed_forward), partial(for_each, packed_backward), BLOCK)
 
 
-def for_each(function, jobs):
-    """Run jobs that begin with a plan and end with the seven tensors of a direction."""
-    plan, *_, h, c = jobs[0]
-    return concurrently(function, jobs, multiplications(len(plan.words), h, c))
+def for_each(function, jobs, cheaper=1):
+    """Run jobs that end with the seven tensors of a direction; a step is so many times cheaper than one of floats."""
+    *_, h, c = jobs[0]
+    return concurrently(function, jobs, cost_of_step(h, c) // cheaper)
 
 
 def run_int8(directions, mask, options):
@@ -341,7 +341,7 @@ def run_int8(directions, mask, options):
     mask = x.new_ones(x.shape[:2], dtype=torch.bool) if mask is None else mask
     plans = [make_plan(mask, option.reverse) for option in options]
     jobs = [(p, o, *seven_int8_tensors(direction)) for p, o, direction in zip(plans, options, directions)]
-    return [(y.to(x.dtype), (h.to(x.dtype), c.to(x.dtype))) for y, h, c in for_each(int8_forward, jobs)]
+    return [(y.to(x.dtype), (h.to(x.dtype), c.to(x.dtype))) for y, h, c in for_each(int8_forward, jobs, CHEAPER)]
 
 
 def seven_int8_tensors(direction):

@@ -21,10 +21,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .lstm_packed_elmo import clip, spread, step_sizes, words_of
+from .lstm_packed_elmo import clip, cost_of_step, spread, step_sizes, words_of
 from .products_elmo import few, padded
 
 LEVELS = 127  # on each side of 0
+CHEAPER = 4  # than floats: a step, about
 ZERO = LEVELS + 1  # what 0 is among the unsigned codes of inputs: oneDNN multiplies unsigned inputs by signed weights
 
 
@@ -141,7 +142,7 @@ class Int8Forward:
             int8_product(weight._replace(scales=weight.scales * double), c.dtype) for weight in (w_ih, w_hh)
         )
         self.project = None if w_proj is None else int8_product(w_proj._replace(scales=w_proj.scales * 2), c.dtype)
-        self.h, self.c = h[plan.rows].to(c.dtype), c[plan.rows]
+        self.h, self.c, self.cost = h[plan.rows].to(c.dtype), c[plan.rows], cost_of_step(h, c) // CHEAPER
 
     @torch.no_grad()
     def take(self, index, x):

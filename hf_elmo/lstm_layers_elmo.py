@@ -14,6 +14,7 @@ enough. Elsewhere, and where gradients are wanted, the layers run one by one. Th
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -28,18 +29,18 @@ from .lstm_elmo import (
     tell_path,
     want_gradients,
 )
-from .lstm_int8_elmo import Int8Forward
+from .lstm_int8_elmo import CHEAPER, Int8Forward
 from .lstm_packed_elmo import (
     BLOCK,
-    WORTH_A_WORKER,
     Forward,
     Options,
     clip,
     concurrently,
+    cost_of_step,
     make_plan,
-    multiplications,
     spread,
     step_sizes,
+    worth_a_worker,
 )
 
 STEPS = 8  # of a block of the wavefront: the launches of a step are captured in as many, and its weights are read less
@@ -162,19 +163,16 @@ def engine_of(name):
 
         return Engine(seven_tensors, TritonForward, take, LARGEST_BLOCK, leaves_room)
     if name == "int8":
-        return Engine(seven_int8_tensors, Int8Forward, take_side_by_side, BLOCK, repays_workers)
-    return Engine(seven_tensors, Forward, take_side_by_side, BLOCK, repays_workers)
+        return Engine(seven_int8_tensors, Int8Forward, take_side_by_side, BLOCK, partial(repays_workers, CHEAPER))
+    return Engine(seven_tensors, Forward, take_side_by_side, BLOCK, partial(repays_workers, 1))
 
 
 def take_side_by_side(jobs):
-    (walk, _, x), *_ = jobs
-    return concurrently(lambda walk, block, x: walk.take(block, x), jobs, multiplications(len(x), walk.h, walk.c))
+    return concurrently(lambda walk, block, x: walk.take(block, x), jobs, jobs[0][0].cost)
 
 
-def repays_workers(mask, h, c, lanes):
+def repays_workers(cheaper, mask, h, c, lanes):
     """Whether a CPU has a thread for each lane, and each worker enough to do."""
-    if torch.get_num_threads() < lanes or not mask.any():
+    if torch.get_num_threads() < lanes or not worth_a_worker(cost_of_step(h, c) // cheaper):
         return False
-    block_size = min(BLOCK, STEPS * len(mask))
-    blocks = int(mask.sum()) / block_size
-    return blocks >= FEWEST_BLOCKS and multiplications(block_size, h, c) >= WORTH_A_WORKER
+    return int(mask.sum()) >= FEWEST_BLOCKS * min(BLOCK, STEPS * len(mask)) > 0

@@ -27,7 +27,8 @@ from torch import Tensor
 from .products_elmo import add_linear_, add_product_, linear, put_linear, suits_onednn
 
 GROUP = 1 << 17  # numbers: as many as stay in the cache while the backward prepares the steps of so many words
-WORTH_A_WORKER = 1 << 22  # multiplications, about a millisecond
+READING = 20  # rows
+WORTH_A_WORKER = 1 << 27  # what a step costs, about a millisecond: between short operations, threads wait for Python
 BLOCK = 256  # words: enough for the full speed of a product, few enough that its (256, 4C) result lies in reused memory
 
 
@@ -122,7 +123,7 @@ class Forward:
         self.w_ih, self.bias = w_ih, with_forget_bias(bias, options)
         self.w_hh, self.w_proj = for_many_steps(w_hh, plan), for_many_steps(w_proj, plan)
         self.h, self.c, self.kept = h[plan.rows], c[plan.rows], []
-        self.m = torch.empty_like(self.c)
+        self.m, self.cost = torch.empty_like(self.c), cost_of_step(h, c)
 
     @torch.no_grad()
     def take(self, index, x):
@@ -369,14 +370,14 @@ def for_many_steps(weight, plan):
     return torch.ops.mkldnn._reorder_linear_weight(weight, rows)
 
 
-def concurrently(function, jobs, multiplications):
-    """`[function(*job) for job in jobs]` for jobs of about so many multiplications each, on the CPU.
+def concurrently(function, jobs, cost):
+    """`[function(*job) for job in jobs]` for walks of which a step costs so much.
 
     Where there are threads and work enough, they run at the same time, each with its share of the threads: fewer cores
     wait for each other.
     """
     threads = torch.get_num_threads()
-    if not 1 < len(jobs) <= threads or multiplications < WORTH_A_WORKER:
+    if not 1 < len(jobs) <= threads or not worth_a_worker(cost):
         return [function(*job) for job in jobs]
     inference = torch.is_inference_mode_enabled()
 
@@ -391,9 +392,16 @@ def concurrently(function, jobs, multiplications):
     return list(results)
 
 
-def multiplications(words, h, c):
-    """Of the recurrent products of so many words of a direction; none that the CPU has to do if it is elsewhere."""
-    return words * 4 * c.shape[1] * h.shape[1] if c.device.type == "cpu" else 0
+def worth_a_worker(cost):
+    return cost >= WORTH_A_WORKER
+
+
+def cost_of_step(h, c):
+    """About the time of a step on the CPU, with weights of floats; 0 elsewhere.
+
+    To read the weights takes as long as to multiply them with `READING` rows.
+    """
+    return (len(h) + READING) * 4 * c.shape[1] * h.shape[1] if c.device.type == "cpu" else 0
 
 
 @functools.lru_cache(maxsize=16)

@@ -132,6 +132,11 @@ def test_what_is_kept_for_the_backward():
     assert numbers_kept(partial(packed, recompute=True))[0] == 24 * 16 * 5 + 2 * 16 * 9
 
 
+@pytest.fixture(autouse=True)
+def workers_for_little_work(monkeypatch):
+    monkeypatch.setattr("hf_elmo.lstm_packed_elmo.WORTH_A_WORKER", 1 << 20)
+
+
 @pytest.fixture(scope="module")
 def wide_case():
     """Wide and long enough for oneDNN's products, its layout of the weights, several blocks and two workers."""

@@ -155,6 +155,11 @@ def test_its_reference_is_near_the_lstm_of_floats():
         assert 0 < (ours - theirs).norm() < 0.02 * theirs.norm()
 
 
+@pytest.fixture(autouse=True)
+def workers_for_little_work(monkeypatch):
+    monkeypatch.setattr("hf_elmo.lstm_packed_elmo.WORTH_A_WORKER", 1 << 20)
+
+
 @pytest.fixture(scope="module")
 def wide_case():
     """Large enough for two workers; sums of products stay below 2^24."""

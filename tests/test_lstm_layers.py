@@ -18,12 +18,13 @@ from hf_elmo.lstm_packed_elmo import workers
 
 CLIPS = {"cell_clip": 0.3, "projection_clip": 0.1}
 WAVEFRONT = "plain tensors, the layers as a wavefront"
-B, T, C, P = 4, 120, 512, 128  # as small as is worth four workers
+B, T, C, P = 4, 120, 512, 128
 
 
 @pytest.fixture
-def four_threads():
-    """As on a machine with a thread for each direction of two layers; here they may have to share cores."""
+def four_threads(monkeypatch):
+    """As on a machine with a thread for each direction of two layers, and where small steps are worth a worker."""
+    monkeypatch.setattr("hf_elmo.lstm_packed_elmo.WORTH_A_WORKER", 1 << 20)
     threads = torch.get_num_threads()
     torch.set_num_threads(4)
     yield
@@ -219,9 +220,11 @@ def test_threads_may_have_a_wavefront_each(four_threads):
 
 
 LATE = """
-import threading, time, torch
+import threading, torch
+from hf_elmo import lstm_packed_elmo
 from hf_elmo.lstm_elmo import Direction, bilstm
 
+lstm_packed_elmo.WORTH_A_WORKER = 1
 torch.set_num_threads(2)
 weights = [torch.randn(size) / 10 for size in ((2048, 128), (2048,), (2048, 128), (128, 512))]
 
