@@ -135,8 +135,8 @@ def lstm_path(name=None, *, wavefront=None):
 
     Args:
         name: The path, one of `PATHS`; None leaves the choice.
-        wavefront: Whether the layers of a `bilstm_layers` run at the same time; None leaves the choice. A model that has
-            to call its layers, because of gradients or hooks for instance, makes no such call: `last_lstm_path` tells.
+        wavefront: Whether the layers of a `bilstm_layers` run at the same time; None leaves the choice. A model that
+            has to call its layers, because of gradients or hooks, makes no such call: `last_lstm_path` tells.
     Raises:
         ValueError: there is no such path; and where it, or a wavefront, cannot run.
     """
