@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from hf_elmo.tokenization_elmo import ElmoTokenizer
+from hf_elmo.model.tokenization_elmo import ElmoTokenizer
 
 BATCH, ROUNDS = 32, 5
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from hf_elmo.configuration_elmo import ElmoConfig
+from hf_elmo.model.configuration_elmo import ElmoConfig
 
 from .hdf5_file import StoredTensor
 

@@ -16,12 +16,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import hf_elmo
-from hf_elmo.configuration_elmo import ElmoConfig
-from hf_elmo.hub_elmo import card_in
-from hf_elmo.int8_elmo import ElmoInt8Config
-from hf_elmo.language_model_elmo import ElmoForPreTraining
-from hf_elmo.modeling_elmo import ElmoModel, ElmoPreTrainedModel
-from hf_elmo.tokenization_elmo import ElmoTokenizer
+from hf_elmo.model.configuration_elmo import ElmoConfig
+from hf_elmo.model.hub_elmo import card_in
+from hf_elmo.model.int8_elmo import ElmoInt8Config
+from hf_elmo.model.language_model_elmo import ElmoForPreTraining
+from hf_elmo.model.modeling_elmo import ElmoModel, ElmoPreTrainedModel
+from hf_elmo.model.tokenization_elmo import ElmoTokenizer
 
 from .bilm_hdf5 import SHIFTED, read_weights, rules, write_weights
 from .model_card import converted_card

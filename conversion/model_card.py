@@ -3,8 +3,8 @@
 
 from huggingface_hub import ModelCard
 
-from hf_elmo.model_card_elmo import ORIGIN, inherited_facts, model_card, section
-from hf_elmo.modeling_elmo import ElmoPreTrainedModel
+from hf_elmo.model.model_card_elmo import ORIGIN, inherited_facts, model_card, section
+from hf_elmo.model.modeling_elmo import ElmoPreTrainedModel
 
 from .sources import Original
 

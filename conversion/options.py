@@ -13,7 +13,7 @@ from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 
-from hf_elmo.configuration_elmo import ElmoConfig
+from hf_elmo.model.configuration_elmo import ElmoConfig
 
 from .bilm_hdf5 import CELL, ONLY_CELL, original_format
 from .hdf5_file import StoredTensor

@@ -15,7 +15,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from hf_elmo.configuration_elmo import ElmoConfig
+from hf_elmo.model.configuration_elmo import ElmoConfig
 
 from .bilm_hdf5 import read_weights, rules
 from .hdf5_file import StoredTensor, is_hdf5, open_hdf5

@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hf_elmo.modeling_elmo import ElmoModel, State
-from hf_elmo.tokenization_elmo import ElmoTokenizer
+from hf_elmo.model.modeling_elmo import ElmoModel, State
+from hf_elmo.model.tokenization_elmo import ElmoTokenizer
 
 from .hdf5_file import is_hdf5, open_hdf5
 

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import transformers
 
-from .configuration_elmo import AUTO_MAP, ElmoConfig
-from .tokenization_elmo import ElmoTokenizer
+from .model.configuration_elmo import AUTO_MAP, ElmoConfig
+from .model.tokenization_elmo import ElmoTokenizer
 
 if TYPE_CHECKING:
-    from .int8_elmo import ElmoInt8Config
-    from .language_model_elmo import ElmoForMaskedLM, ElmoForPreTraining
-    from .modeling_elmo import ElmoModel, ElmoModelOutput, ElmoPreTrainedModel
-    from .question_answering_elmo import ElmoForQuestionAnswering
-    from .sequence_classification_elmo import ElmoForSequenceClassification
-    from .token_classification_elmo import ElmoForTokenClassification
+    from .model.int8_elmo import ElmoInt8Config
+    from .model.language_model_elmo import ElmoForMaskedLM, ElmoForPreTraining
+    from .model.modeling_elmo import ElmoModel, ElmoModelOutput, ElmoPreTrainedModel
+    from .model.question_answering_elmo import ElmoForQuestionAnswering
+    from .model.sequence_classification_elmo import ElmoForSequenceClassification
+    from .model.token_classification_elmo import ElmoForTokenClassification
 
 __version__ = "0.1.0"
 __all__ = [
@@ -45,7 +45,7 @@ class LazyModel:
     config_class = ElmoConfig
 
     def __init__(self, module: str, name: str):
-        self.__module__, self.__name__ = f"{__name__}.{module}", name
+        self.__module__, self.__name__ = f"{__name__}.model.{module}", name
 
     def __getattr__(self, attribute: str):
         return getattr(__getattr__(self.__name__), attribute)
@@ -54,7 +54,7 @@ class LazyModel:
 def __getattr__(name: str):
     if name not in MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(f".{MODULES[name]}", __name__)
+    module = importlib.import_module(f".model.{MODULES[name]}", __name__)
     for auto_class, (file, model) in MODELS.items():
         if file == MODULES[name]:
             getattr(transformers, auto_class).register(ElmoConfig, getattr(module, model), exist_ok=True)

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .modeling_elmo import ElmoModel, ElmoModelOutput, ElmoPreTrainedModel
-from .tokenization_elmo import ElmoTokenizer
+from .model.modeling_elmo import ElmoModel, ElmoModelOutput, ElmoPreTrainedModel
+from .model.tokenization_elmo import ElmoTokenizer
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

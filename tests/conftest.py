@@ -9,12 +9,13 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 import torch
+from shaken import shake
 
 import hf_elmo
 
 
 def pytest_configure(config):
-    """Name the marks of transformers' own test suites, which tests/test_common_suites.py runs."""
+    """Name the marks of transformers' own test suites, which tests/model/test_common_suites.py runs."""
     for name in (
         "accelerate_tests",
         "flash_attn_test",
@@ -69,15 +70,6 @@ def tiny_config():
         sequence_size=5,
         qa_size=5,
     )
-
-
-def shake(model, seed=0, scale=0.3):
-    """Give every parameter, biases and mixes too, a value of its own: zeros hide mistakes."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += scale * torch.randn(parameter.shape, generator=generator)
-    return model.eval()
 
 
 @pytest.fixture

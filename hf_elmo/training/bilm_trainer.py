@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import TrainingArguments
 
-from ..hub_elmo import keeps_written_card
-from ..language_model_elmo import ElmoForPreTraining
+from ..model.hub_elmo import keeps_written_card
+from ..model.language_model_elmo import ElmoForPreTraining
 from .perplexity import sentence_losses
 from .streams import TrainingWindows, WordTable
 from .whole_checkpoints import WholeCheckpoints

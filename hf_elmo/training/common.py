@@ -22,8 +22,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, set_seed
 from transformers.trainer_utils import IntervalStrategy
 from transformers.utils import logging as transformers_logging
 
-from ..configuration_elmo import ElmoConfig
-from ..task_features_elmo import ElmoTaskModel
+from ..model.configuration_elmo import ElmoConfig
+from ..model.task_features_elmo import ElmoTaskModel
 from .arguments import ArgumentParser, DataArguments, FineTuningArguments, ModelArguments
 from .configs import check_can_be_trained, read_config
 from .data_sets import read_splits, sampled

@@ -5,7 +5,7 @@ import json
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig
 
-from ..configuration_elmo import ElmoConfig
+from ..model.configuration_elmo import ElmoConfig
 
 
 def read_config(name: str | None, overrides: str | None = None, **options) -> ElmoConfig:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..task_features_elmo import ElmoTaskModel
+from ..model.task_features_elmo import ElmoTaskModel
 from .encoded import Split, collate
 
 logger = logging.getLogger("hf_elmo.training")

@@ -8,7 +8,7 @@ from torch.utils.data import Sampler, SequentialSampler
 from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerState
 from transformers.trainer_utils import EvalLoopOutput
 
-from ..task_features_elmo import ElmoTaskModel
+from ..model.task_features_elmo import ElmoTaskModel
 from .arguments import FineTuningArguments
 from .encoded import BatchesByLength, Split, collate
 from .task import Task

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..token_classification_elmo import ElmoForTokenClassification
+from ..model.token_classification_elmo import ElmoForTokenClassification
 from .arguments import DataArguments
 from .common import main
 from .conll import (

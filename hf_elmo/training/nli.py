@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from ..sequence_classification_elmo import ElmoForSequenceClassification
+from ..model.sequence_classification_elmo import ElmoForSequenceClassification
 from .arguments import DataArguments
 from .common import main
 from .encoded import Split, encode

@@ -19,7 +19,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoTokenizer
 
-from ..language_model_elmo import ElmoForPreTraining
+from ..model.language_model_elmo import ElmoForPreTraining
 from .corpus import TextFiles, count_words
 from .streams import PADDING, Streams, Window, WordTable
 from .vocabulary import BEGIN, END, UNKNOWN

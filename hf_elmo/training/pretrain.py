@@ -23,9 +23,9 @@ from torch import Tensor
 from transformers import AutoTokenizer, HfArgumentParser, set_seed
 from transformers.trainer_utils import IntervalStrategy
 
-from ..configuration_elmo import ElmoConfig
-from ..language_model_elmo import ElmoForPreTraining
-from ..tokenization_elmo import ElmoTokenizer
+from ..model.configuration_elmo import ElmoConfig
+from ..model.language_model_elmo import ElmoForPreTraining
+from ..model.tokenization_elmo import ElmoTokenizer
 from .bilm_trainer import BiLMTrainer, PretrainingArguments
 from .configs import check_can_be_trained, read_config
 from .corpus import Corpus, DatasetTexts, SentenceQueue, TextFiles, count_words

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from ..question_answering_elmo import ElmoForQuestionAnswering
+from ..model.question_answering_elmo import ElmoForQuestionAnswering
 from .arguments import DataArguments
 from .common import main
 from .encoded import Split

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, HfApi
 
-from ..hub_elmo import hub_errors, keep_written_card
-from ..model_card_elmo import CLASSES, table
+from ..model.hub_elmo import hub_errors, keep_written_card
+from ..model.model_card_elmo import CLASSES, table
 from .arguments import FineTuningArguments, ModelArguments
 from .task import Task
 

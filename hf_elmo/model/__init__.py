@@ -1,0 +1,1 @@
+"""Everything that travels to the Hub with a saved model, as flat siblings."""

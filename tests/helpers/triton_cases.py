@@ -1,0 +1,173 @@
+"""The Triton kernels against the reference. `test_lstm_triton.py` runs this file, in a process of its own: on a GPU, or
+on the CPU by Triton's interpreter, which has to be switched on before triton is imported."""
+
+import os
+from functools import partial
+
+import pytest
+import torch
+from test_lstm import WEIGHTS, assert_equal, make_case, make_mask, run
+
+from hf_elmo.model.lstm_elmo import Direction, bilstm, last_lstm_path, lstm, lstm_path, lstm_reference
+from hf_elmo.model.lstm_layers_elmo import bilstm_layers
+
+DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
+SHAPES = {"one word": (1, 1, 3, 5, 2), "small": (3, 4, 4, 9, 5), "many programs": (70, 2, 7, 40, 18)}  # B, T, I, C, P
+
+
+def triton(*args, **kwargs):
+    with lstm_path("triton"):
+        return lstm(*args, **kwargs)
+
+
+def moved(values, dtype=None):
+    return [None if value is None else value.to(DEVICE, dtype) for value in values]
+
+
+def check(function, tensors, mask, cotangents, tolerance, dtype=torch.float32, **options):
+    """Every result and gradient, against the reference in float64 on the same (rounded) numbers."""
+    there = dict(zip(tensors, moved(tensors.values(), dtype)))
+    actual = run(function, there, None if mask is None else mask.to(DEVICE), moved(cotangents, dtype), **options)
+    exact = {name: None if t is None else t.to(dtype).double() for name, t in tensors.items()}
+    expected = run(lstm_reference, exact, mask, [c.to(dtype).double() for c in cotangents], **options)
+    assert all(result.dtype == dtype for result in actual.values())
+    assert_equal({name: t.cpu().double() for name, t in actual.items()}, expected, tolerance)
+    return expected
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["ahead", "behind"])
+@pytest.mark.parametrize("clip", [None, 0.2], ids=["free", "binding"])
+@pytest.mark.parametrize("projection", [True, False], ids=["projected", "unprojected"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_outputs_states_and_all_gradients(shape, projection, clip, reverse):
+    case = make_case(SHAPES[shape], torch.float32, projection, "none" if shape == "one word" else "holes")
+    options = {"reverse": reverse, "cell_clip": clip, "projection_clip": clip}
+    expected = check(triton, *case, 2e-5, **options)
+    assert last_lstm_path() == ("triton", "forced by lstm_path")
+    if clip is not None:
+        assert (expected["c"].abs() == clip).any(), "the case does not exercise the cell clip"
+        assert (expected["outputs"].abs() == clip).any() or not projection
+
+
+@pytest.mark.parametrize("mask", ["none", "right padding", "left padding"])
+def test_any_mask_and_several_blocks(mask, monkeypatch):
+    import hf_elmo.model.lstm_elmo_triton as kernels
+
+    monkeypatch.setattr(kernels, "LARGEST_BLOCK", 8)
+    case = make_case((5, 4, 4, 9, 3), torch.float32, mask=mask)
+    check(triton, *case, 2e-5, cell_clip=0.3, projection_clip=0.2)
+    check(partial(triton, recompute=True), *case, 2e-5, cell_clip=0.3, projection_clip=0.2)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_half_precision(dtype):
+    """Only what is stored is rounded: sums, gates and cells are float32."""
+    case = make_case((5, 4, 4, 9, 5), torch.float32, mask="holes", gain=0.3)
+    check(triton, *case, 4 * torch.finfo(dtype).eps, dtype, cell_clip=0.3, projection_clip=0.2)
+
+
+def test_both_directions_at_once():
+    tensors, mask, cotangents = make_case((3, 4, 4, 9, 5), torch.float32, mask="holes")
+
+    def both(x, w_ih, bias, w_hh, w_proj, state, mask, path="triton", **options):
+        ahead = Direction(x, w_ih, bias, w_hh, w_proj, state)
+        behind = Direction(x, w_ih, bias, w_hh * 0.5, w_proj, reverse=True)
+        with lstm_path(path):
+            first, second = bilstm(ahead, behind, mask, **options)
+        return first[0] + second[0], tuple(a + b for a, b in zip(first[1], second[1]))
+
+    options = {"cell_clip": 0.3, "projection_clip": 0.2}
+    expected = run(lambda *args, **kwargs: both(*args, path="packed", **kwargs), tensors, mask, cotangents, **options)
+    there = dict(zip(tensors, moved(tensors.values())))
+    actual = run(both, there, mask.to(DEVICE), moved(cotangents), **options)
+    assert_equal({name: t.cpu() for name, t in actual.items()}, expected, 2e-5)
+
+
+@pytest.mark.parametrize("mask", ["none", "right padding", "holes"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_layers_as_a_wavefront(dtype, mask):
+    """Four lanes, some of them with fewer or no steps of a launch, against one layer after the other."""
+    generator = torch.Generator().manual_seed(0)
+    (B, T, C, P), clips = (3, 20, 9, 5), {"cell_clip": 0.3, "projection_clip": 0.2}
+
+    def random(*sizes):
+        return (torch.randn(*sizes, generator=generator) * 0.4).to(DEVICE, dtype)
+
+    def direction(reverse):
+        weights = random(4 * C, P), random(4 * C), random(4 * C, P), random(P, C)
+        return Direction(random(B, T, P), *weights, (random(B, P), random(B, C)), reverse)
+
+    layers = [[direction(False), direction(True)] for _ in range(3)]
+    mask = make_mask(mask, B, T, generator)
+    mask = mask if mask is None else mask.to(DEVICE)
+    with torch.no_grad(), lstm_path("triton"):
+        actual = bilstm_layers(layers, mask, add_inputs=[False, True, True], **clips)
+        assert last_lstm_path() == ("triton", "forced by lstm_path, the layers as a wavefront")
+    layers = [
+        [Direction(*(t.double() for t in d[:5]), [t.double() for t in d.state], d.reverse) for d in pair]
+        for pair in layers
+    ]
+    with torch.no_grad(), lstm_path("reference"):
+        expected = bilstm_layers(layers, mask, add_inputs=[False, True, True], **clips)
+    tolerance = 2e-5 if dtype == torch.float32 else 4 * torch.finfo(dtype).eps
+    assert (expected[-1][0][1][1].abs() == 0.3).any()
+    for one, other in zip(flattened(actual), flattened(expected)):
+        assert one.dtype == dtype
+        torch.testing.assert_close(one.double(), other, rtol=0, atol=tolerance)
+
+
+def flattened(layers):
+    return [t for pair in layers for outputs, state in pair for t in (outputs, *state)]
+
+
+def test_a_frozen_direction_beside_a_learning_one():
+    tensors, mask, _ = make_case((3, 4, 4, 9, 5), torch.float32, mask="holes")
+    x, *weights = moved(tensors[name] for name in ("x", *WEIGHTS))
+    learning = [w.clone().requires_grad_() for w in weights]
+    with lstm_path("triton"):
+        (ahead, _), (behind, _) = bilstm(Direction(x, *weights), Direction(x, *learning, reverse=True), mask.to(DEVICE))
+    (ahead.sum() + behind.sum()).backward()
+    expected = [w.double().requires_grad_() for w in weights]
+    lstm_reference(x.double(), *expected, None, mask.to(DEVICE), reverse=True)[0].sum().backward()
+    for ours, theirs in zip(learning, expected):
+        torch.testing.assert_close(ours.grad.double(), theirs.grad, rtol=2e-5, atol=2e-5)
+
+
+def test_repeated_steps_of_one_shape_find_their_own_words():
+    """From the second run on, a GPU replays a graph of the steps."""
+    for seed, length in enumerate((3, 3, 5, 1)):
+        tensors, _, _ = make_case((3, length, 4, 9, 5), torch.float32, gain=0.5 + 0.1 * seed)
+        x, *weights = (tensors[name] for name in ("x", *WEIGHTS))
+        outputs, (h, c) = triton(*moved([x, *weights]))
+        expected, state = lstm_reference(x, *weights)
+        torch.testing.assert_close((outputs.cpu(), h.cpu(), c.cpu()), (expected, *state), rtol=0, atol=2e-5)
+
+
+def test_what_inference_mode_leaves_serves_training():
+    """The memory of a step outlives the call that made it."""
+    case = make_case((2, 3, 3, 11, 6), torch.float32)  # a shape of its own, whose first call is in inference mode
+    x, *weights = moved(case[0][name] for name in ("x", *WEIGHTS))
+    with torch.inference_mode():
+        triton(x, *weights)
+    with torch.no_grad():
+        triton(x, *weights)
+    check(triton, *case, 2e-5)
+
+
+def test_nothing_to_do():
+    tensors, _, cotangents = make_case((3, 4, 4, 9, 5), torch.float32)
+    check(triton, tensors, torch.zeros(3, 4, dtype=torch.bool), cotangents, 0)
+
+
+def test_what_the_kernels_cannot_do_is_refused_in_a_line():
+    tensors, _, _ = make_case((3, 4, 4, 9, 5), torch.float64)
+    x, *weights = moved(tensors[name] for name in ("x", *WEIGHTS))
+    with pytest.raises(ValueError, match=r"'triton' cannot run here: it computes in float32, .* not in float64"):
+        triton(x, *weights)
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="the interpreter is no path that is chosen")
+def test_on_a_gpu_the_kernels_are_chosen():
+    tensors, _, _ = make_case((3, 4, 4, 9, 5), torch.float32)
+    lstm(*moved(tensors[name] for name in ("x", *WEIGHTS)))
+    assert last_lstm_path() == ("triton", "plain tensors on a GPU")

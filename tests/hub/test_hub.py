@@ -1,0 +1,290 @@
+"""Pushed over HTTP to a small Hub on this machine, a repository is complete: a stranger opens it and reads its card."""
+
+import json
+import textwrap
+
+import pytest
+import torch
+from fresh_process import REPOSITORY, run_python
+from huggingface_hub import ModelCard
+from loopback_hub import card_errors, running_hub
+from shaken import shake
+from test_remote_code import TRAVELLING, open_as_stranger
+
+import hf_elmo
+
+WRITES = {"HF_TOKEN": "hf_writes", "PYTHONPATH": str(REPOSITORY)}
+STRANGER = (
+    "import sys; sys.path.insert(0, {!r}); from stranger import NotInstalled; sys.meta_path.insert(0, NotInstalled())\n"
+)
+STRANGER = STRANGER.format(str(REPOSITORY / "tests" / "helpers"))
+ONE_LINE = "from transformers import pipeline; print(pipeline(model={!r}, trust_remote_code=True)('bank'))"
+SMALL = {
+    "char_embedding_size": 4,
+    "char_cnn_filters": [[1, 4], [2, 8]],
+    "max_characters_per_token": 12,
+    "projection_size": 6,
+    "cell_size": 10,
+    "tagger_size": 5,
+    "sequence_size": 5,
+    "qa_size": 5,
+}
+WRITTEN_BY_ADA = "---\nlicense: mit\nlanguage: en\n---\n# My model\n\nTrained on what my cat typed.\n"
+
+TRAIN = """
+import sys
+from datasets import Dataset
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding
+from transformers import Trainer, TrainingArguments
+import hf_elmo
+base, name = sys.argv[1:]
+tokenizer = AutoTokenizer.from_pretrained(base)
+texts = ["a river bank", "the money of a bank", "a boat", "money"] * 2
+data = Dataset.from_dict({"text": texts, "label": [0, 1, 0, 1] * 2})
+data = data.map(lambda rows: tokenizer(rows["text"]), batched=True, remove_columns="text")
+trainer = Trainer(
+    AutoModelForSequenceClassification.from_pretrained(base),
+    TrainingArguments(
+        "run", max_steps=2, eval_strategy="epoch", push_to_hub=True, hub_model_id=name, report_to=[], use_cpu=True,
+        save_strategy="steps", save_steps=1, hub_always_push=True, disable_tqdm=True,
+    ),
+    train_dataset=data,
+    eval_dataset=data,
+    processing_class=tokenizer,
+    data_collator=DataCollatorWithPadding(tokenizer),
+    compute_metrics=lambda scored: {"accuracy": float((scored.predictions.argmax(-1) == scored.label_ids).mean())},
+)
+trainer.train()
+trainer.evaluate()
+trainer.push_to_hub(dataset_tags="ada/banks", dataset="Banks", language="en")
+"""
+
+
+@pytest.fixture(scope="module")
+def hub():
+    with running_hub() as hub:
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture
+def online(hub, home):
+    """Run lines of Python, or a module, in a fresh process that knows the Hub."""
+
+    def run(*arguments, check=True, **environment):
+        arguments = [textwrap.dedent(argument) if isinstance(argument, str) else argument for argument in arguments]
+        environment = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", **environment}
+        return run_python(*arguments, home=home, check=check, **environment)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A language model and its tokenizer in a folder, and what its encoder computes."""
+    model = shake(hf_elmo.ElmoForPreTraining(hf_elmo.ElmoConfig(**SMALL, word_vocab_size=20)))
+    tokenizer = hf_elmo.ElmoTokenizer(max_characters_per_token=12)
+    folder = tmp_path_factory.mktemp("saved") / "elmo"
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    batch = tokenizer(["The bank was closed.", "I went to the river bank."], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        return folder, model.base_model(**batch).last_hidden_state
+
+
+def card_of(hub, name: str) -> ModelCard:
+    """The card of a repository, if the Hub has nothing against it."""
+    content = hub.repositories[name].files["README.md"].decode()
+    assert card_errors(content) == []
+    assert "More information needed" not in content
+    assert "[More Information Needed]" not in content
+    return ModelCard(content)
+
+
+def test_a_pushed_model_opens_in_one_line_without_the_package_and_with_it(hub, online, saved, home, tmp_path):
+    folder, expected = saved
+    push = """
+    import sys, hf_elmo
+    from transformers import AutoModelForPreTraining, AutoTokenizer
+    AutoTokenizer.from_pretrained(sys.argv[1]).push_to_hub("ada/elmo")
+    AutoModelForPreTraining.from_pretrained(sys.argv[1]).push_to_hub("ada/elmo", tags=["toy"])
+    """
+    online("-c", push, folder, **WRITES)
+    files = hub.repositories["ada/elmo"].files
+    assert set(files) == TRAVELLING | {
+        ".gitattributes",
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "tokenizer_config.json",
+    }
+    assert len(hub.repositories["ada/elmo"].commits) == 3  # the first when it was made, one a push
+    card = card_of(hub, "ada/elmo")
+    assert card.data.library_name == "transformers"
+    assert card.data.pipeline_tag == "feature-extraction"
+    assert card.data.tags == ["elmo", "toy"]
+    assert 'AutoModel.from_pretrained("ada/elmo", trust_remote_code=True)' in card.text
+    assert "more than 10 bytes is cut to its first 10" in card.text  # the rule of these 12 characters a word
+
+    for environment in ({"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0"}, {}):  # pulled over HTTP, then offline
+        outputs, classes = open_as_stranger(tmp_path / "results", "ada/elmo", home=home, **environment)
+        assert len(outputs) == 6
+        for key, output in outputs.items():
+            torch.testing.assert_close(output, expected, rtol=0, atol=1e-6)
+            assert all(name.startswith("transformers_modules.ada.elmo.") for name in classes[key])
+
+    pull = """
+    import hf_elmo
+    from transformers import AutoModel, AutoTokenizer
+    print(AutoTokenizer.from_pretrained("ada/elmo").__module__, AutoModel.from_pretrained("ada/elmo").__module__)
+    """
+    with_package = online("-c", pull, PYTHONPATH=str(REPOSITORY))
+    assert with_package.stdout.split() == ["hf_elmo.model.tokenization_elmo", "hf_elmo.model.modeling_elmo"]
+
+
+def test_no_push_overwrites_what_somebody_wrote(hub, online, saved):
+    folder, _ = saved
+    push = """
+    import sys, hf_elmo
+    from huggingface_hub import HfApi
+    from transformers import AutoModel, AutoTokenizer
+    HfApi().create_repo("ada/written")
+    HfApi().upload_file(path_or_fileobj=sys.argv[2].encode(), path_in_repo="README.md", repo_id="ada/written")
+    model = AutoModel.from_pretrained(sys.argv[1])
+    model.push_to_hub("ada/written")
+    model.save_pretrained(sys.argv[1] + "-again", push_to_hub=True, repo_id="ada/written")
+    AutoTokenizer.from_pretrained(sys.argv[1]).push_to_hub("ada/written", tags="cat")
+    """
+    online("-c", push, folder, WRITTEN_BY_ADA, **WRITES)
+    card = card_of(hub, "ada/written")
+    assert card.text.strip() == ModelCard(WRITTEN_BY_ADA).text.strip()
+    assert (card.data.license, card.data.language, card.data.tags) == ("mit", "en", ["cat"])
+    assert "model.safetensors" in hub.repositories["ada/written"].files
+
+
+def test_parts_have_a_card_that_gives_way_to_the_models(hub, online, saved):
+    folder, _ = saved
+    push = """
+    import sys, hf_elmo
+    hf_elmo.ElmoTokenizer.from_pretrained(sys.argv[1]).push_to_hub("ada/tokenizer")
+    for part in (hf_elmo.ElmoTokenizer, hf_elmo.ElmoModel, hf_elmo.ElmoConfig):
+        part.from_pretrained(sys.argv[1]).push_to_hub("ada/parts")
+    """
+    online("-c", push, folder, **WRITES)
+    assert "without weights" in card_of(hub, "ada/tokenizer").text
+    files = TRAVELLING | {".gitattributes", "README.md", "tokenizer_config.json"}
+    assert set(hub.repositories["ada/tokenizer"].files) == files
+    assert card_of(hub, "ada/parts").data.pipeline_tag == "feature-extraction"
+    assert set(hub.repositories["ada/parts"].files) == files | {"config.json", "model.safetensors"}
+
+
+def test_a_trainers_run_has_a_card_with_what_it_measured(hub, online, saved):
+    folder, _ = saved
+    online("-c", TRAIN, folder, "ada/banks-classifier", **WRITES)
+    repository = hub.repositories["ada/banks-classifier"]
+    assert set(repository.files) >= TRAVELLING | {"config.json", "model.safetensors", "tokenizer_config.json"}
+    card = card_of(hub, "ada/banks-classifier")
+    assert (card.data.pipeline_tag, card.data.datasets) == ("text-classification", ["ada/banks"])
+    assert card.data.language == "en"
+    measured = {result.metric_type: result for result in card.data.eval_results}
+    assert set(measured) == {"loss", "accuracy"}
+    assert 0 <= measured["accuracy"].metric_value <= 1
+    assert (measured["accuracy"].dataset_name, measured["accuracy"].dataset_type) == ("Banks", "ada/banks")
+    assert f"They were made from those of `{folder.name}`." in card.text
+    assert "learning_rate" in card.text
+    for _, files in repository.commits:  # what is pushed during training opens too
+        assert "config.json" not in files or set(files) >= TRAVELLING
+
+    assert "LABEL_" in online("-c", STRANGER + ONE_LINE.format("ada/banks-classifier")).stdout
+
+    # Edited, the card stays as it is through another run.
+    edited = repository.files["README.md"].decode().replace("<!-- This card was filled automatically.", "<!--")
+    repository.commit({"README.md": edited.encode()})
+    online("-c", TRAIN, folder, "ada/banks-classifier", **WRITES)
+    assert len(repository.commits) > 4
+    assert ModelCard(repository.files["README.md"].decode()).text == ModelCard(edited).text
+
+
+def test_convert_pushes_a_folder_that_opens(hub, online, tmp_path):
+    source = REPOSITORY / "hf_elmo" / "data"
+    options = ["--push-to-hub", "ada/converted", "--license", "apache-2.0", "--language", "en", "--json"]
+    process = online("-m", "hf_elmo.cli", "convert", source, tmp_path / "elmo", *options, **WRITES)
+    assert json.loads(process.stdout)["url"] == f"{hub.url}/ada/converted"
+    card = card_of(hub, "ada/converted")
+    assert (card.data.license, card.data.language) == ("apache-2.0", "en")
+    assert "SHA-256" in card.text
+    assert "[[[" in online("-c", STRANGER + ONE_LINE.format("ada/converted")).stdout  # words' vectors, of one text
+
+
+@pytest.mark.parametrize(
+    ("environment", "refusals"),
+    [
+        ({}, {"": "hf auth login", "hf_unknown": "hf auth login", "hf_reads": "you must use a write token"}),
+        ({"HF_ENDPOINT": "http://127.0.0.1:9"}, {"hf_writes": "no connection to http://127.0.0.1:9"}),
+        ({"HF_HUB_OFFLINE": "1"}, {"hf_writes": "offline mode is on"}),
+    ],
+    ids=["token", "no network", "offline"],
+)
+def test_what_keeps_a_push_from_working_is_one_line(online, tmp_path, environment, refusals):
+    command = ["convert", str(REPOSITORY / "hf_elmo" / "data"), str(tmp_path / "elmo"), "--push-to-hub", "ada/refused"]
+    script = f"""
+    import os, sys
+    from hf_elmo.cli import main
+    for token in {[*refusals]}:
+        os.environ["HF_TOKEN"] = token
+        sys.stderr.write(f"exit code {{main([*{command}, '--overwrite'])}}\\n")
+    """
+    said = online("-c", script, PYTHONPATH=str(REPOSITORY), **environment).stderr.splitlines()
+    said = [line for line in said if not line.startswith("note: ")]
+    assert said[1::2] == ["exit code 2"] * len(refusals)
+    for line, reason in zip(said[::2], refusals.values(), strict=True):
+        assert line.startswith("hf-elmo convert: error: ada/refused: ")
+        assert reason in line
+    assert (tmp_path / "elmo" / "config.json").exists()  # what was converted is not lost
+
+
+def test_in_python_the_same_is_a_value_error_of_one_line(hub, online, saved):
+    folder, _ = saved
+    script = """
+    import sys, hf_elmo
+    model, tokenizer = (part.from_pretrained(sys.argv[1]) for part in (hf_elmo.ElmoModel, hf_elmo.ElmoTokenizer))
+    for part in (model, tokenizer, model.config):
+        for name, token in (("ada/no", False), ("ada/no", "hf_reads"), ("a name", "hf_writes")):
+            try:
+                part.push_to_hub(name, token=token)
+            except ValueError as error:
+                print(repr(str(error)))
+    """
+    lines = online("-c", script, folder, PYTHONPATH=str(REPOSITORY)).stdout.splitlines()
+    assert len(lines) == 9
+    assert not any("\\n" in line for line in lines)
+    for refused in range(0, 9, 3):
+        assert "hf auth login" in lines[refused]
+        assert "write token" in lines[refused + 1]
+        assert "a name" in lines[refused + 2]
+    assert "ada/no" not in hub.repositories
+
+
+def test_what_keeps_a_pull_from_working_is_one_line(hub, online, saved, tmp_path):
+    folder, _ = saved
+    text = tmp_path / "text.txt"
+    text.write_text("a river bank\n")
+    script = f"""
+    import sys, hf_elmo
+    from hf_elmo.cli import main
+    model = hf_elmo.ElmoForPreTraining.from_pretrained({str(folder)!r})
+    model.push_to_hub("ada/hidden", private=True, token="hf_writes")
+    for name in ("ada/hidden", "ada/missing"):
+        sys.stderr.write(f"exit code {{main(['perplexity', {str(text)!r}, '--model', name])}}\\n")
+    """
+    said = online("-c", script, PYTHONPATH=str(REPOSITORY), HF_HUB_DISABLE_PROGRESS_BARS="1").stderr.splitlines()
+    assert hub.repositories["ada/hidden"].private
+    said = said[-4:]
+    assert said[1::2] == ["exit code 2"] * 2
+    for line, name in zip(said[::2], ("ada/hidden", "ada/missing")):
+        assert line.startswith(f"hf-elmo perplexity: error: {name}: ")
+        assert "private" in line

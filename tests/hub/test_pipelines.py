@@ -1,0 +1,329 @@
+"""transformers' pipelines without special arguments: they give what model and tokenizer give when called by hand."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import torch
+import toy_tasks
+from shaken import shake
+from transformers import BertConfig, BertForTokenClassification, BertTokenizer, pipeline
+from transformers.pipelines.token_classification import TokenClassificationPipeline
+
+import hf_elmo
+
+# White space of every kind, punctuation, clitics, abbreviations, several bytes a character, and a long text among short
+TEXTS = [
+    "  Ada   Lovelace's friend, Mr. Müller, didn't\n\tvisit Zürich \N{EN DASH} \N{SLIGHTLY SMILING FACE} (again).",
+    "Yes!",
+    "東京 and Tokyo are 1,000 miles from the U.S.A., aren't they?",
+    " ",
+]
+LABELS = {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC", 4: "I-LOC"}
+NLI_LABELS = {0: "contradiction", 1: "neutral", 2: "entailment"}
+MODELS = {
+    "feature-extraction": (hf_elmo.ElmoModel, {}),
+    "text-classification": (hf_elmo.ElmoForSequenceClassification, {"id2label": {0: "bad", 1: "fair", 2: "good"}}),
+    "token-classification": (hf_elmo.ElmoForTokenClassification, {"id2label": LABELS}),
+    "zero-shot-classification": (hf_elmo.ElmoForSequenceClassification, {"id2label": NLI_LABELS}),
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """A saved model for each task."""
+    folders = {}
+    for task, (model_class, options) in MODELS.items():
+        if "id2label" in options:
+            options = {**options, "label2id": {label: i for i, label in options["id2label"].items()}}
+        model = shake(model_class(toy_tasks.config(**options)))
+        if "id2label" in options:
+            spread_scores(model, getattr(model, "score", None) or model.classifier)
+        folders[task] = tmp_path_factory.mktemp(task)
+        model.save_pretrained(folders[task])
+        toy_tasks.tokenizer().save_pretrained(folders[task])
+    return folders
+
+
+@torch.no_grad()
+def spread_scores(model, classifier):
+    """Scale a model's last layer so that no label wins everywhere, and no probability is 1."""
+    encode, scores = toy_tasks.tokenizer(), []
+    hook = classifier.register_forward_hook(lambda module, given, output: scores.append(output.flatten(0, -2)))
+    for text in TEXTS:
+        model(**encode(text, return_tensors="pt"))
+    hook.remove()
+    spread, mean = torch.std_mean(torch.cat(scores), dim=0)
+    classifier.bias.copy_(1.5 / spread * (classifier.bias - mean))
+    classifier.weight.mul_(1.5 / spread[:, None])
+
+
+def load(checkpoints, task):
+    return MODELS[task][0].from_pretrained(checkpoints[task]), toy_tasks.tokenizer()
+
+
+@pytest.fixture(params=["path", "instances"])
+def make_pipeline(request, checkpoints):
+    """A pipeline for a task, opened from a folder or given model and tokenizer."""
+
+    def make(task, alias=None, **options):
+        if request.param == "path":
+            return pipeline(alias or task, model=str(checkpoints[task]), device="cpu", **options)
+        model, tokenizer = load(checkpoints, task)
+        return pipeline(alias or task, model=model, tokenizer=tokenizer, device="cpu", **options)
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def no_complaint():
+    """Nothing is logged or warned of."""
+    records = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = records.append
+    logging.getLogger("transformers").addHandler(handler)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+    logging.getLogger("transformers").removeHandler(handler)
+    assert not [record.getMessage() for record in records]
+
+
+def each_way(pipe, texts, **options):
+    """The results for texts one by one; those for batches of them must be the same."""
+    results = [pipe([text], **options)[0] for text in texts]
+    for batch_size in (1, 3):
+        assert_same(pipe(texts, batch_size=batch_size, **options), results)
+    return results
+
+
+def assert_same(actual, expected):
+    if isinstance(expected, (float, np.floating)):
+        assert actual == pytest.approx(expected, abs=1e-5)
+    elif isinstance(expected, (list, tuple, dict)):
+        assert len(actual) == len(expected)
+        for key in expected if isinstance(expected, dict) else range(len(expected)):
+            assert_same(actual[key], expected[key])
+    else:
+        assert actual == expected
+
+
+def test_feature_extraction(make_pipeline, checkpoints):
+    model, tokenizer = load(checkpoints, "feature-extraction")
+    pipe = make_pipeline("feature-extraction")
+    for text in TEXTS:
+        expected = model(**tokenizer(text, return_tensors="pt")).last_hidden_state
+        assert_same(pipe(text), expected.tolist())
+    for result, text in zip(pipe(TEXTS, batch_size=3, return_tensors=True), TEXTS):
+        expected = model(**tokenizer(text, return_tensors="pt")).last_hidden_state
+        words = expected.shape[1]
+        torch.testing.assert_close(result[:, :words], expected, rtol=0, atol=1e-5)
+        assert not result[:, words:].any()  # this pipeline hands out a batch as it is, padding included
+
+
+def test_text_classification(make_pipeline, checkpoints):
+    model, tokenizer = load(checkpoints, "text-classification")
+
+    def scores(*texts):
+        return model(**tokenizer(*texts, return_tensors="pt")).logits[0].softmax(-1)
+
+    pipe = make_pipeline("text-classification")
+    results = each_way(pipe, TEXTS)
+    assert len({result["label"] for result in results}) > 1
+    for result, text in zip(results, TEXTS):
+        expected = scores(text)
+        assert_same(result, {"label": model.config.id2label[int(expected.argmax())], "score": expected.max().item()})
+    for result, text in zip(each_way(pipe, TEXTS, top_k=None), TEXTS):
+        assert_same([entry["score"] for entry in result], scores(text).sort(descending=True).values.tolist())
+    result = pipe({"text": TEXTS[0], "text_pair": TEXTS[2]}, top_k=1)[0]
+    assert result["score"] == pytest.approx(scores(TEXTS[0], TEXTS[2]).max().item(), abs=1e-5)
+
+
+def test_several_labels_each_have_a_probability(make_pipeline, checkpoints):
+    model, tokenizer = load(checkpoints, "text-classification")
+    pipe = make_pipeline("text-classification")
+    pipe.model.config.problem_type = "multi_label_classification"
+    for result, text in zip(each_way(pipe, TEXTS, top_k=None), TEXTS):
+        expected = model(**tokenizer(text, return_tensors="pt")).logits[0].sigmoid()
+        assert_same([entry["score"] for entry in result], expected.sort(descending=True).values.tolist())
+
+
+def words_by_hand(model, encoding):
+    """(label, score, probabilities, start, end, position) of each word of an encoded text."""
+    offsets = encoding.pop("offset_mapping")[0].tolist()
+    probabilities = model(**encoding).logits[0].softmax(-1)
+    for position, word in enumerate(encoding.word_ids()):
+        if word is not None:
+            score, label = probabilities[position].max(-1)
+            yield model.config.id2label[int(label)], score.item(), *offsets[position], position
+
+
+def entities_by_hand(words, text):
+    """Words grouped: a group goes on while the tag stays and its word does not begin one."""
+    groups = []
+    for label, score, start, end, _ in words:
+        tag = label.removeprefix("B-").removeprefix("I-")
+        if groups and groups[-1]["entity_group"] == tag and not label.startswith("B-"):
+            groups[-1]["scores"].append(score)
+            groups[-1]["end"] = end
+            groups[-1]["words"].append(text[start:end])
+        else:
+            groups.append(
+                {"entity_group": tag, "scores": [score], "words": [text[start:end]], "start": start, "end": end}
+            )
+    for group in groups:
+        scores, words = group.pop("scores"), group.pop("words")
+        group |= {"score": sum(scores) / len(scores), "word": " ".join(words)}
+    return [group for group in groups if group["entity_group"] != "O"]
+
+
+@pytest.mark.parametrize("alias", ["token-classification", "ner"])
+@pytest.mark.parametrize("strategy", ["none", "simple", "first", "average", "max"])
+def test_token_classification(make_pipeline, checkpoints, strategy, alias):
+    model, tokenizer = load(checkpoints, "token-classification")
+    pipe = make_pipeline("token-classification", alias, aggregation_strategy=strategy)
+    tags, lengths = set(), set()
+    for result, text in zip(each_way(pipe, TEXTS), TEXTS):
+        words = [*words_by_hand(model, tokenizer(text, return_tensors="pt", return_offsets_mapping=True))]
+        if strategy == "none":
+            expected = [
+                {
+                    "entity": label,
+                    "score": score,
+                    "index": position,
+                    "word": text[start:end],
+                    "start": start,
+                    "end": end,
+                }
+                for label, score, start, end, position in words
+                if label != "O"
+            ]
+        else:
+            expected = entities_by_hand(words, text)
+        assert_same(result, expected)
+        tags |= {entity["entity" if strategy == "none" else "entity_group"] for entity in result}
+        lengths |= {entity["word"].count(" ") for entity in result}
+    assert len(tags) == (4 if strategy == "none" else 2)
+    assert strategy == "none" or max(lengths) > 0
+
+
+def test_token_classification_of_given_words(make_pipeline, checkpoints):
+    model, tokenizer = load(checkpoints, "token-classification")
+    words = ["New York", "is", "", "Ürümqi's", "twin", ","]
+    text = " ".join(words)
+    pipe = make_pipeline("token-classification", ignore_labels=[])
+    (result,) = pipe([words], is_split_into_words=True)
+    assert [entity["word"] for entity in result] == words
+    assert [text[entity["start"] : entity["end"]] for entity in result] == words
+    encoding = tokenizer(words, is_split_into_words=True, return_tensors="pt", return_offsets_mapping=True)
+    expected = [*words_by_hand(model, encoding)]
+    assert_same([(entity["entity"], entity["score"]) for entity in result], [word[:2] for word in expected])
+
+
+def test_long_texts_in_overlapping_parts(checkpoints):
+    model, tokenizer = load(checkpoints, "token-classification")
+    tokenizer.model_max_length = 10
+    pipe = pipeline("ner", model=model, tokenizer=tokenizer, stride=4, aggregation_strategy="simple")
+    text = " ".join(TEXTS)
+    result = pipe(text)
+    assert result[0]["start"] < len(TEXTS[0]) < result[-1]["start"]
+    for entity in result:
+        assert entity["word"].replace(" ", "") == "".join(text[entity["start"] : entity["end"]].split())
+
+
+def test_other_models_pipelines_are_what_they_were(tmp_path):
+    """Opening an ELMo pipeline changes how the library's class reads rows of ids, and nothing else."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "ada", "##s", "met", "tom", "."]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(words), hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
+    )
+    bert = shake(BertForTokenClassification(config), scale=1.0)
+    pipe = pipeline("ner", model=bert, tokenizer=BertTokenizer(str(tmp_path / "vocab.txt")), ignore_labels=[])
+    text = "Adas met unheardof Tom."
+    patched = TokenClassificationPipeline.gather_pre_entities
+    for strategy in ("none", "simple", "first"):
+        result = pipe(text, aggregation_strategy=strategy)
+        with pytest.MonkeyPatch.context() as patcher:
+            patcher.setattr(TokenClassificationPipeline, "gather_pre_entities", patched.__wrapped__)
+            assert result == pipe(text, aggregation_strategy=strategy)
+    assert [entity["word"] for entity in pipe(text)] == ["ada", "##s", "met", "unheardof", "tom", "."]
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_zero_shot_classification(make_pipeline, checkpoints, multi_label):
+    model, tokenizer = load(checkpoints, "zero-shot-classification")
+    pipe = make_pipeline("zero-shot-classification")
+    candidates = ["travel", "cooking", "free time"]
+    options = {"candidate_labels": candidates, "multi_label": multi_label}
+    for result, text in zip(each_way(pipe, TEXTS, **options), TEXTS):
+        logits = torch.stack(
+            [
+                model(**tokenizer(text, f"This example is {label}.", return_tensors="pt")).logits[0]
+                for label in candidates
+            ]
+        )
+        scores = logits[:, [0, 2]].softmax(-1)[:, 1] if multi_label else logits[:, 2].softmax(0)
+        order = scores.argsort(descending=True).tolist()
+        assert_same(result["scores"], scores[order].tolist())
+        assert result["labels"] == [candidates[i] for i in order]
+
+
+def test_zero_shot_hypothesis_is_never_cut(checkpoints):
+    model, tokenizer = load(checkpoints, "zero-shot-classification")
+    pipe = pipeline("zero-shot-classification", model=model, tokenizer=tokenizer)
+    whole = pipe(TEXTS[1], ["travel", "cooking"])
+    tokenizer.model_max_length = 8  # less than a hypothesis, of which the library warns
+    tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
+    assert_same(pipe(TEXTS[1], ["travel", "cooking"]), whole)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision(checkpoints, dtype):
+    for task in MODELS:
+        pipe = pipeline(task, model=str(checkpoints[task]), dtype=dtype, device="cpu")
+        assert pipe.model.dtype == getattr(torch, dtype)
+        assert pipe(TEXTS[0], **({"candidate_labels": "one, two"} if task.startswith("zero") else {}))
+
+
+REMOTE_CODE = """
+import json, sys
+if sys.argv[2] == "absent":
+    sys.modules["hf_elmo"] = None
+else:
+    import hf_elmo
+from transformers import pipeline
+texts, folders = json.loads(sys.argv[1])
+results = {}
+for task, folder in folders.items():
+    pipe = pipeline(task, model=folder, trust_remote_code=True, device="cpu")
+    options = {"candidate_labels": ["one", "two"]} if task.startswith("zero") else {}
+    results[task] = [pipe(text, **options) for text in texts] + pipe(texts, batch_size=3, **options)
+print(json.dumps(results, default=float))
+"""
+
+
+@pytest.mark.parametrize("package", ["absent", "imported"])
+def test_code_that_came_with_the_weights(checkpoints, tmp_path, package):
+    folders = {task: str(folder) for task, folder in checkpoints.items()}
+    environment = {"HF_MODULES_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.run(
+        [sys.executable, "-c", REMOTE_CODE, json.dumps([TEXTS, folders]), package],
+        env={**os.environ, **environment},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert "not supported" not in run.stderr
+    results = json.loads(run.stdout)
+    for task, folder in folders.items():
+        pipe = pipeline(task, model=folder, device="cpu")
+        options = {"candidate_labels": ["one", "two"]} if task.startswith("zero") else {}
+        assert_same(results[task], [pipe(text, **options) for text in TEXTS] + pipe(TEXTS, batch_size=3, **options))

@@ -1,0 +1,143 @@
+"""Saved models open with one line where the package is not installed: from folders, and from the Hub's cache."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from fresh_process import run_python
+from safetensors.torch import load_file
+from shaken import shake
+
+import hf_elmo
+from hf_elmo.model.configuration_elmo import AUTO_MAP
+
+HELPERS = Path(__file__).resolve().parents[1] / "helpers"
+PACKAGE = Path(hf_elmo.__file__).parent / "model"
+MODELS = {auto_class: path.split(".")[1] for auto_class, path in AUTO_MAP.items() if auto_class != "AutoConfig"}
+TRAVELLING = {path.name for path in PACKAGE.glob("*_elmo*.py")}
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def open_as_stranger(
+    results: Path, *saved, home: Path, **environment
+) -> tuple[dict[str, torch.Tensor], dict[str, list[str]]]:
+    """What the encoders compute and the classes of configuration, tokenizer and model, by "SAVED Auto class"."""
+    run_python(HELPERS / "stranger.py", results, *saved, home=home, **environment)
+    classes = {key: names.split() for key, names in json.loads((results / "classes.json").read_text()).items()}
+    return load_file(results / "results.safetensors"), classes
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> dict[str, tuple[Path, torch.Tensor]]:
+    """A folder saved by each class, and what its encoder computes."""
+    config = hf_elmo.ElmoConfig(
+        char_embedding_size=4,
+        char_cnn_filters=[[1, 4], [2, 8]],
+        num_highway_layers=1,
+        projection_size=6,
+        cell_size=10,
+        word_vocab_size=20,
+        tagger_size=5,
+        sequence_size=5,
+        qa_size=5,
+    )
+    tokenizer = hf_elmo.ElmoTokenizer()
+    batch = tokenizer(["The bank was closed.", "I went to the river bank."], padding=True, return_tensors="pt")
+    folders = {}
+    for seed, name in enumerate(MODELS.values()):
+        model = shake(getattr(hf_elmo, name)(config), seed)
+        folder = tmp_path_factory.mktemp("saved") / name
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        with torch.no_grad():
+            folders[name] = folder, model.base_model(**batch).last_hidden_state
+    return folders
+
+
+def check_all_open(saved, opened, named):
+    """Each folder or repository, named by the class that saved it, opened with every Auto class to the same numbers."""
+    outputs, classes = opened
+    assert outputs.keys() == {f"{named(name)} {auto_class}" for name in saved for auto_class in MODELS}
+    for name, (_, expected) in saved.items():
+        for auto_class, model in MODELS.items():
+            key = f"{named(name)} {auto_class}"
+            torch.testing.assert_close(outputs[key], expected, rtol=0, atol=1e-6, msg=key)
+            assert [path.split(".")[-1] for path in classes[key]] == ["ElmoConfig", "ElmoTokenizer", model]
+            assert all(path.startswith("transformers_modules.") for path in classes[key]), classes[key]
+
+
+def test_all_code_travels_whatever_is_saved(saved, tmp_path):
+    for folder, _ in saved.values():
+        assert {path.name for path in folder.glob("*.py")} == TRAVELLING
+        assert json.loads((folder / "config.json").read_text())["auto_map"] == AUTO_MAP
+    hf_elmo.ElmoTokenizer().save_pretrained(tmp_path / "tokenizer")
+    hf_elmo.ElmoConfig().save_pretrained(tmp_path / "config")
+    for part in ("tokenizer", "config"):
+        assert {path.name for path in (tmp_path / part).glob("*.py")} == TRAVELLING
+
+
+def test_folders_open_with_every_auto_class_and_again_once_saved_again(saved, home, tmp_path):
+    folders = {name: folder for name, (folder, _) in saved.items()}
+    opened = open_as_stranger(tmp_path / "first", *folders.values(), home=home)
+    check_all_open(saved, opened, folders.get)
+
+    again = {name: tmp_path / "first" / name / auto_class for auto_class, name in MODELS.items()}
+    for folder in again.values():
+        assert {path.name for path in folder.glob("*.py")} == TRAVELLING
+        assert json.loads((folder / "config.json").read_text())["auto_map"] == AUTO_MAP
+    opened = open_as_stranger(tmp_path / "second", *again.values(), home=home)
+    check_all_open(saved, opened, again.get)
+
+
+def test_repositories_in_the_cache_open_offline(saved, home, tmp_path):
+    for name, (folder, _) in saved.items():
+        repository = home / "hub" / f"models--org--{name}"
+        shutil.copytree(folder, repository / "snapshots" / COMMIT)
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text(COMMIT)
+    opened = open_as_stranger(tmp_path / "results", *(f"org/{name}" for name in saved), home=home)
+    check_all_open(saved, opened, "org/{}".format)
+
+
+def test_with_the_package_its_models_open_folders_that_bring_code(saved, home, tmp_path):
+    folder, expected = saved["ElmoForPreTraining"]
+    beside = {"home": home, "PYTHONPATH": str(PACKAGE.parents[1])}
+    outputs, classes = open_as_stranger(tmp_path, folder, "--with-package", **beside)
+    for key, output in outputs.items():
+        torch.testing.assert_close(output, expected, rtol=0, atol=1e-6)
+        assert [path.split(".")[0] for path in classes[key]] == ["hf_elmo", "transformers_modules", "hf_elmo"]
+
+
+def test_parts_open_alone(home, tmp_path):
+    """A repository may hold only a configuration, or only a tokenizer."""
+    hf_elmo.ElmoConfig(char_cnn_filters=[[1, 4]], projection_size=6, cell_size=8).save_pretrained(tmp_path / "config")
+    hf_elmo.ElmoTokenizer(max_characters_per_token=12).save_pretrained(tmp_path / "tokenizer")
+    script = f"""
+import sys
+sys.path.insert(0, {str(HELPERS)!r})
+from stranger import NotInstalled
+sys.meta_path.insert(0, NotInstalled())
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+config = AutoConfig.from_pretrained({str(tmp_path / "config")!r}, trust_remote_code=True)
+print(AutoModel.from_config(config, trust_remote_code=True).num_parameters())
+tokenizer = AutoTokenizer.from_pretrained({str(tmp_path / "tokenizer")!r}, trust_remote_code=True)
+print(tuple(tokenizer("river bank", return_tensors="pt")["input_ids"].shape))
+"""
+    printed = run_python("-c", script, home=home).stdout.split("\n")
+    expected = hf_elmo.ElmoModel(hf_elmo.ElmoConfig(char_cnn_filters=[[1, 4]], projection_size=6, cell_size=8))
+    assert printed[:2] == [str(expected.num_parameters()), "(1, 4, 12)"]
+
+
+def test_without_trust_nothing_runs(saved, home):
+    folder, _ = saved["ElmoModel"]
+    script = "from transformers import AutoModel; AutoModel.from_pretrained({!r}, trust_remote_code=False)"
+    process = run_python("-c", script.format(str(folder)), home=home, check=False)
+    assert process.returncode == 1
+    assert "trust_remote_code=True" in process.stderr

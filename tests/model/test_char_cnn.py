@@ -1,0 +1,102 @@
+"""The character CNN at inference gives what its layers give when they are called, and calls them where it must."""
+
+import pytest
+import torch
+from shaken import shake
+from torch.testing import assert_close
+
+from hf_elmo import ElmoConfig, ElmoModel
+from hf_elmo.model.char_cnn_elmo import characters_used, highest_activations
+
+EXACT = {"rtol": 1e-6, "atol": 1e-6}
+W = 12
+
+
+def words_of_lengths(*lengths, padding=261) -> torch.Tensor:
+    """Random ids of characters `(N, W)`, and at the end of each row the same padding."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(1, 250, (len(lengths), W), generator=generator)
+    for row, length in enumerate(lengths):
+        ids[row, length:] = padding
+    return ids
+
+
+@pytest.fixture(params=["relu", "tanh"])
+def encoder(request):
+    config = ElmoConfig(
+        char_embedding_size=4,
+        char_cnn_filters=[[1, 4], [2, 8], [3, 6], [7, 5]],
+        char_cnn_activation=request.param,
+        max_characters_per_token=W,
+        projection_size=6,
+        cell_size=10,
+    )
+    return shake(ElmoModel(config)).char_encoder.requires_grad_(False)
+
+
+def slow(encoder, words: torch.Tensor) -> torch.Tensor:
+    """Every character of every word, by calls of the layers."""
+    return encoder.encode_characters(encoder.embeddings(words))
+
+
+@pytest.mark.parametrize("windows", [1, 30, 2048], ids="at most {} windows".format)
+@pytest.mark.parametrize(
+    "lengths", [(3, 1, 12, 7, 2, 5, 11, 0, 6), (4,), (12, 11), (), (2, 2, 2)], ids=lambda lengths: f"lengths {lengths}"
+)
+def test_equals_calls_of_the_layers(encoder, monkeypatch, lengths, windows):
+    monkeypatch.setattr("hf_elmo.model.char_cnn_elmo.WINDOWS", windows)
+    words = words_of_lengths(*lengths)
+    expected = slow(encoder, words)
+    for convolution in encoder.convolutions:
+        convolution.forward = None  # a call would be an error
+    assert_close(encoder(words), expected, **EXACT)
+
+
+def test_padding_decides_the_maximum_where_it_is_highest(encoder):
+    """A word has windows of nothing but padding, unless it fills the row: these have no other maximum."""
+    with torch.no_grad():
+        encoder.embeddings.weight[261] = 5.0
+    words = words_of_lengths(3, 12, 11, 8, 5, 6)
+    assert_close(encoder(words), slow(encoder, words), **EXACT)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_precisions(encoder, dtype):
+    encoder, words = encoder.to(dtype), words_of_lengths(3, 12, 1)
+    bound = {torch.float64: 1e-12, torch.bfloat16: 0.05}[dtype]
+    assert_close(encoder(words), slow(encoder, words), rtol=0, atol=bound)
+
+
+def test_filters_without_any_word():
+    features = highest_activations(
+        torch.zeros(0, W, dtype=torch.long), torch.ones(262, 4), [(torch.ones(3, 4, 2), torch.ones(3))]
+    )
+    assert features.shape == (0, 3)
+
+
+def test_characters_before_padding_are_counted():
+    assert characters_used(words_of_lengths(3, 0, 12, 11)).tolist() == [3, 0, 11, 11]
+
+
+@pytest.mark.parametrize("reason", ["gradients", "hook", "transform", "autocast", "subclass"])
+def test_the_layers_are_called_where_something_looks_into_the_call(encoder, reason):
+    words, calls = words_of_lengths(3, 5, 2), []
+    convolution = encoder.convolutions[1]
+    original = convolution.forward
+    convolution.forward = lambda x: calls.append(x) or original(x)
+    if reason == "hook":
+        encoder.convolutions[0].register_forward_hook(lambda *call: None)
+    elif reason == "gradients":
+        encoder.convolutions[2].weight.requires_grad_()
+    elif reason == "subclass":
+        replacement = type("Adapter", (torch.nn.Conv1d,), {})(4, 4, 1)
+        replacement.load_state_dict(encoder.convolutions[0].state_dict())
+        encoder.convolutions[0] = replacement
+    if reason == "transform":
+        torch.func.functional_call(encoder, {}, (words,))  # by itself no transform
+        assert not calls
+        torch.func.jvp(lambda scale: encoder(words) * scale, (torch.ones(()),), (torch.ones(()),))
+    else:
+        with torch.autocast("cpu", torch.bfloat16, enabled=reason == "autocast"):
+            encoder(words)
+    assert calls

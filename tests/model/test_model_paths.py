@@ -1,0 +1,115 @@
+"""The whole model says which path its recurrence took and why, takes the one it is told, compiles, and exports."""
+
+import pytest
+import torch
+from shaken import shake
+from torch import nn
+from torch.testing import assert_close
+
+from hf_elmo import ElmoForTokenClassification, ElmoModel
+from hf_elmo.model.lstm_elmo import last_lstm_path, lstm_path
+
+EXACT = {"rtol": 0, "atol": 1e-6}
+
+
+def ragged(*lengths: int, seed: int = 0) -> dict[str, torch.Tensor]:
+    """A batch of sentences of random words; padding lies on the left of every second row."""
+    generator = torch.Generator().manual_seed(seed)
+    T = max(lengths)
+    ids = torch.randint(1, 262, (len(lengths), T, 50), generator=generator)
+    mask = torch.zeros(len(lengths), T, dtype=torch.long)
+    for row, length in enumerate(lengths):
+        words = slice(T - length, T) if row % 2 else slice(length)
+        mask[row, words] = 1
+    return {"input_ids": ids * mask[..., None], "attention_mask": mask}
+
+
+def test_the_path_and_the_reason(tiny_model):
+    for mode in (torch.no_grad, torch.enable_grad, torch.inference_mode):
+        with mode():
+            tiny_model(**ragged(5, 3))
+        assert last_lstm_path() == ("packed", "plain tensors")
+    fast = tiny_model(**ragged(5, 3)).last_hidden_state
+    with lstm_path("reference"):
+        assert_close(tiny_model(**ragged(5, 3)).last_hidden_state, fast, **EXACT)
+        assert last_lstm_path() == ("reference", "forced by lstm_path")
+
+
+def test_the_path_of_a_head(tiny_config):
+    head = shake(ElmoForTokenClassification(tiny_config))
+    with lstm_path("reference"):
+        expected = head(**ragged(5, 3)).logits
+        assert last_lstm_path().name == "reference"
+    assert_close(head(**ragged(5, 3)).logits, expected, **EXACT)
+    assert last_lstm_path().name == "packed"
+
+
+class Adapter(nn.Linear):
+    """What has to be called: it is more than its weight."""
+
+    def forward(self, x):
+        return super().forward(x) + x.sum(-1, keepdim=True)
+
+
+def test_layers_that_have_to_be_called_are_the_reason(tiny_model):
+    plain = tiny_model(**ragged(5, 3)).last_hidden_state
+    calls = []
+    gates = tiny_model.layers[1].backward_lstm.recurrent_gates
+    handle = gates.register_forward_hook(lambda *call: calls.append(call))
+    assert_close(tiny_model(**ragged(5, 3)).last_hidden_state, plain, **EXACT)
+    assert len(calls) == 5
+    assert last_lstm_path() == ("reference", "recurrent_gates (Linear) is no plain linear layer and has to be called")
+    handle.remove()
+
+    projection = tiny_model.layers[1].forward_lstm.projection
+    adapter = Adapter(projection.in_features, projection.out_features, bias=False)
+    adapter.load_state_dict(projection.state_dict())
+    tiny_model.layers[1].forward_lstm.projection = adapter
+    assert not torch.allclose(tiny_model(**ragged(5, 3)).last_hidden_state, plain)
+    assert last_lstm_path() == ("reference", "projection (Adapter) is no plain linear layer and has to be called")
+    with lstm_path("reference"):
+        tiny_model(**ragged(5, 3))
+    with lstm_path("packed"), pytest.raises(ValueError, match=r"'packed' needs weights .* but projection"):
+        tiny_model(**ragged(5, 3))
+
+
+@pytest.mark.parametrize("head", [False, True], ids=["encoder", "head"])
+def test_compiled_for_batches_and_lengths_that_change(tiny_config, head):
+    """One graph holds everything; further batch sizes are the same one, further lengths are others."""
+    torch._dynamo.reset()
+    model = shake((ElmoForTokenClassification if head else ElmoModel)(tiny_config))
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True, dynamic=None)
+    for lengths in ((3, 2), (3, 1, 2), (2, 3, 3, 3, 1), (2, 1)):
+        batch = ragged(*lengths, seed=len(lengths))
+        with torch.no_grad():
+            assert_close(compiled(**batch)[0], model(**batch)[0], **EXACT)
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("strict", [False, True], ids=["traced", "strict"])
+@pytest.mark.parametrize("head", [False, True], ids=["encoder", "head"])
+def test_exported_with_ragged_masks_and_any_batch(tiny_config, head, strict):
+    model = shake((ElmoForTokenClassification if head else ElmoModel)(tiny_config))
+    batch = {0: torch.export.Dim("batch")}
+    shapes = {"input_ids": batch, "attention_mask": batch}
+    program = torch.export.export(model, (), kwargs=ragged(3, 2), dynamic_shapes=shapes, strict=strict)
+    for lengths in ((3, 2), (1, 3, 2, 2), (3, 3, 3, 1, 2, 3)):
+        again = ragged(*lengths, seed=1)
+        assert_close(program.module()(**again)[0], model(**again)[0], rtol=1e-5, atol=1e-6)
+
+
+def test_the_length_of_an_exported_graph_is_fixed_and_that_is_said(tiny_model):
+    words = {1: torch.export.Dim("words", min=2, max=9)}
+    with pytest.raises(Exception, match=r"words.*(specializ|constant|5)"):
+        torch.export.export(
+            tiny_model, (), kwargs=ragged(5, 3), dynamic_shapes={"input_ids": words, "attention_mask": words}
+        )
+
+
+def test_another_default_device_changes_nothing(tiny_model):
+    """What is made on the way belongs beside the words."""
+    with torch.no_grad():
+        expected = tiny_model(**ragged(5, 3)).last_hidden_state
+        batch = ragged(5, 3)
+        with torch.device("meta"):
+            assert_close(tiny_model(**batch).last_hidden_state, expected, rtol=0, atol=0)

@@ -1,0 +1,38 @@
+"""The speed benchmark runs. How fast anything is, no test says: the machine may be busy."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SPEED = Path(__file__).resolve().parents[2] / "benchmarks" / "speed.py"
+
+
+def speed(*arguments: str) -> str:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(
+        [sys.executable, str(SPEED), *arguments], capture_output=True, text=True, timeout=600, env=environment
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    return run.stdout
+
+
+def test_every_table_is_printed():
+    machine, *tables = speed("--quick", "--device", "cpu").split("\n\n")
+    assert "threads, torch" in machine
+    titles, rows = tables[::2], [table.strip().splitlines() for table in tables[1::2]]
+    assert [title.split(",")[0].split(" on")[0] for title in titles] == [
+        "One layer",
+        "The whole model",
+        "A corpus",
+        "Memory of a corpus",
+    ]
+    assert [len(table) - 2 for table in rows] == [3, 2, 1, 2]
+    for header, _, *body in rows:
+        assert all(row.count("|") == header.count("|") for row in body)
+    contestants = [row.split("|")[3].strip() for row in rows[0][2:]]
+    assert contestants == ["float32", "int8", "float32"]
+
+
+def test_memory_is_measured_in_a_process_of_its_own():
+    assert float(speed("--memory-of", '["layer", "ours", "tiny", 3, false, "cpu", "float32"]')) >= 0

@@ -1,0 +1,99 @@
+"""Products of matrices with any number of rows, of which only few different ones reach oneDNN."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from hf_elmo.model.lstm_packed_elmo import workers
+from hf_elmo.model.products_elmo import add_linear_, add_product_, few, linear, put_linear, suits_onednn
+
+ROWS = [1, 2, 33, 67, 129]
+EXACT = {"rtol": 0, "atol": 1e-5}  # sums of some hundred products, of about 1 in all
+
+
+def random(*sizes):
+    return torch.randn(sizes, generator=torch.Generator().manual_seed(sum(sizes))) / 6
+
+
+def test_few_numbers_of_rows():
+    numbers = [few(rows) for rows in range(1, 4097)]
+    assert all(rows <= number <= rows + rows / 16 for rows, number in enumerate(numbers, 1))
+    assert numbers == sorted(numbers)
+    assert len(set(numbers)) < 150
+    assert few(0) == 0
+
+
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize("reordered", [False, True])
+def test_linear(rows, reordered):
+    x, weight, bias, total = random(rows, 1024), random(1100, 1024), random(1100), random(rows, 1100)
+    exact = (x.double() @ weight.double().T).float()
+    if reordered:
+        weight = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
+    assert suits_onednn(rows, weight)
+    assert_close(linear(x, weight, bias), exact + bias, **EXACT)
+    assert_close(add_linear_(total.clone(), x, weight), total + exact, **EXACT)
+    out = torch.empty_like(total)
+    put_linear(out, x, weight)
+    assert_close(out, exact, **EXACT)
+
+
+@pytest.mark.parametrize("rows", ROWS)
+def test_the_gradient_of_a_weight(rows):
+    left, right, total = random(rows, 1100), random(rows, 1024), random(1100, 1024)
+    expected = total + (left.double().T @ right.double()).float()
+    assert suits_onednn(rows, total)
+    add_product_(total, left, right)
+    assert_close(total, expected, **EXACT)
+
+
+def test_small_products_and_none():
+    weight = random(3, 4)
+    for rows in (0, 5):
+        x = random(rows, 4)
+        assert not suits_onednn(rows, weight)
+        assert_close(linear(x, weight), x @ weight.T, **EXACT)
+
+
+@pytest.mark.parametrize(("threads", "count"), [(2, 2), (4, 2), (4, 4), (7, 2)])
+def test_workers_share_the_threads(threads, count):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        together = threading.Barrier(count)
+
+        def own_threads(_):
+            together.wait()  # so that no worker answers for another
+            return torch.get_num_threads()
+
+        assert set(workers(os.getpid(), threads, count).map(own_threads, range(count))) == {threads // count}
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+BATCHES = """
+import torch
+from hf_elmo.model.lstm_elmo import lstm
+
+torch.manual_seed(0)
+weights = torch.randn(2048, 128), torch.randn(2048), torch.randn(2048, 128), torch.randn(128, 512)
+with torch.no_grad():
+    for rows in range(40, 168):
+        lstm(torch.randn(rows, 2, 128), *weights)
+"""
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN")
+def test_batches_of_all_sizes_need_few_kernels():
+    """oneDNN tells of each one that it compiles."""
+    environment = {**os.environ, "ONEDNN_VERBOSE": "2"}
+    run = subprocess.run([sys.executable, "-c", BATCHES], capture_output=True, text=True, env=environment, timeout=300)
+    assert run.returncode == 0, run.stderr[-2000:]
+    compiled = [line for line in run.stdout.splitlines() if "create:cache_miss" in line]
+    assert 20 < len(compiled) < 128, "as many as batches" if compiled else "oneDNN told nothing"

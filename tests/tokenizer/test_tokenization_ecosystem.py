@@ -1,0 +1,181 @@
+"""The tokenizer where others use it: Auto classes, saved folders, collators, datasets, the pipeline's class."""
+
+import json
+import logging
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    AutoTokenizer,
+    DataCollatorForTokenClassification,
+    DataCollatorWithPadding,
+    PreTrainedTokenizerFast,
+)
+from transformers.pipelines.token_classification import AggregationStrategy, TokenClassificationPipeline
+
+from hf_elmo import ElmoConfig, ElmoTokenizer
+from hf_elmo.model.tokenization_elmo import support_token_classification_pipeline
+
+
+def test_a_saved_tokenizer_is_found_and_the_same(tmp_path):
+    tokenizer = ElmoTokenizer(max_characters_per_token=12, split="whitespace", padding_side="left", model_max_length=99)
+    files = tokenizer.save_pretrained(tmp_path)
+    ElmoConfig().save_pretrained(tmp_path)
+    assert [str(tmp_path / "tokenizer_config.json")] == [*files]
+    assert not (tmp_path / "tokenizer.json").exists()
+    again = AutoTokenizer.from_pretrained(tmp_path)
+    assert type(again) is ElmoTokenizer
+    assert isinstance(again, PreTrainedTokenizerFast)
+    options = ("max_characters_per_token", "split", "padding_side", "model_max_length", "special_tokens_map")
+    for name in options:
+        assert getattr(again, name) == getattr(tokenizer, name)
+    assert again("it's a bank")["input_ids"] == tokenizer("it's a bank")["input_ids"]
+    saved = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    assert saved["auto_map"] == {"AutoTokenizer": ["tokenization_elmo.ElmoTokenizer", None]}
+    again.save_pretrained(tmp_path / "again")
+    assert json.loads((tmp_path / "again" / "tokenizer_config.json").read_text()) == saved
+    assert ElmoTokenizer.from_pretrained(tmp_path, split="treebank").tokenize("it's") == ["it", "'s"]
+
+
+def test_the_vocabulary_travels_with_it(tmp_path):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "words.txt").write_text("<S>\n</S>\n<UNK>\nthe\n")
+    tokenizer = ElmoTokenizer(vocab_file=str(tmp_path / "here" / "words.txt"))
+    (tmp_path / "here" / "words.txt").unlink()
+    files = tokenizer.save_pretrained(tmp_path / "there")
+    assert {file.rpartition("/")[2] for file in files} == {"tokenizer_config.json", "vocab.txt"}
+    assert (tmp_path / "there" / "vocab.txt").read_bytes() == b"<S>\n</S>\n<UNK>\nthe\n"
+    assert ElmoTokenizer.from_pretrained(tmp_path / "there").convert_words_to_labels(["the"]) == [3]
+    assert str(tmp_path) not in (tmp_path / "there" / "tokenizer_config.json").read_text()
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_the_stock_collators(side, caplog):
+    tokenizer = ElmoTokenizer(padding_side=side)
+    texts, labels = [["a", "river", "bank"], ["a"]], [[-100, 0, 1, 2, -100], [-100, 0, -100]]
+    expected = tokenizer(texts, is_split_into_words=True, padding=True, return_tensors="pt")
+    examples = [dict(tokenizer(words, is_split_into_words=True)) for words in texts]
+    with caplog.at_level(logging.WARNING):
+        batch = DataCollatorWithPadding(tokenizer)([{**example, "labels": 1} for example in examples])
+        assert batch["input_ids"].equal(expected["input_ids"])
+        assert batch["attention_mask"].equal(expected["attention_mask"])
+        assert batch["labels"].tolist() == [1, 1]
+        features = [{**example, "labels": tags} for example, tags in zip(examples, labels)]
+        batch = DataCollatorForTokenClassification(tokenizer)(features)
+    assert batch["input_ids"].equal(expected["input_ids"])
+    padding = [-100, -100]
+    assert batch["labels"].tolist() == [labels[0], labels[1] + padding if side == "right" else padding + labels[1]]
+    assert not caplog.records
+    batch = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8)(examples)
+    assert batch["input_ids"].shape == (2, 8, 50)
+
+
+def test_datasets_map_in_two_processes():
+    tokenizer = ElmoTokenizer()
+    texts = [["bank", "x" * number] for number in range(20)]
+    data = datasets.Dataset.from_dict({"words": texts})
+    mapped = data.map(lambda batch: tokenizer(batch["words"], is_split_into_words=True), batched=True, num_proc=2)
+    expected = tokenizer(texts, is_split_into_words=True)
+    assert mapped["input_ids"][:] == expected["input_ids"]
+    batch = DataCollatorWithPadding(tokenizer)([mapped.remove_columns("words")[number] for number in (0, 19)])
+    assert batch["input_ids"].shape == (2, 4, 50)
+    for kind in ("numpy", "torch"):
+        formatted = mapped.remove_columns("words").with_format(kind)
+        batch = tokenizer.pad([formatted[number] for number in (0, 19)], return_tensors="np")
+        np.testing.assert_array_equal(batch["input_ids"], expected["input_ids"][:1] + expected["input_ids"][19:])
+
+
+def test_a_map_is_cached_however_much_was_tokenized_before():
+    """The fingerprint of a map is a hash of the tokenizer: the table of spelled words must not be part of it."""
+    tokenizer = ElmoTokenizer()
+    before = datasets.fingerprint.Hasher.hash(tokenizer)
+    tokenizer(["some words", "more"], padding=True, truncation=True, max_length=3, return_tensors="pt")
+    assert datasets.fingerprint.Hasher.hash(tokenizer) == before
+
+
+# ---- the token-classification pipeline's class ----
+
+
+@pytest.fixture
+def gather():
+    tokenizer = ElmoTokenizer()
+    tokenizer("a call is enough")
+    method = TokenClassificationPipeline.gather_pre_entities
+    support_token_classification_pipeline()
+    assert TokenClassificationPipeline.gather_pre_entities is method  # wrapped once
+
+    class Pipeline:
+        gather_pre_entities = method
+
+    Pipeline.tokenizer = tokenizer
+    return Pipeline()
+
+
+@pytest.mark.parametrize("strategy", [*AggregationStrategy])
+def test_words_of_text_are_gathered_by_their_offsets(gather, strategy, recwarn):
+    text = "Don't (Ada)."
+    encoding = gather.tokenizer(text, return_tensors="pt", return_offsets_mapping=True, return_special_tokens_mask=True)
+    scores = np.eye(8)
+    entities = gather.gather_pre_entities(
+        text,
+        encoding["input_ids"][0],
+        scores,
+        encoding["offset_mapping"][0],
+        encoding["special_tokens_mask"][0].numpy(),
+        strategy,
+    )
+    assert [entity["word"] for entity in entities] == ["Do", "n't", "(", "Ada", ")", "."]
+    assert [(entity["start"], entity["end"]) for entity in entities] == [
+        (0, 2),
+        (2, 5),
+        (6, 7),
+        (7, 10),
+        (10, 11),
+        (11, 12),
+    ]
+    assert [entity["index"] for entity in entities] == [1, 2, 3, 4, 5, 6]
+    assert not any(entity["is_subword"] for entity in entities)
+    assert all((entity["scores"] == scores[entity["index"]]).all() for entity in entities)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_given_words_are_gathered_where_they_stand_in_the_joined_text(gather, by_name):
+    words = ["New York", "", "is"]
+    encoding = gather.tokenizer(words, is_split_into_words=True, return_offsets_mapping=True, return_tensors="pt")
+    extra = {"word_ids": encoding.word_ids(), "word_to_chars_map": [(0, 8), (9, 9), (10, 12)]}
+    entities = gather.gather_pre_entities(
+        " ".join(words),
+        encoding["input_ids"][0],
+        np.eye(5),
+        encoding["offset_mapping"][0],
+        np.array([1, 0, 0, 0, 1]),
+        AggregationStrategy.SIMPLE,
+        *([] if by_name else extra.values()),
+        **(extra if by_name else {}),
+    )
+    assert [(entity["word"], entity["start"], entity["end"]) for entity in entities] == [
+        ("New York", 0, 8),
+        ("", 9, 9),
+        ("is", 10, 12),
+    ]
+
+
+def test_single_ids_go_the_library_s_own_way(gather):
+    class Vocabulary:
+        unk_token_id = 0
+
+        def convert_ids_to_tokens(self, number):
+            return f"piece{number}"
+
+    gather.tokenizer = Vocabulary()
+    offsets, mask = [(0, 1), (1, 2), (3, 4)], np.zeros(3)
+    arguments = ("ab c", torch.tensor([4, 5, 6]), np.eye(3), offsets, mask, AggregationStrategy.SIMPLE)
+    entities = gather.gather_pre_entities(*arguments)
+    original = TokenClassificationPipeline.gather_pre_entities.__wrapped__(gather, *arguments)
+    for entity in entities + original:
+        entity["scores"] = entity["scores"].tolist()
+    assert entities == original
+    assert [entity["word"] for entity in entities] == ["piece4", "piece5", "piece6"]
