@@ -19,8 +19,8 @@ from measuring import (
 )
 from torch import nn
 
+from hf_elmo.model.int8_elmo import int8_weight
 from hf_elmo.model.lstm_elmo import Direction, bilstm, last_lstm_path, lstm_path
-from hf_elmo.model.lstm_int8_elmo import int8_weight
 
 CLIPS = {"cell_clip": 3.0, "projection_clip": 3.0}
 TRAINING_WINDOW = 20  # words, as pretraining cuts text

@@ -19,8 +19,8 @@ from measuring import (
 from tokenizer import made_up_lines  # the benchmark beside this one
 
 from hf_elmo import ElmoConfig, ElmoModel, ElmoTokenizer
-from hf_elmo.model.int8_elmo import ElmoInt8Config
 from hf_elmo.model.lstm_elmo import lstm_path
+from hf_elmo.model.quantizer_elmo import ElmoInt8Config
 
 COLUMNS = ["size", "numbers", "batch", "words", "words/s", "plain", "our float32", "of peak", "MB", "types"]
 COLUMNS += ["CNN types/s", "CNN, layers called", "CNN's share"]

@@ -18,9 +18,9 @@ from torch import Tensor
 import hf_elmo
 from hf_elmo.model.configuration_elmo import ElmoConfig
 from hf_elmo.model.hub_elmo import card_in
-from hf_elmo.model.int8_elmo import ElmoInt8Config
 from hf_elmo.model.language_model_elmo import ElmoForPreTraining
 from hf_elmo.model.modeling_elmo import ElmoModel, ElmoPreTrainedModel
+from hf_elmo.model.quantizer_elmo import ElmoInt8Config
 from hf_elmo.model.tokenization_elmo import ElmoTokenizer
 
 from .bilm_hdf5 import SHIFTED, read_weights, rules, write_weights

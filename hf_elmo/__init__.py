@@ -12,9 +12,9 @@ from .model.configuration_elmo import AUTO_MAP, ElmoConfig
 from .model.tokenization_elmo import ElmoTokenizer
 
 if TYPE_CHECKING:
-    from .model.int8_elmo import ElmoInt8Config
     from .model.language_model_elmo import ElmoForMaskedLM, ElmoForPreTraining
     from .model.modeling_elmo import ElmoModel, ElmoModelOutput, ElmoPreTrainedModel
+    from .model.quantizer_elmo import ElmoInt8Config
     from .model.question_answering_elmo import ElmoForQuestionAnswering
     from .model.sequence_classification_elmo import ElmoForSequenceClassification
     from .model.token_classification_elmo import ElmoForTokenClassification
@@ -35,7 +35,11 @@ __all__ = [
 ]
 
 MODELS = {auto_class: path.split(".") for auto_class, path in AUTO_MAP.items() if auto_class != "AutoConfig"}
-MODULES = {"ElmoInt8Config": "int8_elmo", "ElmoModelOutput": "modeling_elmo", "ElmoPreTrainedModel": "modeling_elmo"}
+MODULES = {
+    "ElmoInt8Config": "quantizer_elmo",
+    "ElmoModelOutput": "modeling_elmo",
+    "ElmoPreTrainedModel": "modeling_elmo",
+}
 MODULES |= {name: module for module, name in MODELS.values()}
 
 

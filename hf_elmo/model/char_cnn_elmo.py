@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .products_elmo import may_be_onednn, onednn_linear
+from .linear_elmo import may_be_onednn, onednn_linear
 
 WINDOWS = 2048  # of characters, computed at a time: their products are some megabytes
 

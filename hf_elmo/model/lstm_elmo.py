@@ -10,10 +10,9 @@ Without a projection (P == C) the last line is h = sigmoid(o) * tanh(c), never c
 the clipped h. A clip of None is off. A word whose mask is False is skipped: its output is 0 and the state passes it.
 
 `lstm_reference` is the definition of correct, word by word. `lstm` and `bilstm` compute the same on one of these paths:
-"packed", without padding and with a backward written by hand; "triton", the same as kernels for GPUs; "graph", for GPUs
-without them, several steps captured as one CUDA graph, where no gradients are wanted; "int8", where the weights are
-integers, each an `Int8Weight`; "reference" where something has to look into the recurrence. `lstm_path` forces one by
-name, `last_lstm_path` tells which one ran and why. `lstm_layers_elmo` runs several layers, on the same paths.
+"packed", without padding and with a backward written by hand; "triton", the same as kernels for GPUs; "int8", where the
+weights are integers, each an `Int8Weight`; "reference" where something has to look into the recurrence. `lstm_path`
+forces one by name, `last_lstm_path` tells which one ran and why.
 """
 
 import contextlib
@@ -26,7 +25,7 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional as F
 
-from .lstm_int8_elmo import CHEAPER, Int8Weight, int8_forward, int8_layer, refuse_gradients, why_no_kernel
+from .int8_elmo import CHEAPER, Int8Weight, int8_forward, int8_layer, refuse_gradients, why_no_kernel
 from .lstm_packed_elmo import BLOCK, Options, concurrently, cost_of_step, make_plan, packed_backward, packed_forward
 
 
@@ -122,42 +121,33 @@ class Path(NamedTuple):
     reason: str
 
 
-PATHS = ("packed", "triton", "graph", "int8", "reference")
+PATHS = ("packed", "triton", "int8", "reference")
 PLAIN = Path("packed", "plain tensors")
 _forced_path = contextvars.ContextVar("forced_path", default=None)
-_forced_wavefront = contextvars.ContextVar("forced_wavefront", default=None)
 _last_path = contextvars.ContextVar("last_path", default=None)
 
 
 @contextlib.contextmanager
-def lstm_path(name=None, *, wavefront=None):
+def lstm_path(name):
     """Force how recurrences run inside the `with`, in this thread or task only.
 
     Args:
-        name: The path, one of `PATHS`; None leaves the choice.
-        wavefront: Whether the layers of a `bilstm_layers` run at the same time; None leaves the choice. A model that
-            has to call its layers, because of gradients or hooks, makes no such call: `last_lstm_path` tells.
+        name: The path, one of `PATHS`.
     Raises:
-        ValueError: there is no such path; and where it, or a wavefront, cannot run.
+        ValueError: there is no such path; and where it cannot run.
     """
-    if name is not None and name not in PATHS:
+    if name not in PATHS:
         raise ValueError(f"there is no LSTM path {name!r}; the paths are {', '.join(PATHS)}")
-    tokens = _forced_path.set(name), _forced_wavefront.set(wavefront)
+    token = _forced_path.set(name)
     try:
         yield
     finally:
-        _forced_path.reset(tokens[0])
-        _forced_wavefront.reset(tokens[1])
+        _forced_path.reset(token)
 
 
 def last_lstm_path():
     """The `Path` of the last recurrence in this thread or task; None before the first and in compiled code."""
     return _last_path.get()
-
-
-def forced_wavefront():
-    """What `lstm_path` was told of it."""
-    return _forced_wavefront.get()
 
 
 def choose_path(*tensors):
@@ -222,7 +212,7 @@ def bilstm(ahead, behind, mask=None, *, forget_bias=1.0, cell_clip=None, project
 def run(directions, mask, recompute, *options):
     path = settle_path(directions)
     options = [Options(direction.reverse, *options) for direction in directions]
-    if path.name in ("packed", "triton", "graph"):
+    if path.name in ("packed", "triton"):
         return run_packed(kernels(path.name), directions, mask, options, "cells" if recompute else "gates")
     if path.name == "int8":
         return run_int8(directions, mask, options)
@@ -279,22 +269,16 @@ def suit_device(path, directions):
     """The path chosen, or where a GPU has a better one, that.
 
     Raises:
-        ValueError: "triton" was forced where it cannot run, or "graph" where gradients are wanted.
+        ValueError: "triton" was forced where it cannot run.
     """
     x = directions[0].x
-    if path.name == "graph":
-        if want_gradients(directions):
-            raise ValueError("the LSTM path 'graph' has no gradients: run it under `torch.no_grad()`")
-        return path if x.is_cuda else Path("graph", f"{path.reason}, without capture: no CUDA device")
     if path.name == "triton" and (trouble := why_no_triton(x)):
         raise ValueError(f"the LSTM path 'triton' cannot run here: {trouble}")
     if path != PLAIN or not x.is_cuda:
         return path
-    if not (trouble := why_no_triton(x)):
-        return Path("triton", "plain tensors on a GPU")
-    if want_gradients(directions):
-        return Path("packed", f"gradients are wanted, and no Triton: {trouble}")
-    return Path("graph", f"no gradients are wanted, and no Triton: {trouble}")
+    if trouble := why_no_triton(x):
+        return Path("packed", f"plain tensors on a GPU without Triton: {trouble}")
+    return Path("triton", "plain tensors on a GPU")
 
 
 def want_gradients(directions):
@@ -315,7 +299,7 @@ class Kernels(NamedTuple):
     """What walks the words of a plan: the results of `packed_forward` or `packed_backward` for each direction's job."""
 
     forward: Callable
-    backward: Callable | None
+    backward: Callable
     largest_block: int
 
 
@@ -324,10 +308,6 @@ def kernels(name):
         from .lstm_elmo_triton import LARGEST_BLOCK, triton_backward, triton_forward
 
         return Kernels(triton_forward, triton_backward, LARGEST_BLOCK)
-    if name == "graph":
-        from .lstm_graph_elmo import graph_forward
-
-        return Kernels(graph_forward, None, BLOCK)
     return Kernels(partial(for_each, packed_forward), partial(for_each, packed_backward), BLOCK)
 
 

@@ -6,21 +6,20 @@ no program ever waits for another, and none can wait forever. The kernels of a s
 sentence and every layer of one shape: where a step's words are is read from memory, and so are the addresses of all
 tensors. That lets a CUDA graph of several steps be captured once and replayed: a whole recurrence is a few launches.
 
-An axis of the grid is for what shares nothing, its lanes: the two directions and, in the wavefront of
-`lstm_layers_elmo`, as many layers, each of them some steps behind the one below. In training, dropout, checkpoints and
-hooks stand between two layers, and batches are larger: then the lanes are the two directions.
+An axis of the grid is for what shares nothing, its lanes: the two directions.
 
 The order of the words, what is kept for the backward and everything that is a product over many words are the packed
 path's. c and gates are float32; the products are as `torch.backends.cuda.matmul.fp32_precision` says, exact float32 by
 default. B, C, P, M and n as in `lstm_packed_elmo`.
 """
 
+import contextlib
 import functools
+import threading
 
 import torch
 from torch.nn import functional as F
 
-from .lstm_graph_elmo import on, place
 from .lstm_packed_elmo import Backward, clip, spread, step_sizes, with_forget_bias, words_of
 
 try:
@@ -285,9 +284,9 @@ def take(jobs):
     """
     walk, *_ = jobs[0]
     h, c = walk.h, walk.c
-    with on(h.device):
+    with device_guard(h.device):
         step = forward_step(
-            *place(h), len(jobs), h.dtype, rows_of_grid(len(h)), c.shape[1], h.shape[1], walk.keep == "gates",
+            *buffer_key(h), len(jobs), h.dtype, rows_of_grid(len(h)), c.shape[1], h.shape[1], walk.keep == "gates",
             walk.w_proj is not None, bound(walk.cell_clip), bound(walk.projection_clip), precision(),
         )  # fmt: skip
         tensors = [walk.addresses(index, x) for walk, index, x in jobs]
@@ -297,18 +296,6 @@ def take(jobs):
 
 def forward_steps(block):
     return [(start, stop - start, 0) for start, stop in shifted(block)]
-
-
-def leaves_room(mask, h, c, lanes):
-    """Whether there are steps enough, and a GPU has a multiprocessor for each program of `forward_outputs`.
-
-    That is the kernel with the fewest programs.
-    """
-    if mask.shape[1] <= STEPS_OF_A_GRAPH or not mask.any():
-        return False
-    rows, columns = tile_of_outputs(rows_of_grid(len(h)))
-    programs = lanes * triton.cdiv(h.shape[1], columns) * triton.cdiv(len(h), rows)
-    return not h.is_cuda or programs <= torch.cuda.get_device_properties(h.device).multi_processor_count
 
 
 class Forward:
@@ -358,13 +345,13 @@ def triton_backward(jobs):
     if not any(needs):
         return [[None] * 7 for _ in jobs]
     rows = rows_of_grid(len(h))
-    with on(x.device):
+    with device_guard(x.device):
         walks = [Backward(*job) for job in jobs]
         parts = [c.new_zeros(SPLITS, rows, h.shape[1]) for _ in jobs]
         for part, walk in zip(parts, walks):
             part[0, : len(h)] = walk.dh
         step = backward_step(
-            *place(x), len(jobs), x.dtype, rows, c.shape[1], h.shape[1], w_proj is not None,
+            *buffer_key(x), len(jobs), x.dtype, rows, c.shape[1], h.shape[1], w_proj is not None,
             bound(options.cell_clip), bound(walks[0].projection_clip), precision(),
         )  # fmt: skip
         for index in reversed(range(len(plan.blocks))):
@@ -485,6 +472,16 @@ def backward_step(
         )
 
     return Step(device, lanes, [outputs, cells, hidden])
+
+
+def device_guard(device):
+    """Make `device` the current one, where launches and new streams go."""
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+
+
+def buffer_key(x):
+    """Return whose memory a step may use: another stream or thread must not find its words there."""
+    return x.device, torch.cuda.current_stream(x.device).cuda_stream if x.is_cuda else 0, threading.get_ident()
 
 
 def uploaded(numbers, device):

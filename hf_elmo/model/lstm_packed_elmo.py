@@ -24,7 +24,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .products_elmo import add_linear_, add_product_, linear, put_linear, suits_onednn
+from .linear_elmo import add_linear_, add_product_, linear, put_linear, suits_onednn
 
 GROUP = 1 << 17  # numbers: as many as stay in the cache while the backward prepares the steps of so many words
 READING = 20  # rows
@@ -49,10 +49,10 @@ class Plan(NamedTuple):
     blocks: list[list[tuple[int, int]]]  # the steps of each block, as ranges of the N words
 
 
-def make_plan(mask, reverse, largest_block=BLOCK, most_steps=None):
+def make_plan(mask, reverse, largest_block=BLOCK):
     """The plan for a `mask` `(B, T)` of any pattern, each row walked from its last word if `reverse`.
 
-    A block has at most so many words, if not of one step, and at most so many steps.
+    A block has at most so many words, if not of one step.
     """
     length = mask.shape[1]
     counts, rows = mask.sum(dim=1).sort(descending=True, stable=True)
@@ -63,14 +63,14 @@ def make_plan(mask, reverse, largest_block=BLOCK, most_steps=None):
     alive = torch.arange(length, device=mask.device)[:, None] < counts  # (T, B)
     words = (walk + rows[:, None] * length).T[alive]
     stops = itertools.accumulate(filter(None, alive.sum(dim=1).tolist()), initial=0)
-    return Plan(words, rows, grouped(itertools.pairwise(stops), largest_block, most_steps))
+    return Plan(words, rows, grouped(itertools.pairwise(stops), largest_block))
 
 
-def grouped(steps, words, most=None):
-    """Steps in groups of at most so many words, if not of one step, and at most so many steps."""
+def grouped(steps, words):
+    """Steps in groups of at most so many words, if not of one step."""
     groups = []
     for start, stop in steps:
-        if not groups or stop - groups[-1][0][0] > words or len(groups[-1]) == most:
+        if not groups or stop - groups[-1][0][0] > words:
             groups.append([])
         groups[-1].append((start, stop))
     return groups
@@ -123,7 +123,7 @@ class Forward:
         self.w_ih, self.bias = w_ih, with_forget_bias(bias, options)
         self.w_hh, self.w_proj = for_many_steps(w_hh, plan), for_many_steps(w_proj, plan)
         self.h, self.c, self.kept = h[plan.rows], c[plan.rows], []
-        self.m, self.cost = torch.empty_like(self.c), cost_of_step(h, c)
+        self.m = torch.empty_like(self.c)
 
     @torch.no_grad()
     def take(self, index, x):
@@ -377,7 +377,7 @@ def concurrently(function, jobs, cost):
     wait for each other.
     """
     threads = torch.get_num_threads()
-    if not 1 < len(jobs) <= threads or not worth_a_worker(cost):
+    if not 1 < len(jobs) <= threads or cost < WORTH_A_WORKER:
         return [function(*job) for job in jobs]
     inference = torch.is_inference_mode_enabled()
 
@@ -390,10 +390,6 @@ def concurrently(function, jobs, cost):
     except RuntimeError:  # the main thread has ended: no worker takes a job from those that are still at work
         return [function(*job) for job in jobs]
     return list(results)
-
-
-def worth_a_worker(cost):
-    return cost >= WORTH_A_WORKER
 
 
 def cost_of_step(h, c):

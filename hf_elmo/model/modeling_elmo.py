@@ -25,11 +25,10 @@ from transformers.utils.generic import can_return_tuple
 from .char_cnn_elmo import highest_activations, may_run_fast
 from .configuration_elmo import ElmoConfig
 from .hub_elmo import ModelWithCard
-from .int8_elmo import Int8Linear, use_float_layers, use_int8_layers
+from .int8_elmo import Int8Weight
+from .linear_elmo import may_be_onednn, padded_linear
 from .lstm_elmo import Direction, bilstm, lstm_steps, tell_steps
-from .lstm_int8_elmo import Int8Weight
-from .lstm_layers_elmo import bilstm_layers
-from .products_elmo import may_be_onednn, padded_linear
+from .quantizer_elmo import Int8Linear, use_float_layers, use_int8_layers
 
 # (B, L, 2, P) and (B, L, 2, C): output and cell of each layer and direction (0 forward, 1 backward) after the last word
 State = tuple[Tensor, Tensor]
@@ -186,13 +185,10 @@ class ElmoLayer(GradientCheckpointingLayer):
         self.add_input = config.use_skip_connections and index > 0
         self.config = config
 
-    def lstms(self) -> tuple[ElmoLstm, ElmoLstm]:
-        return self.forward_lstm, self.backward_lstm
-
     def forward(self, hidden: Tensor, mask: Tensor | None, state: tuple[State, State]):
         """From `(B, T, 2P)` to `(B, T, 2P)` and the state of both directions."""
         inputs = [self.dropout(half) for half in hidden.chunk(2, dim=-1)]
-        lstms = self.lstms()
+        lstms = self.forward_lstm, self.backward_lstm
         reason = next(filter(None, (lstm.why_called() for lstm in lstms)), None)
         if reason is None:
             directions = [lstm.direction(x, start) for lstm, x, start in zip(lstms, inputs, state)]
@@ -205,15 +201,6 @@ class ElmoLayer(GradientCheckpointingLayer):
         if self.add_input:  # as dropped out; what recurs is the output before the addition
             outputs = [output + x for output, x in zip(outputs, inputs)]
         return torch.cat(outputs, dim=-1), states
-
-    def has_to_be_called(self) -> bool:
-        """Whether there is more to do than its weights say: something dropped out, hooked in, replaced or compiled."""
-        if "forward" in vars(self) or self._compiled_call_impl is not None or is_hooked(self):
-            return True
-        if type(self.dropout) is not nn.Dropout or is_hooked(self.dropout):
-            return True
-        drops_out = self.dropout.training and self.dropout.p > 0
-        return drops_out or any(lstm.why_called() is not None for lstm in self.lstms())
 
 
 class ElmoScalarMix(nn.Module):
@@ -395,37 +382,11 @@ class ElmoModel(ElmoPreTrainedModel):
     def run_layers(self, hidden: Tensor, mask: Tensor, state: State | None = None) -> tuple[list[Tensor], State]:
         """All layers, `L + 1` tensors `(B, T, 2P)`, and the final state, from layer 0: the token embeddings that the
         forward direction reads beside those that the backward direction reads."""
-        states = self.layer_states(state, hidden)
-        if self.may_join_layers(hidden, states):
-            results = self.joined_layers(hidden, mask, states)
-        else:
-            results = []
-            for layer, layer_state in zip(self.layers, states):
-                results.append(layer(results[-1][0] if results else hidden, mask, layer_state))
+        results = []
+        for layer, layer_state in zip(self.layers, self.layer_states(state, hidden)):
+            results.append(layer(results[-1][0] if results else hidden, mask, layer_state))
         outputs, final_states = zip(*results)
         return [hidden, *outputs], stack_states(final_states, state)
-
-    def may_join_layers(self, hidden: Tensor, states: list[tuple[State | None, State | None]]) -> bool:
-        """Whether nothing has to happen between one layer and the next."""
-        if torch.compiler.is_compiling() or torch.nn.modules.module._has_any_global_hook():
-            return False
-        # What wraps a layer, to shard it for instance, may answer in the layer's name: so first, whether it is one.
-        if any(type(layer) is not ElmoLayer or layer.has_to_be_called() for layer in self.layers):
-            return False
-        started = (part for layer in states for state in layer for part in state or ())
-        tensors = itertools.chain([hidden], started, self.layers.parameters())
-        return not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors))
-
-    def joined_layers(self, hidden: Tensor, mask: Tensor, states) -> list[tuple[Tensor, tuple[State, State]]]:
-        """What each layer returns, computed in one call."""
-        halves = hidden.chunk(2, dim=-1)
-        layers = [
-            [lstm.direction(x, start) for lstm, x, start in zip(layer.lstms(), halves, layer_state)]
-            for layer, layer_state in zip(self.layers, states)
-        ]
-        add_inputs = [layer.add_input for layer in self.layers]
-        results = bilstm_layers(layers, mask, add_inputs=add_inputs, **self.layers[0].forward_lstm.options)
-        return [(torch.cat(outputs, dim=-1), ends) for outputs, ends in (zip(*pair) for pair in results)]
 
     def run_layers_apart(self, hidden: Tensor, mask: Tensor, token_type_ids: Tensor) -> list[Tensor]:
         """All layers, `L + 1` tensors `(B, T, 2P)`, of rows whose first and second text are sentences of their own."""

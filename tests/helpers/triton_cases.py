@@ -6,10 +6,9 @@ from functools import partial
 
 import pytest
 import torch
-from test_lstm import WEIGHTS, assert_equal, make_case, make_mask, run
+from test_lstm import WEIGHTS, assert_equal, make_case, run
 
 from hf_elmo.model.lstm_elmo import Direction, bilstm, last_lstm_path, lstm, lstm_path, lstm_reference
-from hf_elmo.model.lstm_layers_elmo import bilstm_layers
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 SHAPES = {"one word": (1, 1, 3, 5, 2), "small": (3, 4, 4, 9, 5), "many programs": (70, 2, 7, 40, 18)}  # B, T, I, C, P
@@ -81,43 +80,6 @@ def test_both_directions_at_once():
     there = dict(zip(tensors, moved(tensors.values())))
     actual = run(both, there, mask.to(DEVICE), moved(cotangents), **options)
     assert_equal({name: t.cpu() for name, t in actual.items()}, expected, 2e-5)
-
-
-@pytest.mark.parametrize("mask", ["none", "right padding", "holes"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_layers_as_a_wavefront(dtype, mask):
-    """Four lanes, some of them with fewer or no steps of a launch, against one layer after the other."""
-    generator = torch.Generator().manual_seed(0)
-    (B, T, C, P), clips = (3, 20, 9, 5), {"cell_clip": 0.3, "projection_clip": 0.2}
-
-    def random(*sizes):
-        return (torch.randn(*sizes, generator=generator) * 0.4).to(DEVICE, dtype)
-
-    def direction(reverse):
-        weights = random(4 * C, P), random(4 * C), random(4 * C, P), random(P, C)
-        return Direction(random(B, T, P), *weights, (random(B, P), random(B, C)), reverse)
-
-    layers = [[direction(False), direction(True)] for _ in range(3)]
-    mask = make_mask(mask, B, T, generator)
-    mask = mask if mask is None else mask.to(DEVICE)
-    with torch.no_grad(), lstm_path("triton"):
-        actual = bilstm_layers(layers, mask, add_inputs=[False, True, True], **clips)
-        assert last_lstm_path() == ("triton", "forced by lstm_path, the layers as a wavefront")
-    layers = [
-        [Direction(*(t.double() for t in d[:5]), [t.double() for t in d.state], d.reverse) for d in pair]
-        for pair in layers
-    ]
-    with torch.no_grad(), lstm_path("reference"):
-        expected = bilstm_layers(layers, mask, add_inputs=[False, True, True], **clips)
-    tolerance = 2e-5 if dtype == torch.float32 else 4 * torch.finfo(dtype).eps
-    assert (expected[-1][0][1][1].abs() == 0.3).any()
-    for one, other in zip(flattened(actual), flattened(expected)):
-        assert one.dtype == dtype
-        torch.testing.assert_close(one.double(), other, rtol=0, atol=tolerance)
-
-
-def flattened(layers):
-    return [t for pair in layers for outputs, state in pair for t in (outputs, *state)]
 
 
 def test_a_frozen_direction_beside_a_learning_one():

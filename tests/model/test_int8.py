@@ -30,9 +30,9 @@ from hf_elmo import ElmoConfig, ElmoInt8Config, ElmoModel, ElmoTokenizer
 from hf_elmo.cli import main
 from hf_elmo.conversion import convert
 from hf_elmo.demo import SENTENCES
-from hf_elmo.model.int8_elmo import METHOD, Int8Linear
+from hf_elmo.model.int8_elmo import machine_trouble
 from hf_elmo.model.lstm_elmo import last_lstm_path, lstm_path
-from hf_elmo.model.lstm_int8_elmo import machine_trouble
+from hf_elmo.model.quantizer_elmo import METHOD, Int8Linear
 
 HEADS = (
     "ElmoForPreTraining",

@@ -3,6 +3,8 @@
 import contextvars
 import itertools
 import multiprocessing
+import subprocess
+import sys
 import threading
 from functools import partial
 
@@ -10,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
+from hf_elmo.model.linear_elmo import suits_onednn
 from hf_elmo.model.lstm_elmo import Direction, bilstm, last_lstm_path, lstm, lstm_path, lstm_reference, lstm_steps
 from hf_elmo.model.lstm_packed_elmo import BLOCK, workers
-from hf_elmo.model.products_elmo import suits_onednn
 
 WEIGHTS = ("w_ih", "bias", "w_hh", "w_proj")
 SHAPES = [(1, 1, 3, 5, 2), (3, 7, 4, 9, 5), (5, 2, 7, 33, 8), (19, 17, 2, 4, 3)]  # B, T, D (input), C, P
@@ -509,7 +511,10 @@ def test_the_path_is_chosen_by_what_can_run_and_says_why():
     lstm(leaf, *weights, None, mask)[0].sum().backward()
     torch.testing.assert_close(gradient, leaf.grad, rtol=1e-5, atol=1e-5)
 
-    with pytest.raises(ValueError, match="no LSTM path 'fast'; the paths are packed, triton, graph"), lstm_path("fast"):
+    with (
+        pytest.raises(ValueError, match="no LSTM path 'fast'; the paths are packed, triton, int8, reference"),
+        lstm_path("fast"),
+    ):
         pass
 
 
@@ -588,3 +593,28 @@ def test_threads_may_share_the_workers(wide_case):
         thread.join()
     for a, b in itertools.pairwise(results):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+
+
+LATE = """
+import threading, torch
+from hf_elmo.model import lstm_packed_elmo
+from hf_elmo.model.lstm_elmo import Direction, bilstm
+
+lstm_packed_elmo.WORTH_A_WORKER = 1
+torch.set_num_threads(2)
+weights = [torch.randn(size) / 10 for size in ((2048, 128), (2048,), (2048, 128), (128, 512))]
+
+def late():
+    threading.main_thread().join()
+    with torch.no_grad():
+        x = torch.randn(4, 30, 128)
+        (outputs, _), _ = bilstm(Direction(x, *weights), Direction(x, *weights, reverse=True))
+    print(tuple(outputs.shape))
+
+threading.Thread(target=late).start()
+"""
+
+
+def test_a_thread_that_outlives_the_main_one_computes_alone():
+    run = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, timeout=120)
+    assert run.stdout == "(4, 30, 128)\n", run.stderr[-2000:]

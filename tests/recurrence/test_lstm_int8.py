@@ -8,8 +8,7 @@ import pytest
 import torch
 from test_lstm import SHAPES, Tagged, make_case
 
-from hf_elmo.model.lstm_elmo import Direction, Path, bilstm, int8_reference, last_lstm_path, lstm, lstm_path
-from hf_elmo.model.lstm_int8_elmo import (
+from hf_elmo.model.int8_elmo import (
     Int8Weight,
     int8_layer,
     int8_product,
@@ -18,6 +17,7 @@ from hf_elmo.model.lstm_int8_elmo import (
     quantize_rows,
     quantize_weight,
 )
+from hf_elmo.model.lstm_elmo import Direction, Path, bilstm, int8_reference, last_lstm_path, lstm, lstm_path
 from hf_elmo.model.lstm_packed_elmo import workers
 
 MATRICES = ("w_ih", "w_hh", "w_proj")
@@ -270,6 +270,6 @@ def test_the_path_says_why():
         assert path(*arguments) == ("int8", "forced by lstm_path")
         with pytest.raises(ValueError, match="'int8' needs int8 weights; load with `quantization_config="):
             lstm(*floats)
-    for other in ("packed", "triton", "graph"):
+    for other in ("packed", "triton"):
         with lstm_path(other), pytest.raises(ValueError, match=f"int8 weights cannot take the LSTM path '{other}'"):
             lstm(*arguments)

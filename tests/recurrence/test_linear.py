@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from hf_elmo.model.linear_elmo import add_linear_, add_product_, few, linear, put_linear, suits_onednn
 from hf_elmo.model.lstm_packed_elmo import workers
-from hf_elmo.model.products_elmo import add_linear_, add_product_, few, linear, put_linear, suits_onednn
 
 ROWS = [1, 2, 33, 67, 129]
 EXACT = {"rtol": 0, "atol": 1e-5}  # sums of some hundred products, of about 1 in all

@@ -1,0 +1,162 @@
+"""A model calls its layers one by one, so that whatever wraps, hooks, compiles or replaces a layer has its effect."""
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from hf_elmo import ElmoConfig, ElmoModel
+from hf_elmo.model.lstm_elmo import last_lstm_path, lstm_path
+
+B, T, C, P = 4, 120, 512, 128
+PACKED = ("packed", "plain tensors")
+
+
+@pytest.fixture
+def two_threads(monkeypatch):
+    """Two threads, and steps of any size are worth a worker."""
+    monkeypatch.setattr("hf_elmo.model.lstm_packed_elmo.WORTH_A_WORKER", 1 << 20)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def wide_model():
+    """A model whose layers are worth two workers."""
+    config = ElmoConfig(char_cnn_filters=[[1, 4], [2, 8]], num_highway_layers=1, cell_size=C, projection_size=P)
+    torch.manual_seed(0)
+    return ElmoModel(config).eval()
+
+
+def words(B, T):
+    return torch.randint(1, 262, (B, T, 50), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_model_of_two_workers_is_the_reference(two_threads, wide_model, mode):
+    ids = words(B, T)
+    ids[1, 70:] = 0
+    with mode():
+        actual = wide_model(input_ids=ids, output_hidden_states=True, use_state=True)
+        assert last_lstm_path() == PACKED
+        again = wide_model(input_ids=ids, state=actual.state, output_hidden_states=True)
+    with lstm_path("reference"), torch.no_grad():
+        expected = wide_model(input_ids=ids, output_hidden_states=True, use_state=True)
+        expected_again = wide_model(input_ids=ids, state=expected.state, output_hidden_states=True)
+    assert_close((actual.hidden_states, actual.state), (expected.hidden_states, expected.state), rtol=0, atol=1e-5)
+    assert_close(
+        (again.hidden_states, again.state), (expected_again.hidden_states, expected_again.state), rtol=0, atol=1e-5
+    )
+
+
+class Wrapper(nn.Module):
+    """What shards or watches a layer: it is called in its place, and has whatever it has."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.calls = layer, 0
+
+    def __getattr__(self, name):
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.layer, name)
+
+    def forward(self, *args):
+        self.calls += 1
+        return self.layer(*args)
+
+
+class Noise(nn.Module):
+    def forward(self, x):
+        return x + 1
+
+
+def path_of(model):
+    with torch.no_grad():
+        model(input_ids=words(B, T))
+    return last_lstm_path()
+
+
+@pytest.fixture
+def calls():
+    return []
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+@pytest.mark.parametrize("place", ["layer", "dropout", "recurrent_gates"])
+@pytest.mark.parametrize("hook", ["register_forward_hook", "register_forward_pre_hook"])
+def test_a_hook_is_called(two_threads, wide_model, calls, layer, place, hook):
+    layer = wide_model.layers[layer]
+    module = {"layer": layer, "dropout": layer.dropout, "recurrent_gates": layer.forward_lstm.recurrent_gates}[place]
+    handle = getattr(module, hook)(lambda *call: calls.append(call))
+    path_of(wide_model)
+    assert calls
+    handle.remove()
+    assert path_of(wide_model) == PACKED
+
+
+def test_a_hook_of_all_modules_is_called(two_threads, wide_model, calls):
+    handle = nn.modules.module.register_module_forward_hook(lambda module, *call: calls.append(type(module).__name__))
+    try:
+        assert path_of(wide_model) == PACKED
+    finally:
+        handle.remove()
+    assert calls.count("ElmoLayer") == 2
+
+
+def test_a_layer_in_something_else_is_called(two_threads, wide_model):
+    with torch.no_grad():
+        expected = wide_model(input_ids=words(B, T)).last_hidden_state
+    wide_model.layers[1] = Wrapper(wide_model.layers[1])
+    with torch.no_grad():
+        assert_close(wide_model(input_ids=words(B, T)).last_hidden_state, expected, rtol=0, atol=1e-5)
+    assert last_lstm_path() == PACKED
+    assert wide_model.layers[1].calls == 1
+
+
+def test_a_compiled_layer_runs_compiled(two_threads, wide_model):
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph
+
+    wide_model.layers[0].compile(backend=backend)
+    wide_model.layers[1] = torch.compile(wide_model.layers[1], backend=backend)
+    with torch.no_grad():
+        wide_model(input_ids=words(1, 3))
+    assert len(graphs) >= 2
+
+
+def test_another_dropout_is_called(two_threads, wide_model):
+    before = wide_model(input_ids=words(B, T)).last_hidden_state.detach()
+    for layer in wide_model.layers:
+        layer.dropout = nn.Identity()
+    for mode in (True, False):
+        with torch.set_grad_enabled(mode):
+            assert_close(wide_model.train()(input_ids=words(B, T)).last_hidden_state, before, rtol=0, atol=1e-5)
+    wide_model.layers[0].dropout = Noise()
+    assert path_of(wide_model) == PACKED
+    with torch.no_grad():
+        assert (wide_model(input_ids=words(B, T)).last_hidden_state - before).abs().max() > 0.01
+
+
+def test_a_state_that_learns(two_threads, wide_model):
+    """Through layers that are frozen."""
+    wide_model.requires_grad_(False)
+    state = torch.zeros(B, 2, 2, P, requires_grad=True), torch.zeros(B, 2, 2, C)
+    output = wide_model(input_ids=words(B, T), state=state).last_hidden_state
+    assert last_lstm_path() == PACKED
+    output.sum().backward()
+    assert state[0].grad.abs().max() > 0
+
+
+def test_a_mix_learns_above_a_frozen_encoder(two_threads, wide_model):
+    wide_model.freeze_encoder()
+    output = wide_model.train()(input_ids=words(B, T)).last_hidden_state
+    assert last_lstm_path() == PACKED
+    output.sum().backward()
+    assert wide_model.scalar_mixes[0].gamma.grad is not None
