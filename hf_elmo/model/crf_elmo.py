@@ -9,11 +9,11 @@ Letters in shapes: B batch, T words, K labels. A mask, of any pattern, says whic
 are skipped, as if they were not there. All is computed in single precision at least, all rows and labels at once.
 """
 
-import re
-
 import torch
 from torch import Tensor, nn
 from transformers import initialization as init
+
+from .label_schemes_elmo import forbidden_transitions
 
 FORBIDDEN = -1e4  # what a transition that the scheme forbids costs: taken only where there is no other way
 LOWEST = -100.0  # the score of a label that no allowed sequence has: its probability is 0, yet its logarithm finite
@@ -157,27 +157,4 @@ def at_least_single(scores: Tensor) -> Tensor:
     return scores.to(torch.promote_types(scores.dtype, torch.float32))
 
 
-def forbidden_transitions(names: list[str], device: torch.device | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """What the scheme that labels' names follow forbids: `(K, K)` from row to column, `(K,)` at start and at end.
-
-    Names of a scheme are `O`, or a position and a type, `B-PER`: B begins, I is inside (or M, in the middle), L (or E)
-    ends, U (or S) is all of an entity. With only B and I (BIO), I goes on with an entity of its type. With the others
-    too (BIOUL, BILOU, BIOES, BMES), an entity moreover has to end. Names of no scheme forbid nothing; nor does I
-    without B, where any I may begin an entity.
-    """
-    parts = [re.fullmatch("(O)|([BIMLEUS])(?:-(.*))?", name) for name in names]
-    positions = {part[2] for part in parts if part} - {None}
-    follows_scheme = all(parts) and "B" in positions
-    whole = bool(positions - {"B", "I"})  # entities must end
-    types = list(dict.fromkeys(part[3] for part in parts if part))
-    kinds = [types.index(part[3]) if part else 0 for part in parts]
-    opens = [bool(follows_scheme and part[2] and part[2] in "BIM") for part in parts]
-    continues = [bool(follows_scheme and part[2] and part[2] in "IMLE") for part in parts]
-    kinds, opens, continues = torch.tensor([kinds, opens, continues], device=device)
-    opens, continues = opens.bool(), continues.bool()
-    goes_on = opens[:, None] & continues & (kinds[:, None] == kinds)
-    must_end = opens if whole else torch.zeros_like(opens)
-    return (continues | must_end[:, None]) & ~goes_on, continues, must_end
-
-
-__all__ = ["LinearChainCrf", "forbidden_transitions"]
+__all__ = ["LinearChainCrf"]

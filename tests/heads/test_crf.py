@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from hf_elmo.model.crf_elmo import LOWEST, LinearChainCrf, forbidden_transitions
+from hf_elmo.model.crf_elmo import LOWEST, LinearChainCrf
+from hf_elmo.model.label_schemes_elmo import forbidden_transitions
 
 # Labels of a scheme, and what its sequences look like. One type has no label to begin with.
 SCHEMES = {
@@ -229,7 +230,7 @@ def test_entities_without_types():
 
 @pytest.mark.parametrize(
     "names",
-    [["O", "I-PER", "I-LOC"], ["B-PER", "I-PER", "NOUN"], ["LABEL_0", "LABEL_1"], ["O"], ["b-per", "i-per", "o"], []],
+    [["O", "I-PER", "I-LOC"], ["B-PER", "I-PER", "NOUN"], ["LABEL_0", "LABEL_1"], ["O"], ["b-per", "i-per", "x"], []],
 )
 def test_names_of_no_scheme_forbid_nothing(names):
     pairs, starts, ends = allowed_pairs(names)

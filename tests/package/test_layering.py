@@ -43,7 +43,7 @@ KNOWS = {
         "task_layers_elmo",
     },
     "question_answering_elmo": {"configuration_elmo", "task_attention_elmo", "task_features_elmo", "task_layers_elmo"},
-    "crf_elmo": set(),
+    "crf_elmo": {"label_schemes_elmo"},
 }
 # A Hub's visitor has these: torch and transformers, and what these two cannot be without.
 AT_HAND = {"torch", "transformers", "huggingface_hub", "numpy", "tokenizers", "yaml"}
