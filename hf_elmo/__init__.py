@@ -13,6 +13,7 @@ from .model.tokenization_elmo import ElmoTokenizer
 
 if TYPE_CHECKING:
     from .model.language_model_elmo import ElmoForMaskedLM, ElmoForPreTraining
+    from .model.lstm_elmo import last_lstm_path, lstm_path
     from .model.modeling_elmo import ElmoModel, ElmoModelOutput, ElmoPreTrainedModel
     from .model.quantizer_elmo import ElmoInt8Config
     from .model.question_answering_elmo import ElmoForQuestionAnswering
@@ -32,6 +33,8 @@ __all__ = [
     "ElmoModelOutput",
     "ElmoPreTrainedModel",
     "ElmoTokenizer",
+    "last_lstm_path",
+    "lstm_path",
 ]
 
 MODELS = {auto_class: path.split(".") for auto_class, path in AUTO_MAP.items() if auto_class != "AutoConfig"}
@@ -39,6 +42,8 @@ MODULES = {
     "ElmoInt8Config": "quantizer_elmo",
     "ElmoModelOutput": "modeling_elmo",
     "ElmoPreTrainedModel": "modeling_elmo",
+    "last_lstm_path": "lstm_elmo",
+    "lstm_path": "lstm_elmo",
 }
 MODULES |= {name: module for module, name in MODELS.values()}
 
