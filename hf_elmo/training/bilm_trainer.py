@@ -17,9 +17,9 @@ from transformers import TrainingArguments
 
 from ..model.hub_elmo import keeps_written_card
 from ..model.language_model_elmo import ElmoForPreTraining
+from .checkpoints import AtomicCheckpointTrainer
 from .perplexity import sentence_losses
 from .streams import TrainingWindows, WordTable
-from .whole_checkpoints import WholeCheckpoints
 
 POSITION_FILE, STATE_FILE = "text_position.json", "lstm_state-{process}.safetensors"
 
@@ -58,7 +58,7 @@ class PretrainingArguments(TrainingArguments):
     hub_strategy: str = field(default="end", metadata={"help": "When to push: checkpoints too are `every_save`."})
 
 
-class BiLMTrainer(WholeCheckpoints):
+class BiLMTrainer(AtomicCheckpointTrainer):
     """Trains [`ElmoForPreTraining`] on [`TrainingWindows`].
 
     `loss x unroll_steps` is what gradients are taken of, as in the original; logged losses are without the factor.

@@ -24,15 +24,16 @@ from transformers.utils import logging as transformers_logging
 
 from ..model.configuration_elmo import ElmoConfig
 from ..model.task_features_elmo import ElmoTaskModel
-from .arguments import ArgumentParser, DataArguments, FineTuningArguments, ModelArguments
+from .arguments import DataArguments, FineTuningArguments, ModelArguments
+from .checkpoints import last_checkpoint
 from .configs import check_can_be_trained, read_config
 from .data_sets import read_splits, sampled
 from .encoded import Split
 from .encoder_cache import EncoderCache
 from .fine_tuner import FineTuner, is_measure, mixes_of, set_mixes
 from .run_card import publish, write_card
+from .script import ArgumentParser
 from .task import Task
-from .whole_checkpoints import last_checkpoint
 from .word_vectors import VectorTable, read_word_vectors, words_of
 
 logger = logging.getLogger("hf_elmo.training")

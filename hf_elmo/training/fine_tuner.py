@@ -10,12 +10,12 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from ..model.task_features_elmo import ElmoTaskModel
 from .arguments import FineTuningArguments
+from .checkpoints import TRAINER_STATE_FILE, AtomicCheckpointTrainer
 from .encoded import BatchesByLength, Split, collate
 from .task import Task
-from .whole_checkpoints import TRAINER_STATE_FILE, WholeCheckpoints
 
 
-class FineTuner(WholeCheckpoints):
+class FineTuner(AtomicCheckpointTrainer):
     """Trains a task head on a [`Split`].
 
     Args:

@@ -27,12 +27,12 @@ from ..model.configuration_elmo import ElmoConfig
 from ..model.language_model_elmo import ElmoForPreTraining
 from ..model.tokenization_elmo import ElmoTokenizer
 from .bilm_trainer import BiLMTrainer, PretrainingArguments
+from .checkpoints import last_checkpoint
 from .configs import check_can_be_trained, read_config
 from .corpus import Corpus, DatasetTexts, SentenceQueue, TextFiles, count_words
 from .perplexity import unigram_perplexity
 from .streams import Streams, TrainingWindows, WordTable
 from .vocabulary import BEGIN, END, build_vocabulary, read_vocabulary, write_vocabulary
-from .whole_checkpoints import last_checkpoint
 
 logger = logging.getLogger("hf_elmo.pretrain")
 

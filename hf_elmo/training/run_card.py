@@ -40,8 +40,8 @@ def write_card(task: Task, model_args: ModelArguments, args: FineTuningArguments
         online=args.push_to_hub,
         eval_results=measured or None,
         training=training_section(task, model_args, args, arguments, results),
-        license=data.license,
-        language=data.language,
+        license=args.license,
+        language=args.language,
         datasets=[data.dataset_name] if data.dataset_name and not Path(data.dataset_name).exists() else None,
     )
     card.save(Path(args.output_dir) / "README.md")

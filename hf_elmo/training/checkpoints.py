@@ -1,0 +1,88 @@
+"""Checkpoints that are complete or absent: whatever has the name of one can be resumed, however the run was killed."""
+
+import os
+import shutil
+from pathlib import Path
+
+from safetensors import SafetensorError
+from transformers import Trainer
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint, rotate_checkpoints
+
+TRAINER_STATE_FILE = "trainer_state.json"
+STAGING_FOLDER = "_unfinished"  # in an output folder; files in it are not complete
+
+
+class AtomicCheckpointTrainer(Trainer):
+    """A Trainer that gives a checkpoint its name when it is complete, and saves no pickle of its arguments."""
+
+    def _save_checkpoint(self, model, trial):
+        """Write a checkpoint to a staging folder and rename it when it is complete."""
+        output_dir = Path(self.args.output_dir)
+        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        staging = output_dir / STAGING_FOLDER
+        if self.args.should_save:
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir(parents=True)
+        self.accelerator.wait_for_everyone()
+        self.args.output_dir, pushes = str(staging), self.args.push_to_hub
+        self.args.push_to_hub = False  # not before the checkpoint is complete
+        try:
+            super()._save_checkpoint(model, trial)
+            self.save_more(staging / name)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            shutil.rmtree(staging, ignore_errors=True)  # its files may be what fills the disk
+            raise OSError(
+                f"{output_dir / name} could not be written, earlier checkpoints are complete: {error}"
+            ) from error
+        finally:
+            self.args.output_dir, self.args.push_to_hub = str(output_dir), pushes
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            if self.state.best_global_step == self.state.global_step:
+                self.state.best_model_checkpoint = str(output_dir / name)
+                self.state.save_to_json(str(staging / name / TRAINER_STATE_FILE))
+            shutil.rmtree(output_dir / name, ignore_errors=True)
+            os.replace(staging / name, output_dir / name)
+            staging.rmdir()
+            rotate_checkpoints(
+                output_dir=str(output_dir),
+                save_total_limit=self.args.save_total_limit,
+                best_model_checkpoint=self.state.best_model_checkpoint,
+                use_mtime=True,
+            )
+        if pushes:
+            self._push_from_checkpoint(str(output_dir / name))
+
+    def save_more(self, folder: Path) -> None:
+        """Add files to a checkpoint that is being written. Called in all processes."""
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None):
+        super()._save(output_dir, state_dict)
+        # Nothing reads this file again, and a model folder should be free of pickles.
+        Path(output_dir or self.args.output_dir, "training_args.bin").unlink(missing_ok=True)
+
+
+def last_checkpoint(folder: str | Path) -> str | None:
+    """Return the checkpoint that an interrupted run resumes from, or None if there is none."""
+    return get_last_checkpoint(str(folder)) if Path(folder).is_dir() else None
+
+
+def move_into_place(staging: Path, folder: Path, stale: list[str] | tuple[str, ...] = ()) -> None:
+    """Move the files of a complete staging folder to their final names, after removing what they replace.
+
+    Args:
+        staging: Holds only files.
+        stale: Patterns of files in `folder` that belong to an earlier result. They are removed before the first file is
+            moved, so that old predictions never lie beside new weights.
+    """
+    for path in [path for pattern in stale for path in folder.glob(pattern)]:
+        path.unlink()
+    for path in sorted(staging.iterdir()):
+        os.replace(path, folder / path.name)
+    staging.rmdir()
+
+
+def remove_checkpoints(folder: str | Path) -> None:
+    """Remove all checkpoints of a folder, and what an interrupted save left."""
+    for path in [*Path(folder).glob(f"{PREFIX_CHECKPOINT_DIR}-*"), Path(folder, STAGING_FOLDER)]:
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,166 @@
+"""The identity of a run: a folder is resumed by the run that it belongs to, and by no other.
+
+A run writes `run.json` into its output folder before its first step: everything on which its result depends, by name.
+The same file says, written last, that the run has ended. So the same command resumes an interrupted run, leaves an
+ended one alone, and is refused where a folder belongs to another run.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+RUN_FILE = "run.json"
+# Files and folders that a run writes. Without a run file beside them nobody knows which run they are of.
+PRODUCTS = ("*.safetensors", f"{PREFIX_CHECKPOINT_DIR}-*", "seed-*", "*_predictions*", "*_results.json", "_unfinished")
+# Arguments on which no result depends. The data is identified by its content, so that its path may change.
+WITHOUT_EFFECT = {
+    *("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "save_total_limit", "keep_checkpoints"),
+    *("seeds", "cache_dir", "license", "language", "do_train", "do_eval", "do_predict", "local_rank"),
+    *("log_level", "log_level_replica", "log_on_each_node", "logging_strategy", "logging_steps", "logging_first_step"),
+    *("disable_tqdm", "report_to", "run_name", "project", "trackio_space_id", "trackio_bucket_id", "logging_dir"),
+    *("trackio_static_space_id", "push_to_hub", "hub_token", "hub_private_repo", "hub_model_id", "hub_strategy"),
+    *("hub_always_push", "hub_revision", "dataloader_num_workers", "dataloader_pin_memory", "ddp_timeout"),
+    *("dataloader_persistent_workers", "dataloader_prefetch_factor", "skip_memory_metrics", "debug"),
+    *("train_file", "validation_file", "test_file", "train_files", "validation_files", "word_vectors"),
+    *("model_name_or_path", "vocab_file", "config_name"),
+}
+
+
+class RunRecord:
+    """The record of one run in its folder.
+
+    Args:
+        folder: The run's output folder.
+        identity: Everything on which the result depends, by name: `--option` names for settings, others as messages
+            should call them ("labels", "training data"). Values as JSON has them; content is given by its `digest`.
+    """
+
+    def __init__(self, folder: str | Path, identity: Mapping):
+        self.folder, self.path = Path(folder), Path(folder) / RUN_FILE
+        self.identity = json.loads(json.dumps(identity, default=str))
+
+    def read(self) -> dict:
+        """Return what the folder's run file holds: `identity`, `ended`, `results`; {} without such a file.
+
+        Raises:
+            `ValueError`: if the file is damaged.
+        """
+        try:
+            content = json.loads(self.path.read_text(encoding="utf-8"))
+            return {"identity": dict(content["identity"]), "ended": bool(content["ended"]), **content}
+        except FileNotFoundError:
+            return {}
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"{self.path}: not the record of a run; {self.way_out()}") from None
+
+    def has_ended(self) -> bool:
+        """Return whether this very run has ended in the folder before."""
+        found = self.read()
+        return bool(found) and found["ended"] and found["identity"] == self.identity
+
+    def claim(self, overwrite: bool = False) -> None:
+        """Make the folder this run's: write the record, or resume the same run. In several processes, first the main.
+
+        Args:
+            overwrite: Whether what another run, or this one in an earlier attempt that ended, left is removed.
+
+        Raises:
+            `ValueError`: if the folder belongs to another run, or holds results of an unknown one.
+        """
+        if overwrite:
+            try:
+                found = self.read()
+            except ValueError:
+                found = {}
+            if found.get("identity") == self.identity and not found["ended"]:
+                return
+            self.remove_products()
+        elif found := self.read():
+            if found["identity"] != self.identity:
+                raise ValueError(f"{self.folder} holds another run: {self.differences(found['identity'])}")
+            return
+        elif product := next((path for pattern in PRODUCTS for path in sorted(self.folder.glob(pattern))), None):
+            raise ValueError(f"{self.folder} holds {product.name} of an unknown run; {self.way_out()}")
+        self.write(ended=False)
+
+    def finish(self, results: Mapping | None = None) -> None:
+        """Record that the run has ended. To be called last, when all its files are in place."""
+        self.write(ended=True, results=results)
+
+    def write(self, ended: bool, results: Mapping | None = None):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        unfinished = self.path.with_suffix(".unfinished")
+        content = {"identity": self.identity, "ended": ended, "results": results}
+        unfinished.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        os.replace(unfinished, self.path)
+
+    def remove_products(self):
+        """Remove everything a run wrote; files of other names, and a card that somebody wrote, are kept."""
+        for path in [path for pattern in PRODUCTS for path in self.folder.glob(pattern)]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self.path.unlink(missing_ok=True)
+
+    def differences(self, other: Mapping) -> str:
+        """Name how another identity differs, the first difference with both values, and the way out. One line."""
+        names = [name for name in {**other, **self.identity} if other.get(name) != self.identity.get(name)]
+        first = names[0]
+        before, now = (shown(identity.get(first)) for identity in (other, self.identity))
+        if str(self.identity.get(first) or other.get(first)).startswith("sha256:"):
+            both = first in other and first in self.identity
+            text = f"the {first} has other content" if both else f"the {first} was {before}, and is {now}"
+        else:
+            text = f"{first} was {before}, and is {now}"
+        more = f" (and {', '.join(names[1:5])}{', ...' if len(names) > 5 else ''} differ)" if len(names) > 1 else ""
+        return f"{text}{more}; {self.way_out()}"
+
+    def way_out(self) -> str:
+        return "give another --output_dir, or --overwrite_output_dir True to replace it"
+
+
+def shown(value: object) -> str:
+    """Return a value of an identity as a message shows it."""
+    if value is None:
+        return "not given"
+    if isinstance(value, list):
+        return " ".join(map(str, value[:12])) + (" ..." if len(value) > 12 else "")
+    return "given" if str(value).startswith("sha256:") else str(value)
+
+
+def settings_of(*arguments: object) -> dict[str, object]:
+    """Return the settings of argument dataclasses on which a result depends, as `--name: value`."""
+    settings = {}
+    for group in arguments:
+        values = group.to_dict() if hasattr(group, "to_dict") else vars(group)
+        settings |= {
+            f"--{name}": value for name, value in values.items() if name not in WITHOUT_EFFECT and name[0] != "_"
+        }
+        if hasattr(group, "world_size"):
+            settings["processes"] = group.world_size
+    return settings
+
+
+def digest(parts: Iterable[object]) -> str:
+    """Return a digest of content, `sha256:...`.
+
+    Args:
+        parts: Tensors and numpy arrays by their bytes, everything else by its `repr`.
+    """
+    seen = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, (Tensor, np.ndarray)):
+            seen.update(f"{part.dtype} {tuple(part.shape)}\n".encode())
+        if isinstance(part, Tensor):
+            part = part.detach().cpu().flatten().view(torch.uint8).numpy()
+        if isinstance(part, np.ndarray):
+            seen.update(np.ascontiguousarray(part))
+        else:
+            seen.update(f"{part!r}\n".encode("utf-8", "backslashreplace"))
+    return f"sha256:{seen.hexdigest()[:32]}"

@@ -1,0 +1,152 @@
+"""How a training script reads its command line, and how it fails: in one line, with an exit code."""
+
+import difflib
+import json
+import logging
+import sys
+from argparse import Action, HelpFormatter
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from safetensors import SafetensorError
+from transformers import HfArgumentParser, TrainingArguments
+
+RECIPES = Path(__file__).parent / "recipes"
+OUTPUT_OPTIONS = ("output_dir", "overwrite_output_dir", "save_strategy", "save_total_limit", "keep_checkpoints")
+OUTPUT_OPTIONS += ("license", "language", "hub_strategy", "cache_dir")
+INHERITED = "options of transformers.TrainingArguments"
+METAVARS = {int: "N", float: "X", str: "TEXT"}
+
+
+def run_script(
+    name: str,
+    train: Callable,
+    argument_classes: Sequence[type],
+    arguments: Sequence[str] | None,
+    description: str,
+    **defaults: object,
+) -> int:
+    """Parse a command line, train, and return the exit code: 0 success, 2 something to correct, 130 interrupted.
+
+    Args:
+        name: Name of the script, `hf_elmo.training.<name>`.
+        train: Called with one instance of each argument class and, as the last argument, the command as a list.
+        argument_classes: Dataclasses of the data, the model and, last, the training (a `TrainingArguments`).
+        arguments: The command line; None for that of the process.
+        description: Docstring of the script; its first paragraph heads `--help`.
+        defaults: Defaults that differ from those of the dataclasses.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        parser = ArgumentParser(
+            argument_classes,
+            prog=f"python -m hf_elmo.training.{name}",
+            description=description.split("\n\n")[0],
+            allow_abbrev=False,
+        )
+        parser.set_defaults(**defaults)
+        parsed = parser.parse(arguments)
+        logging.basicConfig(format="%(message)s", level=logging.INFO if parsed[-1].should_log else logging.WARNING)
+        train(*parsed, ["python", "-m", f"hf_elmo.training.{name}", *arguments])
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, SafetensorError, ImportError) as error:
+        print(f"{name}: error: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
+        return 2
+    return 0
+
+
+class ArgumentParser(HfArgumentParser):
+    """A parser of dataclasses from the command line and from JSON files, whose errors are `ValueError`s of one line."""
+
+    def error(self, message: str):
+        raise ValueError(message)
+
+    def parse(self, arguments: list[str]) -> tuple:
+        """Parse arguments, the first of which may be a `.json` file; the command line takes precedence over it.
+
+        In the file, keys that begin with `_` are notes, and an object may stand where the command line takes JSON. The
+        name of one of the `recipes` of the package is enough.
+        """
+        for argument in arguments:
+            if not argument.isprintable() and any("\ud800" <= character <= "\udfff" for character in argument):
+                shown = argument.encode("utf-8", "backslashreplace").decode()
+                raise ValueError(f"the argument {shown} is not UTF-8: rename the file")
+        if arguments and arguments[0].endswith(".json"):
+            self.set_defaults(**self.read_json(arguments[0]))
+            arguments = arguments[1:]
+        *parsed, unknown = self.parse_args_into_dataclasses(
+            arguments, return_remaining_strings=True, look_for_args_file=False
+        )
+        if unknown:
+            known = [option for action in self._actions for option in action.option_strings]
+            raise ValueError(f"no such argument: {' '.join(unknown)}; {suggestion(unknown[0], known)}")
+        return tuple(parsed)
+
+    def read_json(self, path: str) -> dict:
+        """Return the settings of a JSON file, or of a recipe by its name.
+
+        Raises:
+            `ValueError`: if it is not a JSON object, or names an unknown argument.
+        """
+        shipped = RECIPES / path
+        try:
+            with open(path if Path(path).is_file() or not shipped.is_file() else shipped, encoding="utf-8-sig") as file:
+                settings = json.load(file)
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: not JSON ({error})") from None
+        if not isinstance(settings, dict):
+            raise ValueError(f'{path}: must be an object of arguments, {{"learning_rate": 0.001, ...}}')
+        settings = {name: value for name, value in settings.items() if not name.startswith("_")}
+        known = {f.name for cls in self.dataclass_types for f in fields(cls) if f.init}
+        if unknown := sorted(settings.keys() - known):
+            raise ValueError(f"{path}: no such argument: {', '.join(unknown)}; {suggestion(unknown[0], known)}")
+        if isinstance(settings.get("config_overrides"), dict):
+            settings["config_overrides"] = json.dumps(settings["config_overrides"])
+        return settings
+
+    def format_help(self) -> str:
+        """Return the options in groups: data, model, training, output, and those of `TrainingArguments` last."""
+        formatter = HelpFormatter(self.prog, max_help_position=36, width=118)
+        formatter.add_text(self.description)
+        formatter.add_text(f"usage: {self.prog} [SETTINGS.json] [--OPTION VALUE ...]")
+        groups: dict[str, list[Action]] = {}
+        for action in self._actions:
+            if not action.option_strings or action.option_strings[0].startswith("--no_"):
+                continue
+            action.option_strings = action.option_strings[:1]  # --with_underscores, not also --with-hyphens
+            action.metavar = action.metavar or METAVARS.get(action.type, "VALUE")
+            group = self.group_of(action.dest)
+            if action.default not in (None, False, "", []) and group not in (INHERITED, "help"):
+                action.help = f"{action.help} Default: {action.default}."
+            groups.setdefault(group, []).append(action)
+        for title in ("help", "data", "model", "training", "output", INHERITED):
+            formatter.start_section(title)
+            formatter.add_arguments(groups.get(title, []))
+            formatter.end_section()
+        return formatter.format_help()
+
+    def group_of(self, name: str) -> str:
+        """Return the title of the help group of an option."""
+        *others, training = self.dataclass_types
+        for title, cls in zip(("data", "model"), others):
+            if name in {f.name for f in fields(cls)}:
+                return title
+        if name == "help":
+            return "help"
+        if name in OUTPUT_OPTIONS:
+            return "output"
+        redefined = training.__mro__[: training.__mro__.index(TrainingArguments)]
+        is_own = any(name in vars(cls).get("__annotations__", ()) for cls in redefined)
+        return "training" if is_own else INHERITED
+
+
+def suggestion(word: str, known: Sequence[str] | set[str]) -> str:
+    """Return "did you mean ...?" for a mistyped word, or the way to the list of known ones."""
+    found = difflib.get_close_matches(word, sorted(known), n=1)
+    return f"did you mean {found[0]}?" if found else "--help lists those that there are"
+
+
+__all__ = ["RECIPES", "ArgumentParser", "run_script", "suggestion"]
