@@ -1,0 +1,1 @@
+"""Readers of the training scripts: files, folders and Hub datasets as `datasets.Dataset` of fixed columns."""

@@ -1,0 +1,96 @@
+"""Lines of text files, plain or gzipped, in UTF-8 or UTF-16, with messages that say what a file is if it is no text."""
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+HEAD = 4096  # bytes of a file that show what it is
+OTHER_KINDS = {
+    b"version https://git-lfs": "a Git LFS pointer in place of the file: fetch the file with `git lfs pull`",
+    b"<!doctype html": "a web page: download the file itself",
+    b"<html": "a web page: download the file itself",
+    b"pk\x03\x04": "a zip archive or a spreadsheet: unpack it, or save it as .csv",
+    b"par1": "a Parquet file: give it the suffix .parquet",
+    b"%pdf": "a PDF",
+}
+
+
+class Place(NamedTuple):
+    """Position of something in the data, for messages: a line of a file or a row of a dataset."""
+
+    source: str
+    number: int
+    unit: str = "line"
+
+    def __str__(self) -> str:
+        return f"{self.source}, {self.unit} {self.number}"
+
+
+def numbered_lines(path: str | Path) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a text file, numbered from 1, without their ends.
+
+    A file that begins as gzip data do is decompressed, whatever its name. UTF-16 is recognized by its byte order mark,
+    or by the zero bytes of its first characters.
+
+    Raises:
+        `ValueError`: if there is no such file, it is cut off, or it is not text in one of these encodings.
+    """
+    path = str(path)
+    try:
+        with open_binary(path) as raw:
+            encoding = find_encoding(path, raw.peek(HEAD)[:HEAD])
+            for number, line in enumerate(io.TextIOWrapper(raw, encoding), start=1):
+                yield number, line.rstrip("\n")
+    except UnicodeDecodeError:
+        raise ValueError(undecodable(path, encoding)) from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{path}: not a complete gzip file ({error})") from None
+
+
+def read_text(path: str | Path) -> str:
+    """Return the whole text of a file; errors as in `numbered_lines`."""
+    return "\n".join(line for _, line in numbered_lines(path))
+
+
+def open_binary(path: str) -> io.BufferedReader:
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: no such file")
+    file = open(path, "rb")  # noqa: SIM115 (the caller closes it)
+    if not path.endswith(".gz") and not file.peek(2).startswith(b"\x1f\x8b"):
+        return file
+    file.close()
+    return io.BufferedReader(gzip.open(path), HEAD)
+
+
+def find_encoding(path: str, head: bytes) -> str:
+    for start, kind in OTHER_KINDS.items():
+        if head.lower().startswith(start):
+            raise ValueError(f"{path}: this is {kind}")
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    if even + odd == 0:
+        return "utf-8-sig"
+    if max(even, odd) > 10 * min(even, odd) and max(even, odd) > len(head) // 8:
+        return "utf-16-be" if even > odd else "utf-16-le"
+    raise ValueError(f"{path}: this is no text, but binary data")
+
+
+def undecodable(path: str, encoding: str) -> str:
+    """Describe the first line that is not in the encoding that the file begins with."""
+    if encoding != "utf-8-sig":
+        return f"{path}: the file begins as {encoding.upper()}, but is not that throughout; convert the text to UTF-8"
+    with open_binary(path) as raw:
+        for number, line in enumerate(raw, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                shown = line[max(0, error.start - 10) : error.start + 10].decode("windows-1252", "replace").strip()
+                break
+    return (
+        f"{path}, line {number}: not UTF-8; read as Windows-1252 (Latin-1) it has {shown!r}. Convert the text to UTF-8: "
+        f"iconv -f windows-1252 -t utf-8 {path} > NEW_FILE"
+    )

@@ -1,0 +1,215 @@
+"""Questions on texts: files in the format of SQuAD 1.1 and 2.0, tables and datasets with the columns of `squad`.
+
+A question has reference answers, or is known to have none (SQuAD 2.0), or it is not known what is right, as in data to
+be predicted. The second kind is marked by `is_impossible`. Where the data have no such field, an empty list of answers
+means that there is none if the file says that its version is 2, and in the training and validation rows of tables and
+datasets (as in `squad_v2` on the Hub).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from .splits import Splits, Understood, read_examples
+from .tables import Row, load_json, read_table
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("question", pa.string()),
+        ("context", pa.string()),
+        ("answers", pa.struct([("text", pa.list_(pa.string())), ("answer_start", pa.list_(pa.int32()))])),
+        ("is_impossible", pa.bool_()),
+        ("source", pa.string()),
+    ]
+)
+
+
+def read_questions(arguments: Any) -> Splits:
+    """Read questions on texts.
+
+    Examples have the columns `id`, `question`, `context`, `answers` (lists `text` and `answer_start`, the latter `None`
+    for an answer that is not where the data say), `is_impossible` and `source`. With `is_impossible`, no answer is
+    right; without it and without answers, it is not known what is right: such questions are left out of training.
+
+    Args:
+        arguments: Fields as of `QuestionArguments`.
+
+    Raises:
+        `ValueError`: in one line, with the path to the field, for data that cannot be read.
+    """
+    understood = Understood("question")
+    reader = QuestionReader(arguments, understood)
+    examples = read_examples(arguments, understood, SCHEMA, reader.read_file, reader.read_rows)
+    for split, dataset in examples.items():
+        impossible = sum(map(bool, dataset["is_impossible"]))
+        if impossible:
+            understood.note(f"{split}: {impossible:,} questions have no answer in their text (SQuAD 2.0)")
+        if split == "validation" and not any(is_scored(row) for row in dataset.select_columns(SCORED)):
+            raise ValueError(f"{dataset[0]['source']}: no question of the validation examples has an answer")
+    first = next(iter(examples.values()))[0]
+    answer = first["answers"]["text"][:1] or ["no answer"]
+    understood.first = f"{first['question']} {answer[0]} | {first['context'][:100]}"
+    return Splits(*(examples.get(split) for split in ("train", "validation", "test")), None, understood)
+
+
+SCORED = ["answers", "is_impossible"]
+
+
+def is_scored(row: Mapping) -> bool:
+    """Return whether it is known what is right: reference answers, or that there is none."""
+    return bool(row["answers"]["text"]) or bool(row["is_impossible"])
+
+
+class QuestionReader:
+    """Readers of one run's files and datasets."""
+
+    def __init__(self, arguments: Any, understood: Understood):
+        self.arguments, self.understood = arguments, understood
+
+    def read_file(self, path: str, split: str) -> Iterator[dict]:
+        if not path.removesuffix(".gz").endswith(".json") or is_array(path):
+            rows = read_table(path, (), self.arguments.split_column, getattr(self.arguments, f"{split}_split"))
+            return self.read_rows(rows, split)
+        return self.checked(self.squad_questions(path, split), path, split)
+
+    def read_rows(self, rows: Iterable[Row], split: str) -> Iterator[dict]:
+        self.understood.record(split, "a table with the columns of squad", {})
+        entries = (Field(row, str(place)) for place, row in rows)
+        is_listed = split != "test"
+        return self.checked((self.question(entry, entry["context"], is_listed) for entry in entries), None, split)
+
+    def squad_questions(self, path: str, split: str) -> Iterator[dict]:
+        document = Field(load_json(path), path)
+        is_second = document.has("version") and str(document["version"].value).lower().lstrip("v").startswith("2")
+        self.understood.record(split, f"SQuAD {'2.0' if is_second else '1.1'}", {})
+        for article in document["data"].items():
+            if article.has("context") and not article.has("paragraphs"):  # rows of a table in a list `data`
+                yield self.question(article, article["context"], is_second)
+                continue
+            for paragraph in article["paragraphs"].items():
+                for entry in paragraph["qas"].items():
+                    yield self.question(entry, paragraph["context"], is_second)
+
+    def question(self, entry: "Field", context: "Field", is_listed: bool) -> dict:
+        """Return an example. With `is_listed`, an empty list of answers says that there is none."""
+        answers = read_answers(entry, context.text(), self.arguments.keep_unplaced_answers)
+        if entry.has("is_impossible") and entry["is_impossible"].value is not None:
+            is_impossible = bool(entry["is_impossible"].value)
+        else:
+            is_impossible = bool(is_listed and entry.has("answers") and not answers["text"])
+        return {
+            "id": entry["id"].identifier(),
+            "question": entry["question"].text(),
+            "context": context.value,
+            "answers": {"text": [], "answer_start": []} if is_impossible else answers,
+            "is_impossible": is_impossible,
+            "source": entry.place,
+        }
+
+    def checked(self, questions: Iterable[dict], path: str | None, split: str) -> Iterator[dict]:
+        """Leave out what cannot be learned, and refuse a second question with the same id."""
+        seen = set()
+        for question in questions:
+            if question["id"] in seen:
+                raise ValueError(
+                    f"{path or question['source']}: two questions have the id {question['id']!r}, and predictions go by id"
+                )
+            seen.add(question["id"])
+            if split == "train" and not is_scored(question):
+                self.understood.leave_out(split, "questions without an answer", question["source"])
+            elif split == "train" and not question["is_impossible"] and not has_place(question):
+                self.understood.leave_out(split, "questions whose answers have no place in the text", question["source"])
+            else:
+                yield question
+
+
+def has_place(question: Mapping) -> bool:
+    return any(start is not None for start in question["answers"]["answer_start"])
+
+
+def is_array(path: str) -> bool:
+    return isinstance(load_json(path), list)
+
+
+def read_answers(entry: "Field", context: str, keep_unplaced: bool) -> dict[str, list]:
+    """Return the reference answers of a question, given as a list of objects or as an object of lists.
+
+    Args:
+        keep_unplaced: Whether an answer that is not in the context where the data say keeps its text without a place.
+
+    Raises:
+        `ValueError`: for such an answer, without `keep_unplaced`.
+    """
+    found = {"text": [], "answer_start": []}
+    if not entry.has("answers") or entry["answers"].value is None:
+        return found
+    answers = entry["answers"]
+    if isinstance(answers.value, Mapping):
+        texts, starts = answers["text"].items(), answers["answer_start"].items()
+        if len(texts) != len(starts):
+            raise ValueError(f"{answers.place}: {len(texts)} texts, but {len(starts)} places of them")
+        pairs = [(text, start, text.place) for text, start in zip(texts, starts)]
+    else:
+        pairs = [(answer["text"], answer["answer_start"], answer.place) for answer in answers.items()]
+    for text, start, place in pairs:
+        text, start = text.text(), start.whole_number()
+        is_placed = start >= 0 and context.startswith(text, start)
+        if not is_placed and not keep_unplaced:
+            raise ValueError(f"{place}: {misplaced(text, start, context)}")
+        found["text"].append(text)
+        found["answer_start"].append(start if is_placed else None)
+    return found
+
+
+def misplaced(text: str, start: int, context: str) -> str:
+    there = f"which reads {context[start : start + len(text)]!r}" if start >= 0 else "which is no place"
+    found = context.find(text)
+    return (
+        f"the answer {text!r:.60} is not in its context at answer_start {start}, {there}; it is "
+        f"{'nowhere there' if found < 0 else f'at {found}'}. Correct it, or leave such answers out of training with "
+        "--keep_unplaced_answers True"
+    )
+
+
+@dataclass(frozen=True)
+class Field:
+    """Value in a file or a row, with its place there for messages."""
+
+    value: object
+    origin: str
+    path: str = ""
+
+    @property
+    def place(self) -> str:
+        return f"{self.origin}: {self.path}" if self.path else self.origin
+
+    def __getitem__(self, name: str) -> "Field":
+        if not self.has(name):
+            have = ", ".join(self.value) if isinstance(self.value, Mapping) else f"a {type(self.value).__name__}"
+            raise ValueError(f"{self.place}: expected an object with the field {name!r}, but found {have or 'none'}")
+        return Field(self.value[name], self.origin, f"{self.path}.{name}" if self.path else name)
+
+    def has(self, name: str) -> bool:
+        return isinstance(self.value, Mapping) and name in self.value
+
+    def items(self) -> list["Field"]:
+        if not isinstance(self.value, Sequence) or isinstance(self.value, str):
+            raise ValueError(f"{self.place}: expected a list, but found {self.value!r:.60}")
+        return [Field(item, self.origin, f"{self.path}[{number}]") for number, item in enumerate(self.value)]
+
+    def text(self) -> str:
+        if not isinstance(self.value, str) or not self.value.strip():
+            raise ValueError(f"{self.place}: expected a text, but found {self.value!r:.60}")
+        return self.value
+
+    def identifier(self) -> str:
+        is_number = isinstance(self.value, int) and not isinstance(self.value, bool)
+        return str(self.value) if is_number else self.text()
+
+    def whole_number(self) -> int:
+        if not isinstance(self.value, int) or isinstance(self.value, bool):
+            raise ValueError(f"{self.place}: expected a whole number, but found {self.value!r:.60}")
+        return self.value

@@ -1,0 +1,201 @@
+"""Rows of tables: `.csv`, `.tsv`, `.jsonl`, `.json` and `.parquet` files, and rows of `datasets`.
+
+Text formats are read here and not by `datasets`, which infers types (the label `NA` is then lost, and `01` is `1`) and
+knows no line numbers. Cells of `.csv` and `.tsv` are text.
+"""
+
+import csv
+import json
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from datasets import ClassLabel, Dataset
+
+from .files import Place, numbered_lines, read_text
+
+Row = tuple[Place, dict[str, Any]]
+
+SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".parquet")
+
+
+def is_table(path: str) -> bool:
+    """Return whether a file's name says that it is a table."""
+    return path.removesuffix(".gz").endswith(SUFFIXES)
+
+
+def read_table(
+    path: str, chosen: Iterable[str | None] = (), split_column: str | None = None, split: str | None = None
+) -> Iterator[Row]:
+    """Yield the rows of a table, each with its place.
+
+    The first line of `.csv`, `.tsv` and files without a table's suffix is the header, unless a column is chosen by its
+    number, from 0: then the columns are named by their numbers. Columns of `.tsv` and of files
+    without such a suffix are separated by tabs, and quotes mean nothing in them. In `.csv` the delimiter is that which
+    the header has most of: comma, semicolon, tab or `|`. `.json` and `.jsonl` hold an object a line, or one array of
+    objects. Empty lines are skipped.
+
+    Args:
+        chosen: Columns that the user named.
+        split_column, split: Yield only rows with the value `split` in this column.
+
+    Raises:
+        `ValueError`: with file and line, for rows that do not fit the header, or text that is not JSON.
+    """
+    name = path.removesuffix(".gz")
+    if name.endswith(".parquet"):
+        rows = parquet_rows(path)
+    elif name.endswith((".jsonl", ".json")):
+        rows = json_rows(path, name.endswith(".json"))
+    else:
+        rows = delimited_rows(path, name.endswith(".csv"), {*chosen, split_column})
+    if split_column is None:
+        yield from rows
+        return
+    found, others = False, set()
+    for place, row in rows:
+        value = row[find_column(row, split_column, (), place)]
+        if value == split:
+            found = True
+            yield place, row
+        else:
+            others.add(str(value))
+    if not found:
+        raise ValueError(
+            f"{path}: no row has {split!r} in its column {split_column}, only {', '.join(sorted(others))}: name the "
+            "splits with --train_split, --validation_split and --test_split"
+        )
+
+
+def parquet_rows(path: str) -> Iterator[Row]:
+    import pyarrow.parquet as pq
+    from pyarrow import ArrowInvalid
+
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: no such file")
+    try:
+        table = pq.read_table(path)
+    except (ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path}: not a Parquet file ({error})") from None
+    yield from dataset_rows(Dataset(table), path)
+
+
+def dataset_rows(dataset: Dataset, source: str) -> Iterator[Row]:
+    """Yield the rows of a dataset, numbered from 0, with names in place of the numbers of classes, `None` for -1."""
+    inner = {name: getattr(feature, "feature", feature) for name, feature in dataset.features.items()}
+    classes = {name: feature.names for name, feature in inner.items() if isinstance(feature, ClassLabel)}
+
+    def named(value: Any, names: list[str]) -> Any:
+        if isinstance(value, list):
+            return [named(one, names) for one in value]
+        return names[value] if value is not None and value >= 0 else None
+
+    for number, row in enumerate(dataset):
+        yield (
+            Place(source, number, "row"),
+            {key: named(value, classes[key]) if key in classes else value for key, value in row.items()},
+        )
+
+
+def json_rows(path: str, may_be_whole: bool) -> Iterator[Row]:
+    """Yield the objects of lines, or of one array that is the whole file or the only list of its one object."""
+    first = next((line for _, line in numbered_lines(path) if line.strip()), "").strip()
+    if first.startswith("[") or (may_be_whole and first.startswith("{") and not first.endswith("}")):
+        content = load_json(path)
+        lists = [value for value in content.values() if isinstance(value, list)] if isinstance(content, dict) else []
+        for number, row in enumerate(lists[0] if len(lists) == 1 else content):
+            if not isinstance(row, dict):
+                raise ValueError(f"{path}, item {number}: must be an object with a value for each column: {row!r:.60}")
+            yield Place(path, number, "item"), row
+        return
+    for number, line in numbered_lines(path):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}, line {number}: not JSON ({error}); a line must be an object") from None
+        if not isinstance(row, dict):
+            raise ValueError(f"{path}, line {number}: a line must be an object, but is {line[:60]!r}")
+        yield Place(path, number), row
+
+
+def load_json(path: str) -> Any:
+    """Return the content of a JSON file."""
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from None
+
+
+def delimited_rows(path: str, is_csv: bool, chosen: Collection[str | None] = ()) -> Iterator[Row]:
+    csv.field_size_limit(2**31 - 1)  # the default refuses texts beyond 131,072 characters
+    lines = (f"{line}\n" for _, line in numbered_lines(path))
+    if is_csv:
+        first = next((line for _, line in numbered_lines(path) if line.strip()), "")
+        reader = csv.reader(lines, delimiter=max(",;\t|", key=first.count), strict=True, skipinitialspace=True)
+    else:
+        reader = (line.rstrip("\n").split("\t") for line in lines)
+    header, number = None, 0
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise ValueError(f"{path}, line {reader.line_num}: not CSV ({error})") from None
+        number = reader.line_num if is_csv else number + 1
+        if not any(cell.strip() for cell in cells):
+            continue
+        if header is None:
+            names, numbers = [cell.strip() for cell in cells], [str(column) for column in range(len(cells))]
+            header = numbers if set(chosen) & set(numbers) - set(names) else names
+            if header is names:
+                continue
+        if len(cells) != len(header):
+            raise ValueError(
+                f"{path}, line {number}: {len(cells)} columns where the header has {len(header)} ({', '.join(header)})"
+            )
+        yield Place(path, number), dict(zip(header, cells))
+
+
+def find_column(
+    row: Collection[str], chosen: str | None, usual: Iterable[str], place: Place, option: str = "", needed: bool = True
+) -> str | None:
+    """Return the name of a column: the chosen one, or the first of the usual ones that there is, in upper or lower case.
+
+    Raises:
+        `ValueError`: if there is none, and one was chosen or is needed. `option` is what to type then.
+    """
+    if chosen is not None and chosen in row:
+        return chosen
+    lower = {str(name).lower(): name for name in row}
+    found = None if chosen is not None else next((lower[name.lower()] for name in usual if name.lower() in lower), None)
+    if found is None and (needed or chosen is not None):
+        expected = repr(chosen) if chosen is not None else " or ".join(map(repr, usual))
+        hint = f"; name one with {option}" if option and chosen is None else ""
+        raise ValueError(f"{place}: there is no column {expected}, only {', '.join(map(str, row))}{hint}")
+    return found
+
+
+def find_label_column(
+    row: Collection[str], chosen: str | None, usual: Iterable[str], place: Place, split: str
+) -> str | None:
+    """Return the name of the column of labels; `None` for test data that have none.
+
+    Raises:
+        `ValueError`: if training or validation data have no such column.
+    """
+    if split == "test":
+        return chosen if chosen in row else find_column(row, None, () if chosen else usual, place, needed=False)
+    return find_column(row, chosen, usual, place, "--label_column")
+
+
+def clean_label(label: Any) -> str | None:
+    """Return a label as text, without white space around it; `None` if it is missing or empty."""
+    return None if label is None else str(label).strip() or None
+
+
+def named_columns(**columns: str | None) -> dict[str, str]:
+    """Return what is said of the columns that there are."""
+    return {name: f"column {column}" for name, column in columns.items() if column is not None}

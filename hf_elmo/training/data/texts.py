@@ -1,0 +1,267 @@
+r"""Texts with a class label: trees, lines of label and sentence, fastText, tables and datasets.
+
+    trees             (3 (2 It) (4 (4 (2 's) (4 (3 a) (4 gem))) (2 .)))      Stanford Sentiment Treebank (Socher et al. 2013)
+    label first       4 a gripping movie                                     words separated by blanks
+    fastText          __label__4 a gripping movie
+    two columns       A gripping movie.<tab>4                                label first or last, without a header
+    tables            named columns of texts, which the tokenizer splits, or of lists of words
+
+Each node of a tree has a label from 0, very negative, over 2, neutral, to 4, very positive. `-LRB-` and `-RRB-` become
+brackets again, and `\/` and `\*` lose their backslash.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from .files import Place, numbered_lines
+from .splits import Splits, Understood, check_classes, implausible, read_examples
+from .tables import Row, clean_label, find_column, find_label_column, is_table, named_columns, read_table
+
+TEXT_COLUMNS = ("text", "sentence", "tokens", "words", "review", "content", "comment", "tweet")
+LABEL_COLUMNS = ("label", "labels", "sentiment", "class", "category", "stars")
+SCHEMA = pa.schema(
+    [
+        ("text", pa.string()),
+        ("words", pa.list_(pa.string())),
+        ("label", pa.string()),
+        ("source", pa.string()),
+    ]
+)
+NEUTRAL = 2
+PIECES = re.compile(r"\((\d+)|\)|[^\s()]+")
+ESCAPED = {"-LRB-": "(", "-RRB-": ")", "-lrb-": "(", "-rrb-": ")"}
+FASTTEXT = "__label__"
+LINES_TO_JUDGE = 20_000  # lines by which the layout of a file is recognized
+
+
+def read_texts(arguments: Any, known_labels: Sequence[str] | None = None) -> Splits:
+    """Read texts with a class label each.
+
+    Examples have the columns `text`, or `words` where the data are split into words (the other is `None`), `label`
+    (`None` if there is none) and `source`. Texts without words are left out of training.
+
+    Args:
+        arguments: Fields as of `TextLabelArguments`.
+        known_labels: Labels of a trained model.
+
+    Raises:
+        `ValueError`: in one line, for data that cannot be read or are most likely misread.
+    """
+    understood = Understood("text")
+    reader = TextReader(arguments, understood, known_labels or ())
+    examples = read_examples(arguments, understood, SCHEMA, reader.read_file, reader.read_rows)
+    counts = check_classes(examples, understood, known_labels, is_chosen=arguments.label_column is not None)
+    first = next(iter(examples.values()))[0]
+    text = first["text"] if first["words"] is None else " ".join(first["words"])
+    understood.first = f"{first['label']}: {text[:200]}"
+    names = sorted(counts, key=lambda label: (len(label), label)) if "train" in examples else list(known_labels or ())
+    return Splits(*(examples.get(split) for split in ("train", "validation", "test")), names, understood)
+
+
+class TextReader:
+    """Readers of one run's files and datasets; validation and test files are read as labels of training suggest."""
+
+    def __init__(self, arguments: Any, understood: Understood, known: Iterable[str]):
+        self.arguments, self.understood, self.known = arguments, understood, set(known)
+
+    def read_file(self, path: str, split: str) -> Iterator[dict]:
+        if is_table(path):
+            columns = self.arguments.text_column, self.arguments.label_column
+            return self.read_rows(self.table_rows(path, split, columns), split)
+        return self.checked(split, self.read_lines(path, split))
+
+    def read_rows(self, rows: Iterable[Row], split: str) -> Iterator[dict]:
+        columns = self.arguments.text_column, self.arguments.label_column
+        return self.checked(split, self.row_examples(rows, split, *columns))
+
+    def table_rows(self, path: str, split: str, columns: Sequence[str | None]) -> Iterator[Row]:
+        return read_table(path, columns, self.arguments.split_column, getattr(self.arguments, f"{split}_split"))
+
+    def read_lines(self, path: str, split: str) -> Iterator[dict]:
+        layout = find_layout(path, split, self.known, self.arguments.label_column)
+        if layout == "table":
+            columns = table_columns(path, self.arguments.text_column, self.arguments.label_column)
+            yield from self.row_examples(self.table_rows(path, split, columns), split, *columns)
+            return
+        self.understood.record(split, *LAYOUTS[layout])
+        if layout == "trees":
+            yield from self.tree_examples(path, split)
+            return
+        for number, line in numbered_lines(path):
+            place, words = Place(path, number), line.split()
+            if not words:
+                continue
+            if layout == "sentences":
+                yield example(words, None, place)
+            elif layout == "label last":
+                yield example(words[:-1], words[-1], place)
+            else:
+                yield self.label_first(line, words, place)
+
+    def label_first(self, line: str, words: list[str], place: Place) -> dict:
+        """Return the example of a line of one or more labels and the words of a sentence."""
+        count = next((n for n, word in enumerate(words) if not word.startswith(FASTTEXT)), len(words)) or 1
+        labels = [label.removeprefix(FASTTEXT) for label in words[:count]]
+        if line[0].isspace() or not all(re.fullmatch(r"[\w+-]+", label) for label in labels):
+            raise ValueError(f"{place}: a label and a blank must go before the sentence, but the line is {line[:40]!r}")
+        return example(words[count:], self.one_label(labels, place), place)
+
+    def tree_examples(self, path: str, split: str) -> Iterator[dict]:
+        with_phrases = self.arguments.phrases and split == "train"
+        for place, phrases in read_trees(path):
+            for phrase in phrases if with_phrases else phrases[-1:]:
+                label = binary(phrase.label) if self.arguments.binary else phrase.label
+                if label is not None:
+                    yield example(phrase.words, label, place)
+
+    def row_examples(
+        self, rows: Iterable[Row], split: str, text_column: str | None, label_column: str | None
+    ) -> Iterator[dict]:
+        is_first = True
+        for place, row in rows:
+            if is_first:
+                text_column = find_column(row, text_column, TEXT_COLUMNS, place, "--text_column")
+                label_column = find_label_column(row, label_column, LABEL_COLUMNS, place, split)
+                self.understood.record(split, "a table", named_columns(texts=text_column, labels=label_column))
+                is_first = False
+            text, label = row.get(text_column), row.get(label_column)
+            if not isinstance(text, str) and not (isinstance(text, list) and all(isinstance(w, str) for w in text)):
+                raise ValueError(f"{place}: the text must be a string, or a list of words, but is {text!r:.60}")
+            yield example(text, self.one_label(label, place), place)
+
+    def one_label(self, label: Any, place: Place) -> str | None:
+        """Return the one label of a text, without white space around it; `None` for an empty one.
+
+        Raises:
+            `ValueError`: if there are several, unless `--first_label` was given.
+        """
+        labels = label if isinstance(label, list) else [label]
+        if len(labels) > 1 and not self.arguments.first_label:
+            raise ValueError(
+                f"{place}: {len(labels)} labels ({', '.join(map(str, labels))}), where a text must have one: "
+                "--first_label True keeps the first"
+            )
+        return clean_label(labels[0]) if labels else None
+
+    def checked(self, split: str, examples: Iterable[dict]) -> Iterator[dict]:
+        """Leave out what cannot be learned or scored, and collect the labels of training."""
+        for one in examples:
+            if split == "train" and not (one["words"] or (one["text"] or "").strip()):
+                self.understood.leave_out(split, "texts without words", one["source"])
+            elif split != "test" and one["label"] is None:
+                self.understood.leave_out(split, "texts without a label", one["source"])
+            else:
+                if split == "train":
+                    self.known.add(one["label"])
+                yield one
+
+
+def example(text: str | list[str], label: str | None, place: Place) -> dict:
+    words = text if isinstance(text, list) else None
+    return {"text": text if words is None else None, "words": words, "label": label, "source": str(place)}
+
+
+# ---- Lines
+
+LAYOUTS = {
+    "trees": ("trees of the Stanford Sentiment Treebank", {}),
+    "label first": ("a label and a sentence per line", {"labels": "the first word of a line"}),
+    "label last": ("a sentence and a label per line", {"labels": "the last word of a line"}),
+    "sentences": ("a sentence per line, without labels", {}),
+}
+
+
+def find_layout(path: str, split: str, known: Collection[str], label_column: str | None) -> str:
+    """Return the layout of a text file: a key of `LAYOUTS`, or `table` for columns separated by tabs.
+
+    A sentence without a label is expected in test files alone, where no label of training is found.
+    """
+    lines = [line for _, line in islice(numbered_lines(path), LINES_TO_JUDGE) if line.strip()]
+    if not lines or lines[0].startswith("("):
+        return "trees"
+    tabs = {line.count("\t") for line in lines}
+    if len(tabs) == 1 and tabs != {0}:
+        return "table"
+    if any(line.startswith(FASTTEXT) for line in lines):
+        return "label first"
+    if label_column in ("0", "-1"):
+        return "label first" if label_column == "0" else "label last"
+    first, last = (Counter(line.split()[column] for line in lines) for column in (0, -1))
+    if known and split == "test" and not known & (first.keys() | last.keys()):
+        return "sentences"
+    if known:
+        return "label first" if known & first.keys() or not known & last.keys() else "label last"
+    return "label last" if implausible(first) and not implausible(last) else "label first"
+
+
+def table_columns(path: str, text_column: str | None, label_column: str | None) -> tuple[str | None, str | None]:
+    """Return the columns of texts and labels of a file of two columns without a header, by their number.
+
+    Raises:
+        `ValueError`: if it cannot be seen which is which.
+    """
+    rows = [line.split("\t") for _, line in islice(numbered_lines(path), LINES_TO_JUDGE) if line.strip()]
+    has_header = any(cell.strip().lower() in (*TEXT_COLUMNS, *LABEL_COLUMNS) for cell in rows[0])
+    if has_header or text_column or label_column or len(rows[0]) != 2:
+        return text_column, label_column
+    first, second = (len({row[column].strip() for row in rows}) for column in (0, 1))
+    if first == second:
+        raise ValueError(
+            f"{path}: two columns without a header, and either may be the labels: --text_column 0 --label_column 1 or "
+            "--text_column 1 --label_column 0"
+        )
+    return ("1", "0") if first < second else ("0", "1")
+
+
+# ---- Trees
+
+
+class Phrase(NamedTuple):
+    """Words below a node of a tree, and the label of the node."""
+
+    words: list[str]
+    label: str
+
+
+def read_trees(path: str) -> Iterator[tuple[Place, list[Phrase]]]:
+    """Yield the phrases of each tree of a file; the whole sentence is the last.
+
+    Raises:
+        `ValueError`: with file and line, if a line is not a tree.
+    """
+    for number, line in numbered_lines(path):
+        if line and not line.isspace():
+            yield Place(path, number), phrases_of(line, Place(path, number))
+
+
+def phrases_of(line: str, place: Place) -> list[Phrase]:
+    words: list[str] = []
+    opened: list[tuple[int, str]] = []  # first word and label of each node that encloses the current one
+    phrases: list[Phrase] = []
+    for piece in PIECES.finditer(line):
+        if phrases and not opened:
+            raise ValueError(f"{place}: something follows the tree: {line[piece.start() :][:40]!r}")
+        if piece[1] is not None:
+            opened.append((len(words), piece[1]))
+        elif not opened:
+            raise ValueError(f"{place}: a tree must begin with '(' and a label, but the line is {line[:40]!r}")
+        elif piece[0] == ")":
+            first, label = opened.pop()
+            if first == len(words):
+                raise ValueError(f"{place}: there is no word in '({label})'")
+            phrases.append(Phrase(words[first:], label))
+        else:
+            words.append(ESCAPED.get(piece[0]) or re.sub(r"\\([/*])", r"\1", piece[0]))
+    if opened or not phrases:
+        raise ValueError(f"{place}: {len(opened)} brackets are not closed")
+    return phrases
+
+
+def binary(label: str) -> str | None:
+    """Return `0` for a negative label, `1` for a positive one, `None` for the neutral one, as in SST-2."""
+    return None if int(label) == NEUTRAL else str(int(int(label) > NEUTRAL))

@@ -1,0 +1,416 @@
+"""Files with a word per line, as the CoNLL shared tasks have them: their layouts, sentences, and predictions.
+
+    columns       EU NNP B-NP B-ORG        separated by tabs if most lines have one, by blanks and tabs otherwise; a first
+                                           line with the names of columns is recognized, and a running number before
+                                           the words
+    CoNLL-U       labels in UPOS, or in an attribute of MISC such as `name=B-PER`; CoNLL-U Plus names its columns
+    CoNLL-2012    entities as brackets in column 10: (GPE* *)
+    sentences     a test file without labels may hold a sentence per line
+
+An empty line, or one of white space, ends a sentence. `-DOCSTART-` lines, comments at the beginning of a sentence, and
+the ranges (`3-4`) and empty nodes (`8.1`) of CoNLL-U are no words. A line with a label whose word is empty is a word.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from ...model.label_schemes_elmo import parse_label
+from .files import numbered_lines
+
+Line = tuple[int, list[str]]  # number and columns
+
+LINES_TO_JUDGE = 20_000  # lines by which the layout of a file is recognized
+CONLLU = ["ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC"]
+CONLL2012 = ["document", "part", "number", "word", "pos", "parse", "lemma", "frameset", "sense", "speaker", "ner"]
+WORD_NAMES = {"token", "tokens", "word", "words", "form", "text"}
+LABEL_NAMES = {"label", "labels", "tag", "tags", "ner", "ner_tag", "ner_tags", "pos", "upos", "xpos", "chunk", "entity"}
+CHUNKS = {*"NP VP PP ADVP ADJP SBAR PRT CONJP INTJ LST UCP NC VC PC".split()}  # of English and German CoNLL-2003
+OUTSIDE = {"O", "o", "0", "-", "_"}  # labels of words outside of entities
+COMMENT = re.compile(r"#\s+(id\s|\S+\s*=)")
+RANGE = re.compile(r"\d+[-.]\d+")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a file with a word per line has its words and labels.
+
+    Args:
+        kind: columns, CoNLL-U, CoNLL-2012 or sentences.
+        has_tabs: Whether tabs separate the columns.
+        width: Number of columns; the least number in CoNLL-2012.
+        names: Names of the columns, where they have any.
+        is_numbered: Whether the first column counts the words of a sentence.
+        header: Number of the line with the names of columns.
+        word, label: Columns from 0; `None` for a file without labels.
+        attribute: Attribute of the label column that holds the label, in MISC of CoNLL-U.
+    """
+
+    kind: str
+    has_tabs: bool = False
+    width: int = 0
+    names: tuple[str, ...] = ()
+    is_numbered: bool = False
+    header: int | None = None
+    word: int = 0
+    label: int | None = None
+    attribute: str | None = None
+
+    def describe(self) -> tuple[str, dict[str, str]]:
+        """Return what is said of format and columns."""
+        if self.kind == "sentences":
+            return "a sentence per line, words separated by blanks, without labels", {}
+        separator = "tabs" if self.has_tabs else "blanks"
+        format = f"a word per line, columns separated by {separator}" if self.kind == "columns" else self.kind
+        columns = {"words": self.name(self.word)}
+        if self.label is not None:
+            attribute = f", attribute {self.attribute}" if self.attribute else ""
+            columns["labels"] = self.name(self.label) + attribute
+        return format, columns
+
+    def name(self, column: int) -> str:
+        return f"column {column}" + (f" ({self.names[column]})" if self.names else "")
+
+
+# ---- Recognizing the layout
+
+
+def find_layout(
+    path: str,
+    word_column: str | None = None,
+    label_column: str | None = None,
+    is_test: bool = False,
+    known: Collection[str] = (),
+    previous: Layout | None = None,
+) -> Layout:
+    """Return the layout of a file.
+
+    Args:
+        word_column, label_column: Numbers from 0 (-1 is the last) or names of columns that the user gave; of CoNLL-U
+            also an attribute of MISC.
+        is_test: Whether the file may lack labels.
+        known: Labels that the model knows.
+        previous: Layout of the training file, which decides where this one has the same columns.
+
+    Raises:
+        `ValueError`: if there is no such column, or it cannot be seen which column holds what.
+    """
+    lines = list(islice(numbered_lines(path), LINES_TO_JUDGE))
+    filled = [line for _, line in lines if line.strip()]
+    has_tabs = 2 * sum("\t" in line for line in filled) > len(filled)
+    rows = [(number, split_line(line, has_tabs)) for number, line in lines]
+    if any(line.startswith("#begin document") for line in filled[:3]):
+        return conll2012_layout(path, word_column, label_column)
+    widths = Counter(len(columns) for _, columns in rows if columns)
+    width = widths.most_common(1)[0][0] if widths else 1
+    plus = next((line.split("=", 1)[1].split() for line in filled[:50] if line.startswith("# global.columns")), ())
+    body = [row for row in rows if len(row[1]) in (0, width) and not row[1][:1] == ["#"]]
+    sentences = [sentence for sentence in blocks(body) if sentence]
+    layout = Layout("columns", has_tabs, width, is_numbered=width > 1 and all(map(is_numbered, sentences)))
+    if layout.is_numbered and has_tabs and (plus or width == len(CONLLU)):
+        layout = replace(layout, kind="CoNLL-U Plus" if plus else "CoNLL-U", names=tuple(plus or CONLLU))
+    elif sentences and is_header(sentences[0][0][1]):
+        layout = replace(layout, header=sentences[0][0][0], names=tuple(cell.strip() for cell in sentences[0][0][1]))
+        sentences[0] = sentences[0][1:]
+        layout = replace(layout, is_numbered=width > 1 and all(map(is_numbered, filter(None, sentences))))
+    values = [Counter(row[1][column].strip() for block in sentences for row in block) for column in range(width)]
+    if is_test and not (has_tabs or word_column or label_column) and width > 1:
+        has_columns = widths[width] >= 0.9 * len(filled)
+        is_listed = all(len(block) == 1 for block in sentences) or len(sentences) == 1
+        if not has_columns or (is_listed and known and not any(is_known(column, known) for column in values)):
+            return Layout("sentences")
+    same = previous is not None and (previous.kind, previous.width) == (layout.kind, width)
+    if same and not (word_column or label_column):
+        return replace(layout, word=previous.word, label=previous.label, attribute=previous.attribute)
+    layout = choose_columns(path, layout, values, word_column, label_column)
+    if is_test and known and layout.label is not None and label_column is None:
+        return layout if is_known(values[layout.label], known) else replace(layout, label=None)
+    return layout
+
+
+def split_line(line: str, has_tabs: bool) -> list[str]:
+    """Return the columns of a line; none for a line that separates sentences. No-break spaces belong to words."""
+    if not line.strip():
+        return []
+    if has_tabs:
+        return line.split("\t")
+    columns = re.findall(r"[^ \t\r\f\v]+", line)
+    return ["", *columns] if line[0] in " \t" and len(columns) == 1 else columns
+
+
+def blocks(rows: Iterable[Line]) -> Iterator[list[Line]]:
+    """Yield the lines between those that separate sentences; a block may be empty."""
+    block: list[Line] = []
+    for number, columns in rows:
+        if columns and "-DOCSTART-" not in columns:
+            block.append((number, columns))
+        else:
+            yield block
+            block = []
+    yield block
+
+
+def is_numbered(block: list[Line]) -> bool:
+    """Return whether the first column counts the words of a sentence, from 0 or from 1."""
+    numbers = [columns[0] for _, columns in block if not RANGE.fullmatch(columns[0])]
+    if not all(number.isdecimal() for number in numbers):
+        return False
+    counted = [int(number) for number in numbers]
+    return counted in ([*range(len(numbers))], [*range(1, len(numbers) + 1)])
+
+
+def is_header(cells: Sequence[str]) -> bool:
+    names = [cell.strip().lower() for cell in cells]
+    return bool(WORD_NAMES.intersection(names)) and bool(LABEL_NAMES.intersection(names))
+
+
+def conll2012_layout(path: str, word_column: str | None, label_column: str | None) -> Layout:
+    layout = Layout("CoNLL-2012", False, len(CONLL2012) + 1, tuple(CONLL2012), word=3, label=10)
+    word, label = (find_number(path, layout, *option) for option in columns_given(word_column, label_column))
+    return replace(layout, word=layout.word if word is None else word, label=layout.label if label is None else label)
+
+
+def columns_given(word: str | None, label: str | None) -> list[tuple[str, str | None]]:
+    return [("--word_column", word), ("--label_column", label)]
+
+
+def find_number(path: str, layout: Layout, option: str, column: str | None) -> int | None:
+    """Return the number of a column that the user gave by number or by name."""
+    if column is None:
+        return None
+    names = [name.lower() for name in layout.names]
+    if column.lower() in names:
+        return names.index(column.lower())
+    try:
+        number = int(column)
+    except ValueError:
+        have = f"one of {', '.join(layout.names)} or a number" if names else "a number"
+        raise ValueError(
+            f"{path}: {option} must be {have} in a file with a word per line, from 0, but is {column!r}"
+        ) from None
+    if not -layout.width <= number < layout.width:
+        raise ValueError(f"{path}: {option} {number}, but its lines have {layout.width} columns, 0 to {layout.width - 1}")
+    return number % layout.width
+
+
+def choose_columns(
+    path: str, layout: Layout, values: list[Counter[str]], word_column: str | None, label_column: str | None
+) -> Layout:
+    """Return the layout with the columns of words and labels: those given, or what the values look like."""
+    width = layout.width
+    attribute = None
+    if layout.kind.startswith("CoNLL-U"):
+        names = [name.upper() for name in layout.names]
+        attribute = find_attribute(values[-1], label_column) if names[-1] == "MISC" else None
+        if attribute:
+            label_column = str(width - 1)
+    if width == 1:
+        label_column = None
+    word, label = (find_number(path, layout, *option) for option in columns_given(word_column, label_column))
+    if layout.kind.startswith("CoNLL-U"):
+        word = names.index("FORM") if word is None else word
+        default = names.index("UPOS") if "UPOS" in names and "MISC" in names[-1:] else width - 1
+        return replace(layout, word=word, label=default if label is None else label, attribute=attribute)
+    if layout.header:
+        named = [name.lower() for name in layout.names]
+        if word is None:
+            word = next(column for column, name in enumerate(named) if name in WORD_NAMES)
+    entities = [column for column in range(width) if looks_like_entities(values[column])]
+    if word is None:
+        word = 1 if layout.is_numbered else 0
+        if label is None and entities == [word] and width > 1:  # labels go first
+            word, label = width - 1, word
+            if width > 2:
+                raise ValueError(
+                    f"{path}: column {label} looks like labels, and words may be in any other: name it with --word_column"
+                )
+        elif label == word:
+            word = next(column for column in range(width) if column != label)
+    if label is None:
+        label = choose_label(path, layout, values, word, [column for column in entities if column != word])
+    return replace(layout, word=word, label=label)
+
+
+def choose_label(path: str, layout: Layout, values: list[Counter[str]], word: int, entities: list[int]) -> int | None:
+    """Return the column of labels: that of entities rather than of chunks, or the last."""
+    candidates = [column for column in entities if not is_chunks(values[column])] or entities
+    if len(candidates) > 1 and not layout.is_numbered:
+        raise ValueError(
+            f"{path}: columns {', '.join(map(str, candidates))} all look like labels: choose with --label_column"
+        )
+    if candidates:
+        return candidates[0]  # with running numbers, nested entities follow in further columns (GermEval)
+    last = layout.width - 1
+    if last == word:
+        return None
+    rows, words, labels = values[word].total(), len(values[word]), len(values[last])
+    if rows >= 8 and (labels >= 2 * words or labels > max(50, rows / 2)):
+        raise ValueError(
+            f"{path}: column {last}, the last, has {labels} different values in {rows} lines, and column {word} has "
+            f"{words}: name the columns of words and labels with --word_column and --label_column"
+        )
+    return last
+
+
+def looks_like_entities(values: Counter[str]) -> bool:
+    """Return whether most of the values mark entities."""
+    inside = {value: count for value, count in values.items() if value not in OUTSIDE}
+    read = sum(count for value, count in inside.items() if parse_label(value))
+    begins = any((label := parse_label(value)) and label.letter in "BIU" for value in inside)
+    return begins and read >= 0.8 * sum(inside.values())
+
+
+def is_chunks(values: Counter[str]) -> bool:
+    labels = [parse_label(value) for value in values]
+    return {label.type for label in labels if label and label.type} <= CHUNKS
+
+
+def find_attribute(misc: Counter[str], wanted: str | None) -> str | None:
+    """Return the attribute of MISC that the user named, or whose values mark entities."""
+    found: dict[str, Counter[str]] = {}
+    for value, count in misc.items():
+        for key, _, content in (part.partition("=") for part in value.split("|")):
+            found.setdefault(key, Counter())[content] += count
+    if wanted is not None:
+        return wanted if wanted in found and wanted not in ("_", "") else None
+    return next((key for key, contents in found.items() if looks_like_entities(contents)), None)
+
+
+def is_known(values: Counter[str], known: Collection[str]) -> bool:
+    """Return whether the model knows most of these labels, or their types of entities."""
+    types = {label.type for label in map(parse_label, known) if label and label.type}
+    read = ((count, value, parse_label(value)) for value, count in values.items())
+    found = sum(count for count, value, label in read if value in known or (label and label.type in types))
+    return 2 * found >= values.total()
+
+
+# ---- Reading
+
+
+@dataclass(frozen=True)
+class WordLines:
+    """Words of a sentence, their labels (`None` without) and the numbers of their lines."""
+
+    words: list[str]
+    labels: list[str] | None
+    lines: list[int]
+
+
+def read_word_lines(path: str, layout: Layout) -> Iterator[WordLines]:
+    """Yield the sentences of a file.
+
+    Raises:
+        `ValueError`: with file and line, if a line has another number of columns than the others, or no label.
+    """
+    lines = ((number, line) for number, line in numbered_lines(path) if number != layout.header)
+    if layout.kind == "sentences":
+        for number, line in lines:
+            if words := split_line(line, False):
+                yield WordLines(words, None, [number] * len(words))
+        return
+    rows: list[Line] = []
+    for number, line in lines:
+        columns = split_line(line, layout.has_tabs)
+        if not columns or "-DOCSTART-" in columns:
+            yield from sentence_of(path, rows, layout)
+            rows = []
+        elif is_comment(line, columns, layout, not rows):
+            continue
+        elif len(columns) == layout.width or (layout.kind == "CoNLL-2012" and len(columns) >= layout.width):
+            rows.append((number, columns))
+        elif len(columns) == layout.width - 1 and not layout.has_tabs and line[0] in " \t":
+            rows.append((number, ["", *columns]))
+        else:
+            raise ValueError(
+                f"{path}, line {number}: {len(columns)} columns where the file has {layout.width}: "
+                f"{' '.join(columns)[:60]!r}"
+            )
+    yield from sentence_of(path, rows, layout)
+
+
+def is_comment(line: str, columns: list[str], layout: Layout, is_first: bool) -> bool:
+    """Return whether a line is a comment. A `#` with all columns is a word, unless it goes on as comments do."""
+    if not line.startswith("#"):
+        return False
+    if layout.is_numbered or layout.kind == "CoNLL-2012":
+        return True
+    return is_first and (len(columns) != layout.width or bool(COMMENT.match(line)))
+
+
+def sentence_of(path: str, rows: list[Line], layout: Layout) -> Iterator[WordLines]:
+    if layout.is_numbered:
+        rows = [row for row in rows if not RANGE.fullmatch(row[1][0])]
+    if not rows:
+        return
+    labels = None
+    if layout.kind == "CoNLL-2012" and layout.label == 10:
+        labels = labels_of_brackets(path, [(number, columns[10]) for number, columns in rows])
+    elif layout.label is not None:
+        labels = [label_of(columns[layout.label], layout.attribute) for _, columns in rows]
+        if "" in labels:
+            raise ValueError(f"{path}, line {rows[labels.index('')][0]}: there is no label in column {layout.label}")
+    words = [columns[layout.word].strip(" \t\r") for _, columns in rows]
+    yield WordLines(words, labels, [number for number, _ in rows])
+
+
+def label_of(cell: str, attribute: str | None) -> str:
+    """Return the label in a cell, or in an attribute of it; a word without the attribute is outside of entities."""
+    if attribute is None:
+        return cell.strip()
+    pairs = (part.partition("=") for part in cell.strip().split("|"))
+    return next((value for key, _, value in pairs if key == attribute), "O")
+
+
+def labels_of_brackets(path: str, cells: list[tuple[int, str]]) -> list[str]:
+    """Return BIO labels of the entities that CoNLL-2012 marks by brackets: `(ORG*`, `*`, `*)`, `(GPE)`."""
+    labels, open_type = [], None
+    for number, cell in cells:
+        opening = re.fullmatch(r"\(([^()*]+)\*?\)?|\*\)?", cell)
+        if opening is None or (opening[1] and open_type):
+            raise ValueError(f"{path}, line {number}: entities must be bracketed as (TYPE* and *), but are {cell!r}")
+        if opening[1]:
+            open_type = opening[1]
+            labels.append(f"B-{open_type}")
+        else:
+            labels.append(f"I-{open_type}" if open_type else "O")
+        if cell.endswith(")"):
+            open_type = None
+    return labels
+
+
+# ---- Writing
+
+
+def write_conll(
+    path: str | Path, sentences: Iterable[tuple[Sequence[str], Sequence[str] | None, Sequence[str], Sequence[int] | None]]
+):
+    """Write words, right labels (if they are known) and predicted labels in columns separated by blanks, for conlleval.
+
+    White space inside a word becomes `_`, and so does an empty word. Each word stands in the line that it has in the
+    file it was read from; lines of that file that are no words are empty. Only the ranges and empty nodes of CoNLL-U,
+    which stand inside sentences, have no line.
+
+    Args:
+        sentences: Words, right labels, predicted labels and line numbers of each sentence. Without line numbers, an
+            empty line follows each sentence.
+    """
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        written = dropped = 0  # lines written; lines inside sentences that are no words
+        for words, labels, predicted, lines in sentences:
+            if lines:
+                gap = lines[0] - 1 - dropped - written
+                file.write("\n" * gap)
+                written += gap + len(words)
+                dropped += lines[-1] + 1 - lines[0] - len(words)
+            for columns in zip(words, *([] if labels is None else [labels]), predicted):
+                file.write(" ".join("_".join(column.split()) or "_" for column in columns) + "\n")
+            if not lines:
+                file.write("\n")
+        if written:
+            file.write("\n")
+
+
+__all__ = ["OUTSIDE", "Layout", "WordLines", "find_layout", "looks_like_entities", "read_word_lines", "write_conll"]
