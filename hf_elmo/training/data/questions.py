@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from .files import numbered_lines
 from .splits import Splits, Understood, read_examples
 from .tables import Row, load_json, read_table
 
@@ -114,14 +115,13 @@ class QuestionReader:
         seen = set()
         for question in questions:
             if question["id"] in seen:
-                raise ValueError(
-                    f"{path or question['source']}: two questions have the id {question['id']!r}, and predictions go by id"
-                )
+                where = path or question["source"]
+                raise ValueError(f"{where}: two questions have the id {question['id']!r}, and predictions go by id")
             seen.add(question["id"])
             if split == "train" and not is_scored(question):
                 self.understood.leave_out(split, "questions without an answer", question["source"])
             elif split == "train" and not question["is_impossible"] and not has_place(question):
-                self.understood.leave_out(split, "questions whose answers have no place in the text", question["source"])
+                self.understood.leave_out(split, "questions whose answers are not in the text", question["source"])
             else:
                 yield question
 
@@ -131,7 +131,7 @@ def has_place(question: Mapping) -> bool:
 
 
 def is_array(path: str) -> bool:
-    return isinstance(load_json(path), list)
+    return next((line for _, line in numbered_lines(path) if line.strip()), "").lstrip().startswith("[")
 
 
 def read_answers(entry: "Field", context: str, keep_unplaced: bool) -> dict[str, list]:

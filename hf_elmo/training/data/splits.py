@@ -51,7 +51,7 @@ class Understood:
         if not self.format:
             self.format, self.columns = format, columns
         elif (format, columns) != (self.format, self.columns):
-            self.note(f"{split} is read as {format}: {', '.join(f'{key} {value}' for key, value in columns.items())}")
+            self.note("; ".join([f"{split} is read as {format}", *(f"{key} in {columns[key]}" for key in columns)]))
 
     def note(self, text: str):
         if text not in self.notes:
@@ -88,7 +88,7 @@ class Splits:
         for split, _ in self.items():
             lines.append((split, f"{known.examples[split]:,} {known.unit}s"))
         lines.append(("format", known.format))
-        lines += [(f"{name} in", column) for name, column in known.columns.items()]
+        lines += list(known.columns.items())
         if known.scheme:
             lines.append(("scheme", known.scheme))
         if known.label_counts:
@@ -102,15 +102,15 @@ class Splits:
         return "\n".join(f"{name + ':':13}{text}" for name, text in lines)
 
     def digest(self) -> str:
-        """Return a hash of all examples, whatever the names of their files: it identifies the content of the data."""
+        """Return a hash of the examples, which identifies the content of the data, whatever the names of their files."""
         digest = hashlib.sha256()
         for name, dataset in self.items():
-            digest.update(f"{name} {dataset.num_rows} {dataset.column_names}".encode())
-            for batch in dataset.remove_columns("source").with_format("arrow").iter(CHUNK):
-                sink = pa.BufferOutputStream()
-                with pa.ipc.new_stream(sink, batch.schema) as writer:
-                    writer.write_table(batch.combine_chunks())
-                digest.update(sink.getvalue())
+            content = dataset.remove_columns(
+                [column for column in ("source", "lines") if column in dataset.column_names]
+            )
+            digest.update(f"{name} {len(dataset)}".encode())
+            for batch in content.iter(CHUNK):
+                digest.update(repr(batch).encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 
 
@@ -186,7 +186,7 @@ def named_splits(arguments: Any) -> dict[str, tuple[str, Dataset]]:
     splits = {split: (f"{name}/{wanted}", found[wanted]) for split, wanted in names.items() if wanted in found}
     if not splits:
         raise ValueError(
-            f"{name} has the splits {', '.join(found)}: name them with --train_split, --validation_split and --test_split"
+            f"{name} has the splits {', '.join(found)}: name them with --train_split, --validation_split, --test_split"
         )
     return splits
 
@@ -257,6 +257,6 @@ def check_known(
         if len(unknown) == len(counts[split]):
             raise ValueError(f"{place}: labels are {names}, but the model's are {', '.join(dict.fromkeys(known))}")
         understood.note(
-            f"{split}: {sum(unknown.values())} {understood.unit}s have labels that the model does not know, which count "
-            f"as wrong: {names}; first in {place}"
+            f"{split}: {sum(unknown.values())} {understood.unit}s have labels that the model does not know, which "
+            f"count as wrong: {names}; first in {place}"
         )

@@ -162,7 +162,7 @@ def delimited_rows(path: str, is_csv: bool, chosen: Collection[str | None] = ())
 def find_column(
     row: Collection[str], chosen: str | None, usual: Iterable[str], place: Place, option: str = "", needed: bool = True
 ) -> str | None:
-    """Return the name of a column: the chosen one, or the first of the usual ones that there is, in upper or lower case.
+    """Return the name of a column: the chosen one, or the first of the usual ones that there is, in any case.
 
     Raises:
         `ValueError`: if there is none, and one was chosen or is needed. `option` is what to type then.

@@ -1,13 +1,12 @@
 r"""Texts with a class label: trees, lines of label and sentence, fastText, tables and datasets.
 
-    trees             (3 (2 It) (4 (4 (2 's) (4 (3 a) (4 gem))) (2 .)))      Stanford Sentiment Treebank (Socher et al. 2013)
-    label first       4 a gripping movie                                     words separated by blanks
-    fastText          __label__4 a gripping movie
-    two columns       A gripping movie.<tab>4                                label first or last, without a header
-    tables            named columns of texts, which the tokenizer splits, or of lists of words
+    trees         (3 (2 It) (4 (4 (2 's) (4 (3 a) (4 gem))) (2 .)))
+    lines         4 a gripping movie, __label__4 a gripping movie (fastText), or the label last; blanks separate words
+    two columns   A gripping movie.<tab>4, label first or last, without a header
+    tables        named columns of texts, which the tokenizer splits, or of lists of words
 
-Each node of a tree has a label from 0, very negative, over 2, neutral, to 4, very positive. `-LRB-` and `-RRB-` become
-brackets again, and `\/` and `\*` lose their backslash.
+Each node of a tree of the Stanford Sentiment Treebank (Socher et al. 2013) has a label from 0, very negative, over 2,
+neutral, to 4, very positive. `-LRB-` and `-RRB-` become brackets again, and `\/` and `\*` lose their backslash.
 """
 
 import re
@@ -141,7 +140,7 @@ class TextReader:
             `ValueError`: if there are several, unless `--first_label` was given.
         """
         labels = label if isinstance(label, list) else [label]
-        if len(labels) > 1 and not self.arguments.first_label:
+        if len(labels) > 1 and not getattr(self.arguments, "first_label", False):
             raise ValueError(
                 f"{place}: {len(labels)} labels ({', '.join(map(str, labels))}), where a text must have one: "
                 "--first_label True keeps the first"

@@ -1,8 +1,7 @@
 """Files with a word per line, as the CoNLL shared tasks have them: their layouts, sentences, and predictions.
 
-    columns       EU NNP B-NP B-ORG        separated by tabs if most lines have one, by blanks and tabs otherwise; a first
-                                           line with the names of columns is recognized, and a running number before
-                                           the words
+    columns       EU NNP B-NP B-ORG, separated by tabs if most lines have one, by blanks and tabs otherwise; a line with
+                  the names of columns is recognized, and so is a running number before the words
     CoNLL-U       labels in UPOS, or in an attribute of MISC such as `name=B-PER`; CoNLL-U Plus names its columns
     CoNLL-2012    entities as brackets in column 10: (GPE* *)
     sentences     a test file without labels may hold a sentence per line
@@ -17,6 +16,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from ...model.label_schemes_elmo import parse_label
 from .files import numbered_lines
@@ -47,6 +47,8 @@ class Layout:
         header: Number of the line with the names of columns.
         word, label: Columns from 0; `None` for a file without labels.
         attribute: Attribute of the label column that holds the label, in MISC of CoNLL-U.
+        ignored: Further columns that look like labels.
+        is_table: Whether rows are sentences, or a column numbers the sentences: `tables` reads such a file.
     """
 
     kind: str
@@ -58,6 +60,8 @@ class Layout:
     word: int = 0
     label: int | None = None
     attribute: str | None = None
+    ignored: tuple[int, ...] = ()
+    is_table: bool = False
 
     def describe(self) -> tuple[str, dict[str, str]]:
         """Return what is said of format and columns."""
@@ -107,12 +111,14 @@ def find_layout(
     widths = Counter(len(columns) for _, columns in rows if columns)
     width = widths.most_common(1)[0][0] if widths else 1
     plus = next((line.split("=", 1)[1].split() for line in filled[:50] if line.startswith("# global.columns")), ())
-    body = [row for row in rows if len(row[1]) in (0, width) and not row[1][:1] == ["#"]]
+    body = [row for row in rows if len(row[1]) in (0, width) and row[1][:1] != ["#"]]
     sentences = [sentence for sentence in blocks(body) if sentence]
     layout = Layout("columns", has_tabs, width, is_numbered=width > 1 and all(map(is_numbered, sentences)))
     if layout.is_numbered and has_tabs and (plus or width == len(CONLLU)):
         layout = replace(layout, kind="CoNLL-U Plus" if plus else "CoNLL-U", names=tuple(plus or CONLLU))
     elif sentences and is_header(sentences[0][0][1]):
+        if "," in "".join(sentences[0][0][1]) or any(" " in row[1][-1].strip() for block in sentences for row in block):
+            return replace(layout, is_table=True)
         layout = replace(layout, header=sentences[0][0][0], names=tuple(cell.strip() for cell in sentences[0][0][1]))
         sentences[0] = sentences[0][1:]
         layout = replace(layout, is_numbered=width > 1 and all(map(is_numbered, filter(None, sentences))))
@@ -192,7 +198,9 @@ def find_number(path: str, layout: Layout, option: str, column: str | None) -> i
             f"{path}: {option} must be {have} in a file with a word per line, from 0, but is {column!r}"
         ) from None
     if not -layout.width <= number < layout.width:
-        raise ValueError(f"{path}: {option} {number}, but its lines have {layout.width} columns, 0 to {layout.width - 1}")
+        raise ValueError(
+            f"{path}: {option} {number}, but its lines have {layout.width} columns, 0 to {layout.width - 1}"
+        )
     return number % layout.width
 
 
@@ -225,7 +233,7 @@ def choose_columns(
             word, label = width - 1, word
             if width > 2:
                 raise ValueError(
-                    f"{path}: column {label} looks like labels, and words may be in any other: name it with --word_column"
+                    f"{path}: column {label} looks like labels; name the column of words with --word_column"
                 )
         elif label == word:
             word = next(column for column in range(width) if column != label)
@@ -290,8 +298,7 @@ def is_known(values: Counter[str], known: Collection[str]) -> bool:
 # ---- Reading
 
 
-@dataclass(frozen=True)
-class WordLines:
+class WordLines(NamedTuple):
     """Words of a sentence, their labels (`None` without) and the numbers of their lines."""
 
     words: list[str]
@@ -385,7 +392,8 @@ def labels_of_brackets(path: str, cells: list[tuple[int, str]]) -> list[str]:
 
 
 def write_conll(
-    path: str | Path, sentences: Iterable[tuple[Sequence[str], Sequence[str] | None, Sequence[str], Sequence[int] | None]]
+    path: str | Path,
+    sentences: Iterable[tuple[Sequence[str], Sequence[str] | None, Sequence[str], Sequence[int] | None]],
 ):
     """Write words, right labels (if they are known) and predicted labels in columns separated by blanks, for conlleval.
 

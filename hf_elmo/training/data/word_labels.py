@@ -1,0 +1,321 @@
+"""Sentences with a label for each word: files with a word per line, tables and datasets.
+
+    tables  lists of words and of labels; cells of words and labels separated by blanks; or a word per row, where a
+            column numbers the sentences, or an empty line ends them
+
+Labels of entities may be written in any way that `label_schemes_elmo` reads, and `0`, `-` or `_` may stand for `O`. The
+model learns those of `--label_scheme`: `bio`, `bioul`, `keep` (those of the data), or `plain` (labels that mark no
+entities, whatever they look like).
+"""
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice, repeat
+from typing import Any
+
+import pyarrow as pa
+from datasets import Dataset
+
+from ...model.label_schemes_elmo import (
+    convert,
+    find_scheme,
+    find_used_scheme,
+    join_label,
+    labels_of_scheme,
+    parse_label,
+)
+from .files import Place
+from .splits import Splits, Understood, read_examples
+from .tables import Row, clean_label, find_column, find_label_column, is_table, named_columns, read_table
+from .word_lines import OUTSIDE, Layout, find_layout, looks_like_entities, read_word_lines
+
+LABEL_SCHEMES = ("bio", "bioul", "keep", "plain")
+WORD_COLUMNS = ("tokens", "words", "token", "word", "form", "text", "sentence")
+LABEL_COLUMNS = ("ner_tags", "labels", "tags", "ner", "label", "tag", "upos", "pos_tags", "pos")
+SENTENCE_COLUMNS = ("sentence #", "sentence_id", "sent_id", "sentence_idx", "sentence_number", "sentence")
+ROWS_TO_JUDGE = 1000
+SCHEMA = pa.schema(
+    [
+        ("tokens", pa.list_(pa.string())),
+        ("labels", pa.list_(pa.string())),
+        ("lines", pa.list_(pa.int32())),
+        ("source", pa.string()),
+    ]
+)
+
+
+def read_word_labels(arguments: Any, known_labels: Sequence[str] | None = None) -> Splits:
+    """Read sentences with a label for each word.
+
+    Examples have the columns `tokens`, `labels` (`None` where there are none), `lines` (the number of each word's line,
+    `None` for rows of lists) and `source`. Labels of entities are those of the scheme to learn.
+
+    Args:
+        arguments: Fields as of `WordLabelArguments`.
+        known_labels: Labels of a trained model. They are kept if they hold all labels of training.
+
+    Raises:
+        `ValueError`: in one line, for data that cannot be read or are most likely misread.
+    """
+    understood = Understood("sentence")
+    reader = WordLabelReader(arguments, understood, known_labels or ())
+    examples = read_examples(arguments, understood, SCHEMA, reader.read_file, reader.read_rows)
+    meanings = read_labels(reader.places, reader.counts, arguments.label_scheme, understood)
+    examples = {name: map_labels(dataset, lambda row: [meanings[x] for x in row]) for name, dataset in examples.items()}
+    names = label_names(examples.get("train"), known_labels, arguments.label_scheme, understood)
+    target = None if arguments.label_scheme in ("keep", "plain") else find_scheme(names)
+    if target is not None:
+        examples = {name: map_labels(dataset, lambda row: convert(row, target)) for name, dataset in examples.items()}
+        understood.scheme = f"{understood.scheme or target}, learned as {target}"
+    check_known(examples, names, understood)
+    counted = examples.get("train", next(iter(examples.values())))
+    understood.label_counts = Counter(label for labels in counted["labels"] for label in labels or ())
+    first = next(iter(examples.values()))[0]
+    understood.first = " ".join(
+        f"{word}/{label}" if label else word for word, label in zip(first["tokens"], first["labels"] or [""] * 999)
+    )[:200]
+    return Splits(*(examples.get(split) for split in ("train", "validation", "test")), names, understood)
+
+
+class WordLabelReader:
+    """Readers of one run's files and datasets, and the count and first place of each label as the data have it."""
+
+    def __init__(self, arguments: Any, understood: Understood, known: Iterable[str]):
+        self.arguments, self.understood, self.known = arguments, understood, set(known)
+        self.counts: Counter[str] = Counter()
+        self.places: dict[str, str] = {}
+        self.layout: Layout | None = None  # of the training file
+
+    # ---- Files with a word per line
+
+    def read_file(self, path: str, split: str) -> Iterator[dict]:
+        arguments = self.arguments
+        if not is_table(path) or path.removesuffix(".gz").endswith(".tsv"):
+            columns = arguments.word_column, arguments.label_column
+            layout = find_layout(path, *columns, split == "test", self.known, self.layout)
+            if not layout.is_table:
+                yield from self.read_lines(path, split, layout)
+                return
+        chosen = arguments.word_column, arguments.label_column
+        wanted = getattr(arguments, f"{split}_split")
+        yield from self.read_rows(read_table(path, chosen, arguments.split_column, wanted), split)
+
+    def read_lines(self, path: str, split: str, layout: Layout) -> Iterator[dict]:
+        self.layout = self.layout or layout
+        self.understood.record(split, *layout.describe())
+        if layout.header is not None:
+            self.understood.note(f"{path}, line {layout.header}: the names of columns")
+        if layout.ignored:
+            self.understood.note(f"{path}: columns {', '.join(map(str, layout.ignored))} also hold labels; not read")
+        empty = []
+        for words, labels, lines in read_word_lines(path, layout):
+            if labels is None and split != "test":
+                raise ValueError(
+                    f"{path}, line {lines[0]}: there is no label to learn, as lines have one column: words and labels "
+                    "must be columns of the same line"
+                )
+            self.count(labels or (), (Place(path, line) for line in lines), split)
+            empty += [line for word, line in zip(words, lines) if not word.strip()]
+            place = str(Place(path, lines[0]))
+            lines = None if layout.kind == "sentences" else lines
+            yield {"tokens": words, "labels": labels, "lines": lines, "source": place}
+        if empty:
+            self.understood.note(
+                f"{path}: {len(empty)} empty words are words of their own, the first in line {empty[0]}"
+            )
+
+    def count(self, labels: Iterable[str], places: Iterable[Place], split: str):
+        for label, place in zip(labels, places):
+            self.counts[label] += 1
+            if label not in self.places:
+                self.places[label] = str(place)
+            if split == "train":
+                self.known.add(label)
+
+    # ---- Tables and datasets
+
+    def read_rows(self, rows: Iterable[Row], split: str) -> Iterator[dict]:
+        arguments = self.arguments
+        rows = iter(rows)
+        head = list(islice(rows, ROWS_TO_JUDGE))
+        if not head:
+            return
+        place, row = head[0]
+        word_column = find_column(row, arguments.word_column, WORD_COLUMNS, place, "--word_column")
+        label_column = find_label_column(row, arguments.label_column, LABEL_COLUMNS, place, split)
+        columns = named_columns(words=word_column, labels=label_column)
+        sentences = ((place, row.get(word_column), row.get(label_column), None) for place, row in chain(head, rows))
+        if all(isinstance(row[word_column], str) and len(row[word_column].split()) < 2 for _, row in head):
+            column = find_column(
+                row, getattr(arguments, "sentence_column", None), SENTENCE_COLUMNS, place, needed=False
+            )
+            if column == word_column:
+                column = None
+            numbers = [place.number for place, _ in head]
+            if column is None and numbers == [*range(numbers[0], numbers[0] + len(numbers))] and len(head) > 1:
+                raise ValueError(
+                    f"{place}: a row has one word, and neither a column nor an empty line shows where sentences end: "
+                    "name the column of sentence numbers with --sentence_column"
+                )
+            columns |= named_columns(sentences=column)
+            sentences = grouped(chain(head, rows), word_column, label_column, column)
+        self.understood.record(split, "a table", columns)
+        for place, words, labels, lines in sentences:
+            words, labels = as_list(words), as_list(labels)
+            if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+                raise ValueError(f"{place}: the words must be a list of strings, but are {words!r:.60}")
+            if labels is not None and (not isinstance(labels, list) or len(labels) != len(words)):
+                raise ValueError(f"{place}: {len(words)} words need as many labels, in a list, but have {labels!r:.60}")
+            if labels is not None:
+                labels = [clean_label(label) for label in labels]
+                labels = None if None in labels else self.named(labels, place)
+            if not words:
+                self.understood.leave_out(split, "sentences without words", place)
+            elif labels is None and split != "test":
+                self.understood.leave_out(split, "sentences without labels", place)
+            else:
+                self.count(labels or (), repeat(place), split)
+                yield {"tokens": words, "labels": labels, "lines": lines, "source": str(place)}
+
+    def named(self, labels: list[str], place: Place) -> list[str] | None:
+        """Return labels with the names of `--label_names` in place of numbers, or `None` if one is negative."""
+        names = getattr(self.arguments, "label_names", None)
+        if not names or not all(label.lstrip("-").isdecimal() for label in labels):
+            return labels
+        numbers = [int(label) for label in labels]
+        if min(numbers) < 0:
+            return None
+        if max(numbers) >= len(names):
+            raise ValueError(f"{place}: the label {max(numbers)}, but --label_names has only {len(names)} names")
+        return [names[number] for number in numbers]
+
+
+def grouped(
+    rows: Iterable[Row], word_column: str, label_column: str | None, sentence_column: str | None
+) -> Iterator[tuple]:
+    """Yield the sentences of rows that have one word each, with the place of the first and the numbers of all rows.
+
+    A sentence begins where the sentence column has another value that is not empty, or without such a column after an
+    empty line.
+    """
+    words, labels, lines, first, current = [], [], [], None, None
+    for place, row in rows:
+        value = str(row[sentence_column] or "").strip() if sentence_column else None
+        begins = (value and value != current) if sentence_column else (lines and place.number > lines[-1] + 1)
+        if begins and words:
+            yield first, words, labels if label_column else None, lines
+            words, labels, lines = [], [], []
+        current = value or current
+        first = first if words else place
+        words.append(row[word_column])
+        labels.append(row[label_column] if label_column else None)
+        lines.append(place.number)
+    yield first, words, labels if label_column else None, lines
+
+
+def as_list(cell: Any) -> Any:
+    """Return the words or labels in a cell: a list, one written as in Python or JSON, or text separated by blanks."""
+    if not isinstance(cell, str):
+        return cell
+    if cell.strip().startswith("["):
+        try:
+            return ast.literal_eval(cell.strip())
+        except (ValueError, SyntaxError):
+            return cell
+    return cell.split(" ") if cell.strip() else []
+
+
+# ---- Labels
+
+
+def read_labels(places: dict[str, str], counts: Counter[str], scheme: str, understood: Understood) -> dict[str, str]:
+    """Return the meaning of each label of the data: itself, or a label of an entity scheme in the usual form.
+
+    Labels mark entities if all but those for `O` have a position, as in `B-PER`. If only most have one, the others are
+    refused. Without any, other labels beside a frequent `O` mark entities as runs of equal labels.
+
+    Raises:
+        `ValueError`: for single labels outside of the scheme of the others, and for numbers without names.
+    """
+    meanings = {label: label for label in counts}
+    if scheme == "plain" or not counts:
+        return meanings
+    if all(label.isdecimal() for label in counts):
+        place = next(iter(places.values()))
+        raise ValueError(
+            f"{place}: the labels are numbers ({', '.join(sorted(counts, key=int)[:5])}, ...) without names: give the "
+            "names in the order of the numbers, --label_names O B-PER I-PER ..., or learn the numbers as they are with "
+            "--label_scheme plain"
+        )
+    inside = [label for label in counts if label not in OUTSIDE]
+    parsed = {label: parse_label(label) for label in inside}
+    usual = {label: join_label(*found) for label, found in parsed.items() if found and found.letter != "O"}
+    if inside and len(usual) == len(inside) and find_scheme({*usual.values(), "O"}) is not None:
+        meanings |= {**usual, **{label: "O" for label in counts if label in OUTSIDE}}
+    elif looks_like_entities(counts):
+        typed = 2 * sum(bool(parsed[label].type) for label in usual) >= len(usual)
+        odd = [label for label in inside if label not in usual or bool(parsed[label].type) != typed]
+        shown = "; ".join(f"{label!r:.40} ({counts[label]}x, first in {places[label]})" for label in odd[:5])
+        raise ValueError(
+            f"{places[odd[0]]}: most labels mark entities ({', '.join(sorted(usual)[:4])}, ...), but not {shown}: "
+            "correct them, or learn all labels as they are, without entities, with --label_scheme plain"
+        )
+    elif mark_runs(inside, counts):
+        meanings |= {label: f"I-{label}" for label in inside}
+        understood.note(
+            f"the labels {', '.join(sorted(inside)[:5])} have no B- or I-: neighboring words with the same label are "
+            "one entity; --label_scheme plain learns the labels as they are"
+        )
+        return meanings
+    else:
+        return meanings
+    changed = [f"{label!r} as {new} ({places[label]})" for label, new in meanings.items() if label != new]
+    if changed:
+        understood.note(
+            f"labels are read in the usual form: {', '.join(changed[:8])}{', ...' if len(changed) > 8 else ''}"
+        )
+    return meanings
+
+
+def mark_runs(inside: list[str], counts: Counter[str]) -> bool:
+    """Return whether labels without positions mark entities: names beside an `O` that is the most frequent label."""
+    is_outside = "O" in counts and counts["O"] >= max(counts.values())
+    return bool(inside) and is_outside and all(re.fullmatch(r"[^\W\d_][\w.-]+", label) for label in inside)
+
+
+def label_names(train: Dataset | None, known: Sequence[str] | None, scheme: str, understood: Understood) -> list[str]:
+    """Return the labels in the order of the model's outputs, and record the scheme that the data follow."""
+    if train is None:
+        return list(known or ())
+    found = sorted({label for labels in train["labels"] for label in labels}, key=lambda label: (label != "O", label))
+    understood.scheme = find_used_scheme(train["labels"]) if scheme != "plain" else None
+    if understood.scheme is not None and scheme != "keep":
+        types = {parse_label(label).type for label in found if label != "O"}
+        found = labels_of_scheme(types, scheme)
+    return list(known) if known and set(found) <= set(known) else found
+
+
+def map_labels(dataset: Dataset, change: Callable[[list[str]], list[str]]) -> Dataset:
+    """Return the dataset with other labels of each example."""
+    table = dataset.data.table
+    changed = [[row and change(row) for row in chunk.to_pylist()] for chunk in table["labels"].chunks]
+    column = pa.chunked_array([pa.array(rows, pa.list_(pa.string())) for rows in changed], pa.list_(pa.string()))
+    return Dataset(table.set_column(table.column_names.index("labels"), "labels", column))
+
+
+def check_known(examples: dict[str, Dataset], names: Sequence[str], understood: Understood):
+    """Note labels that only held-out examples have: words, or entities, with them count as not found."""
+    for split in ("validation", "test"):
+        unknown: Counter[str] = Counter()
+        place = ""
+        for row in examples.get(split, ()):
+            odd = [label for label in row["labels"] or () if label not in names]
+            place = place or (row["source"] if odd else "")
+            unknown.update(odd)
+        if unknown:
+            understood.note(
+                f"{split}: {unknown.total()} words have labels that the model does not know, which count as not found: "
+                f"{', '.join(sorted(unknown))}; first in {place}"
+            )
