@@ -102,7 +102,7 @@ class Splits:
         return "\n".join(f"{name + ':':13}{text}" for name, text in lines)
 
     def digest(self) -> str:
-        """Return a hash of the examples, which identifies the content of the data, whatever the names of their files."""
+        """Return a hash of the content of the examples, whatever the names of their files."""
         digest = hashlib.sha256()
         for name, dataset in self.items():
             content = dataset.remove_columns(
