@@ -9,7 +9,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
-from hf_elmo.model.hub_elmo import hub_errors
+from hf_elmo.hub import hub_errors
 
 from .conversion import Conversion, convert
 from .presets import PRESETS

@@ -17,10 +17,10 @@ from torch import Tensor
 
 import hf_elmo
 from hf_elmo.model.configuration_elmo import ElmoConfig
-from hf_elmo.model.hub_elmo import card_in
 from hf_elmo.model.language_model_elmo import ElmoForPreTraining
 from hf_elmo.model.modeling_elmo import ElmoModel, ElmoPreTrainedModel
 from hf_elmo.model.quantizer_elmo import ElmoInt8Config
+from hf_elmo.model.saved_card_elmo import read_card
 from hf_elmo.model.tokenization_elmo import ElmoTokenizer
 
 from .bilm_hdf5 import SHIFTED, read_weights, rules, write_weights
@@ -142,7 +142,7 @@ def convert(
                 files=files,
                 license=license,
                 language=language or (chosen and chosen.language),
-                told=card_in(original.files[0].parent),
+                told=read_card(original.files[0].parent),
             )
             (folder / "README.md").write_text(card, encoding="utf-8")
     return Conversion(output, original.format, original.config, files, original.notes)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import transformers
 
-from .model.configuration_elmo import AUTO_MAP, ElmoConfig
+from .model.auto_map_elmo import AUTO_MAP
+from .model.configuration_elmo import ElmoConfig
 from .model.tokenization_elmo import ElmoTokenizer
 
 if TYPE_CHECKING:

@@ -1,28 +1,18 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
 """The configuration of an ELMo model: the sizes and options of the original's `options.json`."""
 
+from pathlib import Path
+
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
-from .hub_elmo import PushedWithCard
-
-# Every class a checkpoint can be opened with. It goes into each saved config, so that a checkpoint saved by one class
-# opens with all of them where the package is not installed.
-AUTO_MAP = {
-    "AutoConfig": "configuration_elmo.ElmoConfig",
-    "AutoModel": "modeling_elmo.ElmoModel",
-    "AutoModelForPreTraining": "language_model_elmo.ElmoForPreTraining",
-    "AutoModelForMaskedLM": "language_model_elmo.ElmoForMaskedLM",
-    "AutoModelForTokenClassification": "token_classification_elmo.ElmoForTokenClassification",
-    "AutoModelForSequenceClassification": "sequence_classification_elmo.ElmoForSequenceClassification",
-    "AutoModelForQuestionAnswering": "question_answering_elmo.ElmoForQuestionAnswering",
-}
+from .auto_map_elmo import AUTO_MAP, copy_code
 
 ORIGINAL_FILTERS = ((1, 32), (2, 32), (3, 64), (4, 128), (5, 256), (6, 512), (7, 1024))
 
 
 @strict
-class ElmoConfig(PushedWithCard, PreTrainedConfig):
+class ElmoConfig(PreTrainedConfig):
     r"""Configuration of [`ElmoModel`] and its heads. By default, the original 93.6 M model of Peters et al. (2018).
 
     `hidden_size`, the width of every contextual vector, is `2 * projection_size` and cannot be set.
@@ -174,8 +164,15 @@ class ElmoConfig(PushedWithCard, PreTrainedConfig):
         """Number of convolution filters of all widths together."""
         return sum(sum(pair[1:]) for pair in self.char_cnn_filters)  # pairs are checked later
 
-    def to_dict(self):
+    def to_dict(self) -> dict:
         return {**super().to_dict(), "hidden_size": self.hidden_size}
+
+    def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False, **kwargs):
+        """Save as any configuration of transformers, with the code of every class that it can open."""
+        super().save_pretrained(save_directory, **kwargs)
+        copy_code(save_directory, self.name_or_path)
+        if push_to_hub:
+            self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
 
     def validate_sizes(self):
         for name in (

@@ -24,11 +24,11 @@ from transformers.utils.generic import can_return_tuple
 
 from .char_cnn_elmo import highest_activations, may_run_fast
 from .configuration_elmo import ElmoConfig
-from .hub_elmo import ModelWithCard
 from .int8_elmo import Int8Weight
 from .linear_elmo import may_be_onednn, padded_linear
 from .lstm_elmo import Direction, bilstm, lstm_steps, tell_steps
 from .quantizer_elmo import Int8Linear, use_float_layers, use_int8_layers
+from .saved_card_elmo import ModelCardMixin
 
 # (B, L, 2, P) and (B, L, 2, C): output and cell of each layer and direction (0 forward, 1 backward) after the last word
 State = tuple[Tensor, Tensor]
@@ -232,7 +232,7 @@ class ElmoScalarMix(nn.Module):
         return sum(share * layer for share, layer in zip(shares, layers))
 
 
-class ElmoPreTrainedModel(ModelWithCard, PreTrainedModel):
+class ElmoPreTrainedModel(ModelCardMixin, PreTrainedModel):
     """Weights' initial values, saving and loading for all ELMo classes."""
 
     config_class = ElmoConfig
@@ -649,25 +649,6 @@ def stack_states(layers: list[tuple[State, State]], previous: State | None) -> S
             stacked = torch.cat([stacked, previous[part][stacked.shape[0] :].to(stacked)])
         parts.append(stacked)
     return tuple(parts)
-
-
-def __getattr__(name: str):
-    """The heads under this module's name too, as in transformers' own models.
-
-    They import this module, so it can import them only when asked. That it names them here has a second use: whichever
-    class is saved, the files of all classes travel with it, because the copier follows the text of relative imports.
-    """
-    if name in ("ElmoForMaskedLM", "ElmoForPreTraining"):
-        from .language_model_elmo import ElmoForMaskedLM, ElmoForPreTraining  # noqa: F401
-    elif name == "ElmoForTokenClassification":
-        from .token_classification_elmo import ElmoForTokenClassification  # noqa: F401
-    elif name == "ElmoForSequenceClassification":
-        from .sequence_classification_elmo import ElmoForSequenceClassification  # noqa: F401
-    elif name == "ElmoForQuestionAnswering":
-        from .question_answering_elmo import ElmoForQuestionAnswering  # noqa: F401
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return locals()[name]
 
 
 # Its code is saved with its weights.

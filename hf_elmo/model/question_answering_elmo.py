@@ -100,6 +100,25 @@ class ElmoForQuestionAnswering(ElmoTaskModel):
             loss=loss, start_logits=start_logits, end_logits=end_logits, hidden_states=words.hidden_states
         )
 
+    @staticmethod
+    def best_spans(start_logits: Tensor, end_logits: Tensor) -> Tensor:
+        """Find the most probable answer in each row.
+
+        Args:
+            start_logits, end_logits (`(B, T)`): As `forward` returns them.
+
+        Returns:
+            `(B, 2)`: places of the answer's first and last word; of the row's first word, twice, for "no answer".
+        """
+        possible = start_logits > torch.finfo(start_logits.dtype).min
+        no_answer = possible & (possible.cumsum(dim=1) == 1)
+        length = start_logits.shape[1]
+        is_span = torch.ones(length, length, dtype=torch.bool, device=start_logits.device).triu()
+        is_span = is_span & (no_answer[:, :, None] == no_answer[:, None]) & possible[:, :, None] & possible[:, None]
+        scores = start_logits[:, :, None] + end_logits[:, None]
+        best = scores.masked_fill(~is_span, -torch.inf).flatten(1).argmax(dim=1)
+        return torch.stack([best // length, best % length], dim=1)
+
 
 def with_no_answer(places: Tensor, candidates: Tensor, beginning: Tensor) -> tuple[Tensor, Tensor]:
     """Places of answers as the loss takes them, and which rows count.

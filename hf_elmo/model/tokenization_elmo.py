@@ -26,8 +26,6 @@ from transformers import BatchEncoding, TokenizersBackend
 from transformers.tokenization_utils_base import PaddingStrategy, TruncationStrategy
 from transformers.utils import TensorType, logging, to_py_obj
 
-from .hub_elmo import PushedWithCard
-
 logger = logging.get_logger(__name__)
 
 # Character ids as at inference (bilm-tf, `UnicodeCharsVocabulary`): byte b is b + 1, and 0 is no word at all
@@ -319,7 +317,7 @@ def _windows(length: int, kept: int, stride: int, side: str) -> list[range]:
 # ---------------------------------------------------------------------------------------------------------------------
 # The tokenizer
 # ---------------------------------------------------------------------------------------------------------------------
-class ElmoTokenizer(PushedWithCard, TokenizersBackend):
+class ElmoTokenizer(TokenizersBackend):
     r"""Text or words to the character ids of ELMo: `input_ids` (B, T, W) and `attention_mask` (B, T).
 
     A token is a word, and its id is a row of `W = max_characters_per_token` numbers: 259, the bytes of the word in

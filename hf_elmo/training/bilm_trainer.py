@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import TrainingArguments
 
-from ..model.hub_elmo import keeps_written_card
+from ..hub import keep_written_card
 from ..model.language_model_elmo import ElmoForPreTraining
 from .checkpoints import AtomicCheckpointTrainer
 from .perplexity import sentence_losses
@@ -291,7 +291,9 @@ class BiLMTrainer(AtomicCheckpointTrainer):
 
     def create_model_card(self, model_name: str | None = None, **kwargs):
         """The card of this run, in the output folder: `facts` and what was measured last. A written one is kept."""
-        if not self.is_world_process_zero() or keeps_written_card(self):
+        if not self.is_world_process_zero() or keep_written_card(
+            self.args.output_dir, self.hub_model_id, self.args.hub_token
+        ):
             return
         measured = next((log for log in reversed(self.state.log_history) if "eval_perplexity" in log), {})
         results = [

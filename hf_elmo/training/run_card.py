@@ -5,7 +5,7 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, HfApi
 
-from ..model.hub_elmo import hub_errors, keep_written_card
+from ..hub import hub_errors, keep_written_card
 from ..model.model_card_elmo import CLASSES, table
 from .arguments import FineTuningArguments, ModelArguments
 from .task import Task
@@ -19,7 +19,7 @@ def write_card(task: Task, model_args: ModelArguments, args: FineTuningArguments
     if keep_written_card(Path(args.output_dir), repository, args.hub_token):
         return
     model = task.head.from_pretrained(args.output_dir)
-    model.trained_from, model.sample_when_loaded = model_args.model_name_or_path, None
+    model.trained_from, model.loaded_weights = model_args.model_name_or_path, None
     data, best = task.data, next(run for run in results["runs"] if run["seed"] == results["best_seed"])
     measured = [
         EvalResult(

@@ -10,8 +10,8 @@ from loopback_hub import card_errors
 
 import hf_elmo
 from hf_elmo.conversion import convert
-from hf_elmo.model.hub_elmo import card_in
-from hf_elmo.model.model_card_elmo import CLASSES, is_automatic, model_card, renamed
+from hf_elmo.model.model_card_elmo import CLASSES, model_card
+from hf_elmo.model.saved_card_elmo import is_automatic, read_card, renamed
 
 ORIGINAL = hf_elmo.ElmoConfig()
 PERPLEXITY = EvalResult(
@@ -67,7 +67,7 @@ def test_what_is_not_known_is_not_said():
 def test_card_of_a_model_that_reads_words_tells_their_scheme():
     config = hf_elmo.ElmoConfig(vocab_size=11, char_cnn_filters=[], max_characters_per_token=1)
     card = model_card("elmo", config)
-    assert "place in `vocab.txt`" in card.text
+    assert "line number in `vocab.txt`" in card.text
     assert "bytes" not in card.text
 
 
@@ -79,7 +79,7 @@ def test_renamed_card_says_its_new_name_everywhere():
 
 def save(model, folder):
     model.save_pretrained(folder)
-    return card_in(folder)
+    return read_card(folder)
 
 
 def test_saved_again_untouched_the_card_is_the_same(tiny_config, tmp_path):
@@ -122,7 +122,7 @@ def test_converted_weights_keep_what_the_card_beside_them_tells(tmp_path):
     told = model_card("source", ORIGINAL, training="For a week, by `pretrain`.", **FACTS)
     told.save(source / "README.md")
     convert(source, tmp_path / "elmo", language="de")  # what is given goes before what is told
-    card = card_in(tmp_path / "elmo")
+    card = read_card(tmp_path / "elmo")
     assert card_errors(card.content) == []
     assert (card.data.license, card.data.language, card.data.datasets) == ("apache-2.0", "de", ["ada/news"])
     assert [result.metric_value for result in card.data.eval_results] == [39.7]

@@ -1,0 +1,52 @@
+# Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
+"""Which class opens a saved model, and the code that is saved with it.
+
+A checkpoint saved by one class opens with every class of `AUTO_MAP`, also where the package is not installed: the map
+is part of each saved configuration, and `copy_code` puts the files of all these classes beside it. To open a model,
+transformers fetches only the file of the class that is asked for and the files this one imports, so that a base model
+is opened without the code of any head.
+"""
+
+import shutil
+from pathlib import Path
+
+from transformers.dynamic_module_utils import get_cached_module_file, get_relative_import_files
+from transformers.utils import HF_MODULES_CACHE, logging
+
+AUTO_MAP = {
+    "AutoConfig": "configuration_elmo.ElmoConfig",
+    "AutoModel": "modeling_elmo.ElmoModel",
+    "AutoModelForPreTraining": "language_model_elmo.ElmoForPreTraining",
+    "AutoModelForMaskedLM": "language_model_elmo.ElmoForMaskedLM",
+    "AutoModelForTokenClassification": "token_classification_elmo.ElmoForTokenClassification",
+    "AutoModelForSequenceClassification": "sequence_classification_elmo.ElmoForSequenceClassification",
+    "AutoModelForQuestionAnswering": "question_answering_elmo.ElmoForQuestionAnswering",
+}
+
+logger = logging.get_logger(__name__)
+
+
+def copy_code(folder: str | Path, source: str | None = None):
+    """Copy the files of all classes of `AUTO_MAP` into a folder.
+
+    Code that was opened with `trust_remote_code=True` is present only as far as it was needed. The rest is fetched from
+    where it came from; if that fails, a warning names the class that cannot open the folder.
+
+    Args:
+        folder: Where to copy the files; it must exist.
+        source: Folder or repository that this code was opened from, for files that are missing beside this one.
+    """
+    here = Path(__file__).parent  # of fetched code, transformers names this folder by the commit
+    for auto_class, reference in AUTO_MAP.items():
+        path = here / f"{reference.split('.')[0]}.py"
+        if not path.is_file():
+            try:
+                path = Path(HF_MODULES_CACHE, get_cached_module_file(source or "", path.name, revision=here.name))
+            except (OSError, ValueError):
+                logger.warning(f"{folder} will not open with {auto_class}: {source or here} has no {path.name}")
+                continue
+        for file in (path, *map(Path, get_relative_import_files(path))):
+            shutil.copyfile(file, Path(folder, file.name))
+
+
+__all__ = ["AUTO_MAP", "copy_code"]
