@@ -9,7 +9,7 @@ from fresh_process import REPOSITORY, run_python
 from huggingface_hub import ModelCard
 from loopback_hub import card_errors, running_hub
 from shaken import shake
-from test_remote_code import TRAVELLING, open_as_stranger
+from test_remote_code import TOKENIZER, TRAVELLING, open_as_stranger
 
 import hf_elmo
 
@@ -56,7 +56,7 @@ trainer = Trainer(
 )
 trainer.train()
 trainer.evaluate()
-trainer.push_to_hub(dataset_tags="ada/banks", dataset="Banks", language="en")
+trainer.push_to_hub(tasks="text-classification", dataset_tags="ada/banks", dataset="Banks", language="en")
 """
 
 
@@ -157,7 +157,7 @@ def test_no_push_overwrites_what_somebody_wrote(hub, online, saved):
     model = AutoModel.from_pretrained(sys.argv[1])
     model.push_to_hub("ada/written")
     model.save_pretrained(sys.argv[1] + "-again", push_to_hub=True, repo_id="ada/written")
-    AutoTokenizer.from_pretrained(sys.argv[1]).push_to_hub("ada/written", tags="cat")
+    AutoTokenizer.from_pretrained(sys.argv[1]).push_to_hub("ada/written", tags=["cat"])
     """
     online("-c", push, folder, WRITTEN_BY_ADA, **WRITES)
     card = card_of(hub, "ada/written")
@@ -166,47 +166,48 @@ def test_no_push_overwrites_what_somebody_wrote(hub, online, saved):
     assert "model.safetensors" in hub.repositories["ada/written"].files
 
 
-def test_parts_have_a_card_that_gives_way_to_the_models(hub, online, saved):
+def test_a_tokenizer_is_pushed_alone_and_the_template_gives_way_to_the_models_card(hub, online, saved):
     folder, _ = saved
     push = """
     import sys, hf_elmo
     hf_elmo.ElmoTokenizer.from_pretrained(sys.argv[1]).push_to_hub("ada/tokenizer")
-    for part in (hf_elmo.ElmoTokenizer, hf_elmo.ElmoModel, hf_elmo.ElmoConfig):
+    for part in (hf_elmo.ElmoTokenizer, hf_elmo.ElmoConfig, hf_elmo.ElmoModel):
         part.from_pretrained(sys.argv[1]).push_to_hub("ada/parts")
     """
     online("-c", push, folder, **WRITES)
-    assert "without weights" in card_of(hub, "ada/tokenizer").text
-    files = TRAVELLING | {".gitattributes", "README.md", "tokenizer_config.json"}
-    assert set(hub.repositories["ada/tokenizer"].files) == files
+    files = {".gitattributes", "README.md", "tokenizer_config.json"}
+    assert set(hub.repositories["ada/tokenizer"].files) == TOKENIZER | files
     assert card_of(hub, "ada/parts").data.pipeline_tag == "feature-extraction"
-    assert set(hub.repositories["ada/parts"].files) == files | {"config.json", "model.safetensors"}
+    assert set(hub.repositories["ada/parts"].files) == TRAVELLING | files | {"config.json", "model.safetensors"}
 
 
-def test_a_trainers_run_has_a_card_with_what_it_measured(hub, online, saved):
+def test_the_stock_trainer_works_as_with_any_model(hub, online, saved):
     folder, _ = saved
     online("-c", TRAIN, folder, "ada/banks-classifier", **WRITES)
     repository = hub.repositories["ada/banks-classifier"]
     assert set(repository.files) >= TRAVELLING | {"config.json", "model.safetensors", "tokenizer_config.json"}
-    card = card_of(hub, "ada/banks-classifier")
-    assert (card.data.pipeline_tag, card.data.datasets) == ("text-classification", ["ada/banks"])
-    assert card.data.language == "en"
-    measured = {result.metric_type: result for result in card.data.eval_results}
-    assert set(measured) == {"loss", "accuracy"}
-    assert 0 <= measured["accuracy"].metric_value <= 1
-    assert (measured["accuracy"].dataset_name, measured["accuracy"].dataset_type) == ("Banks", "ada/banks")
-    assert f"They were made from those of `{folder.name}`." in card.text
-    assert "learning_rate" in card.text
-    for _, files in repository.commits:  # what is pushed during training opens too
-        assert "config.json" not in files or set(files) >= TRAVELLING
+    content = repository.files["README.md"].decode()
+    assert card_errors(content) == []
+    card = ModelCard(content)
+    assert (card.data.datasets, card.data.language) == (["ada/banks"], ["en"])
+    assert {result.metric_type for result in card.data.eval_results} == {"accuracy"}
+    assert "generated automatically according to the information the Trainer had access to" in card.text
+    one_line = ONE_LINE.replace("model={!r}", "'text-classification', model={!r}").format("ada/banks-classifier")
+    assert "LABEL_" in online("-c", STRANGER + one_line).stdout
 
-    assert "LABEL_" in online("-c", STRANGER + ONE_LINE.format("ada/banks-classifier")).stdout
 
-    # Edited, the card stays as it is through another run.
-    edited = repository.files["README.md"].decode().replace("<!-- This card was filled automatically.", "<!--")
-    repository.commit({"README.md": edited.encode()})
-    online("-c", TRAIN, folder, "ada/banks-classifier", **WRITES)
-    assert len(repository.commits) > 4
-    assert ModelCard(repository.files["README.md"].decode()).text == ModelCard(edited).text
+def test_a_written_card_on_the_hub_is_kept_by_our_trainers(hub, online, tmp_path):
+    keep = """
+    import sys
+    from huggingface_hub import HfApi
+    from hf_elmo.hub import keep_written_card
+    for name in ("ada/theirs", "ada/nothing"):
+        HfApi().create_repo(name)
+    HfApi().upload_file(path_or_fileobj=sys.argv[2].encode(), path_in_repo="README.md", repo_id="ada/theirs")
+    print([keep_written_card(sys.argv[1], name) for name in (None, "ada/nothing", "ada/theirs", None)])
+    """
+    assert online("-c", keep, tmp_path, WRITTEN_BY_ADA, **WRITES).stdout == "[False, False, True, True]\n"
+    assert ModelCard.load(tmp_path / "README.md").text == ModelCard(WRITTEN_BY_ADA).text
 
 
 def test_convert_pushes_a_folder_that_opens(hub, online, tmp_path):
@@ -245,28 +246,6 @@ def test_what_keeps_a_push_from_working_is_one_line(online, tmp_path, environmen
         assert line.startswith("hf-elmo convert: error: ada/refused: ")
         assert reason in line
     assert (tmp_path / "elmo" / "config.json").exists()  # what was converted is not lost
-
-
-def test_in_python_the_same_is_a_value_error_of_one_line(hub, online, saved):
-    folder, _ = saved
-    script = """
-    import sys, hf_elmo
-    model, tokenizer = (part.from_pretrained(sys.argv[1]) for part in (hf_elmo.ElmoModel, hf_elmo.ElmoTokenizer))
-    for part in (model, tokenizer, model.config):
-        for name, token in (("ada/no", False), ("ada/no", "hf_reads"), ("a name", "hf_writes")):
-            try:
-                part.push_to_hub(name, token=token)
-            except ValueError as error:
-                print(repr(str(error)))
-    """
-    lines = online("-c", script, folder, PYTHONPATH=str(REPOSITORY)).stdout.splitlines()
-    assert len(lines) == 9
-    assert not any("\\n" in line for line in lines)
-    for refused in range(0, 9, 3):
-        assert "hf auth login" in lines[refused]
-        assert "write token" in lines[refused + 1]
-        assert "a name" in lines[refused + 2]
-    assert "ada/no" not in hub.repositories
 
 
 def test_what_keeps_a_pull_from_working_is_one_line(hub, online, saved, tmp_path):
