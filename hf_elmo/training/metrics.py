@@ -93,7 +93,7 @@ def class_scores(gold: Sequence[str], predicted: Sequence[str]) -> dict[str, flo
 
 
 def value_scores(predicted: Sequence[float], gold: Sequence[float]) -> dict[str, float]:
-    """Return Pearson's and Spearman's correlation and the mean squared error (SemEval-2014 task 1, Marelli et al. 2014).
+    """Return Pearson's and Spearman's correlation and the mean squared error, as SemEval-2014 task 1 does.
 
     A correlation with values that are all the same is not defined, and counts 0.
 
