@@ -1,7 +1,13 @@
-"""Set everything up in `.venv`, then run the demo or the tests. Needs Python with pip, and nothing else.
+"""Set everything up in a virtual environment beside this file, then run the demo, the tests or another task.
 
-python3 run.py demo
-python3 run.py test [pytest arguments]
+python3 run.py demo                          convert the weights in the box, load them, embed sentences
+python3 run.py test [pytest arguments]       the tests, with the versions of requirements/
+python3 run.py test --latest [...]           the tests, with the newest version of everything
+python3 run.py test --lowest [...]           the tests, with the lowest versions that pyproject.toml allows
+python3 run.py data NAME                     fetch the data behind a table of the documentation
+python3 run.py lock                          renew the versions of requirements/
+
+Needs Python 3.10 or newer with pip, and nothing else.
 """
 
 import os
@@ -11,55 +17,106 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-ENVIRONMENT = ROOT / ".venv"
-PYTHON = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+LOCK = ROOT / "requirements" / f"py{sys.version_info.major}{sys.version_info.minor}.txt"
+LOWEST = ROOT / "requirements" / "lowest.txt"
+
+
+class Environment:
+    """A virtual environment in the folder `name`, with the versions that the file `versions` fixes, if there is one."""
+
+    def __init__(self, name: str, versions: Path | None):
+        self.folder = ROOT / name
+        self.bin = self.folder / ("Scripts" if os.name == "nt" else "bin")
+        self.python = self.bin / ("python.exe" if os.name == "nt" else "python")
+        self.versions = versions
+
+    def install(self, extra: str = "") -> None:
+        """Install the package, editable, with what `extra` of pyproject.toml asks for, unless that is done."""
+        if not (self.python.exists() and self.pip("--version", capture_output=True).returncode == 0):
+            print(f"creating {self.folder}", flush=True)
+            venv.create(self.folder, clear=True, with_pip=True)
+        done = self.folder / f"installed{extra}.txt"
+        files = [ROOT / "pyproject.toml", *([self.versions] if self.versions else [])]
+        wanted = "\n".join([sys.version, str(ROOT), *(file.read_text(encoding="utf-8") for file in files)])
+        if done.exists() and done.read_text(encoding="utf-8") == wanted:
+            return
+        print(f"installing hf_elmo{extra} and what it needs", flush=True)
+        options = ["--quiet", *(["--constraint", str(self.versions)] if self.versions else ["--upgrade"])]
+        # Building in this environment, not in one of pip's own, uses the version of setuptools that is fixed.
+        self.pip("install", *options, "setuptools", check=True)
+        torch = [f"torch=={version}"] if (version := self.cpu_build_of_torch()) else []
+        self.pip("install", *options, "--no-build-isolation", *torch, "--editable", f"{ROOT}{extra}", check=True)
+        done.write_text(wanted, encoding="utf-8")
+
+    def cpu_build_of_torch(self) -> str | None:
+        """Return the CPU build of torch that pip is offered, of the fixed version or the newest; None if there is none.
+
+        Without a local version in the requirement, pip may prefer a build that brings gigabytes of CUDA libraries.
+        """
+        listing = self.pip("index", "versions", "torch", capture_output=True, text=True).stdout
+        line = next((line for line in listing.splitlines() if line.startswith("Available versions:")), ":")
+        builds = [version.strip() for version in line.split(":", 1)[1].split(",") if version.strip().endswith("+cpu")]
+        if self.versions:
+            fixed = [line.removeprefix("torch==") for line in self.versions.read_text().splitlines()]
+            builds = [build for build in builds if build.removesuffix("+cpu") in fixed]
+        return builds[0] if builds else None
+
+    def pip(self, *arguments: str, **options) -> subprocess.CompletedProcess:
+        command = [str(self.python), "-m", "pip", "--disable-pip-version-check", *arguments]
+        return subprocess.run(command, cwd=ROOT, **options)
+
+    def run(self, *command: str | Path, **variables: str) -> int:
+        return subprocess.call([str(part) for part in command], cwd=ROOT, env={**os.environ, **variables})
+
+
+def locked() -> Environment:
+    if not LOCK.exists():
+        known = ", ".join(f"3.{path.stem[3:]}" for path in sorted(LOCK.parent.glob("py3*.txt")))
+        print(f"run.py: no versions are locked for this Python (there are for {known}): taking the newest", flush=True)
+    return Environment(".venv", LOCK if LOCK.exists() else None)
+
+
+def demo(arguments: list[str]) -> int:
+    environment = locked()
+    environment.install()
+    return environment.run(environment.python, "-m", "hf_elmo.cli", "demo", *arguments)
+
+
+def test(arguments: list[str]) -> int:
+    environment, options = locked(), []
+    if arguments[:1] in (["--latest"], ["--lowest"]):
+        versions = LOWEST if arguments[0] == "--lowest" else None
+        environment, options = Environment(f".venv-{arguments[0].strip('-')}", versions), ["--unlocked"]
+        arguments = arguments[1:]
+    environment.install("[test]")
+    workers = str(min(os.cpu_count() or 1, 4))
+    pytest = [environment.python, "-m", "pytest", "-n", workers, "--dist", "worksteal"]
+    # One thread for each worker: more would only take turns on the same cores.
+    return environment.run(*pytest, *options, *arguments, OMP_NUM_THREADS="1")
+
+
+def data(arguments: list[str]) -> int:
+    return subprocess.call([sys.executable, str(ROOT / "benchmarks" / "data.py"), *arguments])
+
+
+def lock(arguments: list[str]) -> int:
+    environment = Environment(".venv-lock", None)
+    if not environment.python.exists():
+        venv.create(environment.folder, with_pip=True)
+    environment.pip("install", "--quiet", "--upgrade", "pip", "packaging", check=True)
+    torch = environment.cpu_build_of_torch()
+    options = ["--torch", torch.removesuffix("+cpu")] if torch else []
+    return environment.run(environment.python, ROOT / "requirements" / "renew.py", *options, *arguments)
+
+
+COMMANDS = {"demo": demo, "test": test, "data": data, "lock": lock}
 
 
 def main(arguments: list[str]) -> int:
-    if arguments[:1] == ["demo"]:
-        install("")
-        return subprocess.call([PYTHON, "-m", "hf_elmo.cli", "demo", *arguments[1:]], cwd=ROOT)
-    if arguments[:1] == ["test"]:
-        install("[test]")
-        workers = min(os.cpu_count() or 1, 4)
-        # One thread for each worker: more would only take turns on the same cores.
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        pytest = [PYTHON, "-m", "pytest", "-n", str(workers), "--dist", "worksteal", *arguments[1:]]
-        return subprocess.call(pytest, cwd=ROOT, env=environment)
-    print(__doc__, file=sys.stderr)
-    return 2
-
-
-def install(extra: str) -> None:
-    """Install the package, editable, and its dependencies into the environment, unless that is done."""
-    if not (PYTHON.exists() and pip("--version", capture_output=True).returncode == 0):
-        print(f"creating {ENVIRONMENT}", flush=True)
-        venv.create(ENVIRONMENT, clear=True, with_pip=True)
-    done = ENVIRONMENT / f"installed{extra}.txt"
-    wanted = f"{sys.version}\n{ROOT}\n{(ROOT / 'pyproject.toml').read_text(encoding='utf-8')}"
-    if done.exists() and done.read_text(encoding="utf-8") == wanted:
-        return
-    print(f"installing hf_elmo{extra} and what it needs", flush=True)
-    pip("install", "--quiet", *cpu_build_of_torch(), "--editable", f"{ROOT}{extra}", check=True)
-    done.write_text(wanted, encoding="utf-8")
-
-
-def cpu_build_of_torch() -> list[str]:
-    """The newest CPU build of torch that pip is offered, as a requirement; nothing if there is none.
-
-    Left to itself, pip takes the newest version of all, which on Linux brings gigabytes of CUDA libraries.
-    """
-    listing = pip("index", "versions", "torch", capture_output=True, text=True).stdout
-    versions = next(
-        (line.split(":", 1)[1] for line in listing.splitlines() if line.startswith("Available versions:")), ""
-    )
-    builds = [version.strip() for version in versions.split(",") if version.strip().endswith("+cpu")]
-    return [f"torch=={builds[0]}"] if builds else []
-
-
-def pip(*arguments: str, **options) -> subprocess.CompletedProcess:
-    command = [PYTHON, "-m", "pip", "--disable-pip-version-check", *arguments]
-    return subprocess.run(command, cwd=ROOT, **options)
+    if not arguments or arguments[0] not in COMMANDS:
+        print(__doc__, file=sys.stderr)
+        return 2
+    return COMMANDS[arguments[0]](arguments[1:])
 
 
 if __name__ == "__main__":
@@ -67,3 +124,5 @@ if __name__ == "__main__":
         sys.exit(main(sys.argv[1:]))
     except subprocess.CalledProcessError as error:
         sys.exit(f"run.py: this command failed: {' '.join(map(str, error.cmd))}")
+    except KeyboardInterrupt:
+        sys.exit(130)

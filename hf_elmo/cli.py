@@ -1,33 +1,128 @@
 """The `hf-elmo` command: each subcommand's module adds its arguments and runs it."""
 
 import argparse
+import difflib
 import importlib
+import os
+import runpy
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn
 
-COMMANDS = {
-    "demo": ("hf_elmo.demo", "convert the weights that the package carries, load them, embed sentences"),
-    "convert": ("hf_elmo.conversion.command", "turn published ELMo weights into a Hub-ready folder, or back"),
-    "perplexity": ("hf_elmo.training.perplexity", "how well a language model predicts a text, in both directions"),
+from . import __version__
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand: its module, which has `add_arguments(parser)` and `run(arguments)`, and what `--help` shows."""
+
+    module: str
+    summary: str
+    examples: tuple[str, ...] = ()
+
+
+GROUPS = {
+    "first steps": {
+        "demo": Command(
+            "hf_elmo.demo",
+            "convert the weights that the package carries, load them, embed sentences",
+            ("hf-elmo demo --output elmo",),
+        ),
+        "env": Command(
+            "hf_elmo.env",
+            "show versions, devices, and which backend computes the recurrence and why",
+            ("hf-elmo env", "hf-elmo env --json"),
+        ),
+    },
+    "models": {
+        "convert": Command(
+            "hf_elmo.conversion.command",
+            "turn published ELMo weights into a Hub-ready folder, or back",
+            (
+                "hf-elmo convert original elmo-original",
+                "hf-elmo convert weights.hdf5 elmo --options options.json",
+                "hf-elmo convert elmo folder --to hdf5",
+            ),
+        ),
+        "perplexity": Command(
+            "hf_elmo.training.perplexity",
+            "score a text with a language model, in both directions",
+            ("hf-elmo perplexity text.txt --model elmo", "hf-elmo perplexity text.txt --model elmo --json"),
+        ),
+    },
+    "training": {
+        "train": Command(
+            "",
+            "pretrain ELMo, or fine-tune it on a task",
+            (
+                "hf-elmo train ner --model_name_or_path elmo --train_file train.conll --output_dir tagger",
+                "hf-elmo train pretrain --train_files 'corpus/*.txt' --output_dir model",
+            ),
+        ),
+    },
 }
+COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
+TASKS = {
+    "ner": ("hf_elmo.training.ner", "label words: named entities, parts of speech"),
+    "classify": ("hf_elmo.training.sentiment", "classify texts"),
+    "sentiment": ("hf_elmo.training.sentiment", "the same as classify"),
+    "pairs": ("hf_elmo.training.nli", "classify pairs of texts: inference, paraphrases"),
+    "qa": ("hf_elmo.training.qa", "find answers in texts"),
+    "pretrain": ("hf_elmo.training.pretrain", "train both language models of an ELMo"),
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that accepts no abbreviation, and answers a typo with the nearest name."""
+
+    def __init__(self, **options):
+        super().__init__(**options, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace=None) -> argparse.Namespace:
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            option = unknown[0].split("=")[0]
+            self.error(f"no such argument: {option}{did_you_mean(option, self._option_string_actions)}")
+        return parsed
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}; see {self.prog} --help\n")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Exit codes: 0 success, 1 a check that failed, 2 something to correct, 130 interrupted."""
-    parser = argparse.ArgumentParser(prog="hf-elmo", description="ELMo for Hugging Face transformers.")
-    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (_, summary) in COMMANDS.items():
-        subparsers.add_parser(name, help=summary, add_help=False)
-    arguments = sys.argv[1:] if arguments is None else arguments
-    name = parser.parse_known_args(arguments[:1])[0].command
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(overview())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"hf-elmo {__version__}")
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        what = "option" if name.startswith("-") else "command"
+        print(
+            f"hf-elmo: error: no such {what}: {name}{did_you_mean(name, COMMANDS)}; see hf-elmo --help", file=sys.stderr
+        )
+        return 2
+    return train(rest) if name == "train" else run(name, rest)
 
-    module_name, summary = COMMANDS[name]
+
+def run(name: str, arguments: list[str]) -> int:
+    """Run a command whose module follows the protocol of `Command`."""
+    command = COMMANDS[name]
     try:
         # Imported here: `hf-elmo --help` should not wait for torch.
-        module = importlib.import_module(module_name)
+        module = importlib.import_module(command.module)
         quiet_transformers()
-        command = argparse.ArgumentParser(prog=f"hf-elmo {name}", description=f"{summary[0].upper()}{summary[1:]}.")
-        module.add_arguments(command)
-        return module.run(command.parse_args(arguments[1:])) or 0
+        parser = Parser(prog=f"hf-elmo {name}", description=f"{command.summary[0].upper()}{command.summary[1:]}.")
+        module.add_arguments(parser)
+        parser.epilog = "\n\n".join(filter(None, [parser.epilog, listing("examples", command.examples)]))
+        return module.run(parser.parse_args(arguments)) or 0
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, OSError) as error:
         print(f"hf-elmo {name}: error: {one_line(error)}", file=sys.stderr)
         return 2
@@ -36,8 +131,53 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
+def train(arguments: list[str]) -> int:
+    """Run a training script as `python -m` does."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        width = max(map(len, TASKS))
+        tasks = [f"{task:{width}}  {summary}" for task, (_, summary) in TASKS.items()]
+        print("usage: hf-elmo train TASK [options]", listing("tasks", tasks), sep="\n\n")
+        print("", listing("examples", COMMANDS["train"].examples), sep="\n")
+        print("\nhf-elmo train TASK --help lists the options of a task.")
+        return 0 if arguments else 2
+    task, *rest = arguments
+    if task not in TASKS:
+        nearest = did_you_mean(task, TASKS) or f"; expected one of {', '.join(TASKS)}"
+        print(f"hf-elmo train: error: no such task: {task}{nearest}", file=sys.stderr)
+        return 2
+    before, sys.argv = sys.argv, [task, *rest]
+    try:
+        runpy.run_module(TASKS[task][0], run_name="__main__", alter_sys=True)
+    except SystemExit as exit:
+        return exit.code if isinstance(exit.code, int) else int(exit.code is not None)
+    finally:
+        sys.argv = before
+    return 0
+
+
+def overview() -> str:
+    """Return the help of `hf-elmo` itself: the commands in groups, and examples."""
+    width = max(map(len, COMMANDS))
+    groups = (
+        listing(title, [f"{name:{width}}  {command.summary}" for name, command in commands.items()])
+        for title, commands in GROUPS.items()
+    )
+    examples = listing("examples", [command.examples[0] for command in COMMANDS.values() if command.examples])
+    usage = "usage: hf-elmo COMMAND [options]\n       hf-elmo --version\n\nELMo for Hugging Face transformers."
+    return "\n\n".join([usage, *groups, examples, "hf-elmo COMMAND --help lists the options of a command."])
+
+
+def listing(title: str, lines: Sequence[str]) -> str:
+    return "\n".join([f"{title}:", *(f"  {line}" for line in lines)]) if lines else ""
+
+
+def did_you_mean(word: str, known: Sequence[str] | dict) -> str:
+    found = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
 def quiet_transformers() -> None:
-    """A command reports its own results: the library's notes and progress bars would only come between."""
+    """Silence the library's notes and progress bars, which would interrupt what a command reports."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()

@@ -1,6 +1,8 @@
 """`hf-elmo demo`: the whole way from original weights to contextual vectors, on what the package carries."""
 
-import tempfile
+import os
+import shutil
+import sys
 from argparse import ArgumentParser, Namespace
 from importlib import resources
 from pathlib import Path
@@ -21,22 +23,31 @@ WORD = "bank"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--output", metavar="FOLDER", help="keep the converted model in this new folder")
+    parser.add_argument(
+        "--output", metavar="FOLDER", default="elmo", help="folder of the converted model; one that is there is used"
+    )
 
 
 def run(arguments: Namespace) -> None:
-    with tempfile.TemporaryDirectory() as scratch, resources.as_file(resources.files("hf_elmo.data")) as source:
-        demonstrate(source, Path(arguments.output or Path(scratch) / "elmo"))
+    with resources.as_file(resources.files("hf_elmo.data")) as source:
+        demonstrate(source, Path(arguments.output))
+    print_next_steps(Path(arguments.output))
 
 
 def demonstrate(source: Path, folder: Path) -> None:
-    """Convert `source` to `folder`, load it as any transformers model, and print what it makes of `WORD`."""
+    """Convert `source` to `folder`, load it as any transformers model, and compare `WORD` across `SENTENCES`."""
     from hf_elmo.conversion import convert
 
-    print(f"1. Converting the original-format weights {source / 'weights.hdf5'}")
-    convert(source, folder)
-    for path in sorted(folder.iterdir()):
+    if (folder / "config.json").is_file():
+        print(f"1. Using the model in {folder}, which is there already (--output names another folder)")
+    else:
+        print(f"1. Converting the original-format weights {source / 'weights.hdf5'} to {folder}")
+        convert(source, folder)
+    code = sorted(folder.glob("*.py"))
+    for path in sorted(set(folder.iterdir()) - set(code)):
         print(f"   {path.name:32}{path.stat().st_size:>12,} bytes")
+    total = sum(path.stat().st_size for path in code)
+    print(f"   {f'*.py, {len(code)} files of code':32}{total:>12,} bytes, for those who load it without hf_elmo")
 
     print("\n2. Loading the folder with AutoTokenizer and AutoModel")
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -51,10 +62,23 @@ def demonstrate(source: Path, folder: Path) -> None:
     print(f"   hidden_states       {len(output.hidden_states)} x {tuple(output.hidden_states[0].shape)}")
     print(f"   last_hidden_state   {tuple(output.last_hidden_state.shape)}  the mix of all layers")
 
-    print(f"\n4. The word {WORD!r} in each sentence: cosine similarities, in the top layer")
+    print(f"\n4. The word {WORD!r} in each sentence: cosine similarities in the top layer")
     places = [batch.tokens(row).index(WORD) for row in range(len(SENTENCES))]
     vectors = output.hidden_states[-1][torch.arange(len(SENTENCES)), places]
     similarities = cosine_similarity(vectors[:, None], vectors[None], dim=-1)
     for sentence, row in zip(SENTENCES, similarities.tolist()):
         print(f"   {'  '.join(f'{value:5.2f}' for value in row)}   {sentence}")
     print(f"\nBefore any context, layer 0, {WORD!r} is one and the same vector in all of them.")
+
+
+def print_next_steps(folder: Path) -> None:
+    """Print what to type next, starting with the environment where the shell does not have it yet."""
+    print(f"\n{folder} is kept: a model for AutoModel and AutoTokenizer. Next:")
+    scripts = Path(sys.executable).parent
+    if shutil.which("hf-elmo") is None and (scripts / "activate").is_file():
+        activate = os.path.relpath(scripts / "activate")
+        print(f"   {activate if os.name == 'nt' else f'source {activate}'}")
+    print('   echo "The bank was closed ." > text.txt')
+    print(f"   hf-elmo perplexity text.txt --model {folder}")
+    print("   hf-elmo --help")
+    print("or start python and paste the first example of README.md.")

@@ -134,7 +134,7 @@ def requirements() -> dict[str, str]:
 
 
 def test_the_versions_tested_as_lowest_are_those_required():
-    listed = (REPOSITORY / "tests" / "minimum-versions.txt").read_text(encoding="utf-8")
+    listed = (REPOSITORY / "requirements" / "lowest.txt").read_text(encoding="utf-8")
     tested = dict(re.findall(r"^([\w-]+)==([\d.]+)$", listed, flags=re.MULTILINE))
     assert tested.keys() == requirements().keys()
     for name, version in requirements().items():
