@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""Everything that knows a foreign weight format: from it to a Hub-ready folder, and back."""
+"""Foreign weight formats: conversion to a Hub-ready folder, and back."""
 
 from .conversion import Conversion, convert
+from .sources import looks_unconverted
 
-__all__ = ["Conversion", "convert"]
+__all__ = ["Conversion", "convert", "looks_unconverted"]

@@ -1,16 +1,16 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""The weight file of bilm-tf and AllenNLP, tensor by tensor: its name there, its name here, and what lies between.
+"""The weight file of bilm-tf and AllenNLP as a table: dataset, shape, parameters of the model, transform.
 
     char_embed (261, E)    CNN/W_cnn_{i} (1, width, E, count)    CNN/b_cnn_{i}    CNN_high_{k}/{W,b}_{carry,transform}
     CNN_proj/{W,b}_proj    RNN_{direction}/RNN/MultiRNNCell/Cell{layer}/LSTMCell/{W_0,B,W_P_0}    softmax/{W,b}
 
-TensorFlow multiplies from the left, y = x W, so its matrices lie transposed to ours. Nothing is computed on the way,
-numbers only change places: a file comes back bit by bit.
+TensorFlow multiplies from the left, y = x W, so its matrices are transposed. Numbers only change places, and a file
+that is converted there and back is the same bit by bit.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import torch
@@ -19,42 +19,44 @@ from tqdm.auto import tqdm
 
 from hf_elmo.model.configuration_elmo import ElmoConfig
 
-from .hdf5_file import StoredTensor
+from .original import StoredTensor
 
 CELL = "RNN_{direction}/RNN/MultiRNNCell/Cell{layer}/LSTMCell"
-# What bilm-tf calls the cell of a model with one layer when it dumps it; its own reader asks for the name above.
+# The name under which bilm-tf dumps the cell of a model with one layer; its own reader asks for the name above.
 ONLY_CELL = "RNN_{direction}/RNN/LSTMCell"
 
 
 class Layout(NamedTuple):
-    """How one tensor of the file becomes tensors of the model, and back."""
+    """A transform from one tensor of the file to tensors of the model, and its inverse."""
 
     read: Callable[[Tensor], tuple[Tensor, ...]]
     write: Callable[..., Tensor]
 
 
 class Rule(NamedTuple):
-    dataset: str  # path in the file
-    shape: tuple[int, ...]  # there
-    parameters: tuple[str, ...]  # names in the state dict of ElmoModel, or of the language model's head
+    """One tensor of the format: `parameters` are names in the state dict of `ElmoModel`, or of `lm_head`."""
+
+    dataset: str
+    shape: tuple[int, ...]
+    parameters: tuple[str, ...]
     layout: Layout
 
 
 def with_padding_row(table: Tensor) -> Tensor:
-    """Ids of the model are one above those of training, so that 0 is left for words that are not there."""
+    """Add row 0: inference ids are the training ids plus one, because 0 stands for padding."""
     return torch.cat([table.new_zeros(1, table.shape[1]), table])
 
 
 def swap_gates(rows: Tensor) -> Tensor:
-    """TensorFlow packs the gates i, g, f, o; we pack them i, f, g, o. The way back is the same swap."""
+    """Reorder gates from TensorFlow's i, g, f, o to i, f, g, o, or back: the swap is its own inverse."""
     i, g, f, o = rows.chunk(4)
     return torch.cat([i, f, g, o])
 
 
 def read_kernel(kernel: Tensor) -> tuple[Tensor, Tensor]:
-    """The product with `[x ; h]` is two: with the words, which needs no recurrence, and with the last output."""
-    words, last_output = kernel.chunk(2)
-    return swap_gates(words.T), swap_gates(last_output.T)
+    """Split the matrix that multiplies `[x ; h]` into the weights of the input and of the previous output."""
+    input_rows, output_rows = kernel.chunk(2)
+    return swap_gates(input_rows.T), swap_gates(output_rows.T)
 
 
 def write_kernel(input_gates: Tensor, recurrent_gates: Tensor) -> Tensor:
@@ -68,17 +70,31 @@ CONVOLUTION = Layout(  # (1, width, E, count) there, (count, E, width) here
     lambda kernel: (kernel.squeeze(0).permute(2, 1, 0),),
     lambda weight: weight.permute(2, 1, 0).unsqueeze(0),
 )
-GATES = Layout(
-    lambda bias: (swap_gates(bias),), swap_gates
-)  # the forget gate's bias of 1 is added at run time, here as there
+# The 1 of the forget gate is added at run time, by both programs.
+GATES = Layout(lambda bias: (swap_gates(bias),), swap_gates)
 KERNEL = Layout(read_kernel, write_kernel)
 
 
+def gates_without(folded: float) -> Layout:
+    """Return the layout of a bias that already contains the forget gate's 1, or a part of it (`folded`)."""
+
+    def write(bias: Tensor) -> Tensor:
+        i, f, g, o = bias.chunk(4)
+        return swap_gates(torch.cat([i, f - folded, g, o]))
+
+    def read(bias: Tensor) -> tuple[Tensor, ...]:
+        i, f, g, o = swap_gates(bias).chunk(4)
+        return (torch.cat([i, f + folded, g, o]),)
+
+    return Layout(read, write)
+
+
 def rules(config: ElmoConfig) -> Iterator[Rule]:
-    """Every tensor of a model in the original format, in the order data flows."""
+    """Yield a rule for every tensor of a model in the original format, in the order in which data flows."""
     size, features = config.char_embedding_size, config.char_features
     width, cell = config.projection_size, config.cell_size
     found = original_format(config)
+    bias = GATES if config.forget_bias == 1 else gates_without(1 - config.forget_bias)
 
     if config.char_cnn_filters:
         rows = found.get("character_rows", config.vocab_size - 1)
@@ -106,7 +122,7 @@ def rules(config: ElmoConfig) -> Iterator[Rule]:
             ours = f"layers.{layer}.{lstm}"
             gates = (f"{ours}.input_gates.weight", f"{ours}.recurrent_gates.weight")
             yield Rule(f"{theirs}/W_0", (2 * width, 4 * cell), gates, KERNEL)
-            yield Rule(f"{theirs}/B", (4 * cell,), (f"{ours}.input_gates.bias",), GATES)
+            yield Rule(f"{theirs}/B", (4 * cell,), (f"{ours}.input_gates.bias",), bias)
             if config.use_cell_projection:
                 yield Rule(f"{theirs}/W_P_0", (cell, width), (f"{ours}.projection.weight",), TRANSPOSED)
 
@@ -115,21 +131,21 @@ def rules(config: ElmoConfig) -> Iterator[Rule]:
         yield Rule("softmax/b", (config.word_vocab_size,), ("lm_head.bias",), AS_IS)
 
 
-def original_format(config: ElmoConfig) -> dict:
-    """What a config remembers of its files and cannot say in its own fields (see `options.read_config`)."""
+def original_format(config: ElmoConfig) -> dict[str, Any]:
+    """Return the properties of the original files that no field of the configuration holds (see `read_config`)."""
     return getattr(config, "original_format", None) or {}
 
 
 def read_weights(stored: Mapping[str, StoredTensor], config: ElmoConfig) -> tuple[dict[str, Tensor], list[str]]:
-    """Read a model's tensors, one by one, into their final places.
+    """Read the tensors of a model one by one.
 
     Args:
         stored: Tensors by their names in this format, from one file or several.
-        config: What the tensors must fit.
+        config: The configuration that the tensors must fit.
     Returns:
-        The tensors by their names in the state dict, and the names of those that were not used, with shapes.
+        The tensors by their names in the state dict, and the names and shapes of those that were not used.
     Raises:
-        ValueError: A tensor is missing, of another shape than `config` asks for, no floats, or NaN or infinite.
+        ValueError: A tensor is missing, has another shape than `config` asks for, or holds no finite floats.
     """
     table = list(rules(config))
     check_shapes(stored, table)
@@ -144,6 +160,7 @@ def read_weights(stored: Mapping[str, StoredTensor], config: ElmoConfig) -> tupl
 
 
 def check_shapes(stored: Mapping[str, StoredTensor], table: Iterable[Rule]):
+    """Check that every tensor of the table is stored, with its shape."""
     files = ", ".join(sorted({str(tensor.file) for tensor in stored.values()}))
     missing = [f"{rule.dataset} {rule.shape}" for rule in table if rule.dataset not in stored]
     if missing:
@@ -161,22 +178,25 @@ def check_shapes(stored: Mapping[str, StoredTensor], table: Iterable[Rule]):
 
 
 def check_finite(name: str, tensor: Tensor, file: Path):
-    low, high = tensor.aminmax()  # one pass and no copy; NaN wins both
+    """Check that a tensor holds no NaN and no infinite number."""
+    if not tensor.numel():
+        return
+    low, high = tensor.aminmax()  # one pass and no copy; a NaN becomes both
     if not (low.isfinite() and high.isfinite()):
         bad = int((~tensor.isfinite()).sum())
         raise ValueError(
             f"{file}: {name} holds {bad:,} NaN or infinite numbers among {tensor.numel():,}; expected finite weights: "
-            "was training broken off, or the file damaged?"
+            "did training diverge, or is the file damaged?"
         )
 
 
 def write_weights(path: Path, state: Mapping[str, Tensor], config: ElmoConfig):
-    """Write a model's tensors as bilm-tf does. Every one of `config`'s must be in `state`, names as in `ElmoModel`."""
+    """Write the tensors of a model as bilm-tf does. `state` holds them by their names in `ElmoModel`."""
     with h5py.File(path, "w") as file:
         for rule in tqdm(list(rules(config)), desc="Writing weights", unit="tensor", leave=False, disable=None):
             parts = (state[parameter] for parameter in rule.parameters)
             tensor = rule.layout.write(*(part.float() if part.dtype == torch.bfloat16 else part for part in parts))
             file.create_dataset(rule.dataset, data=tensor.numpy())
         if original_format(config).get("cell") == ONLY_CELL:
-            for direction in range(2):  # a second name for the same tensors, under which readers look for them
+            for direction in range(2):  # a second name of the same tensors, for readers that ask for it
                 file[CELL.format(direction=direction, layer=0)] = file[ONLY_CELL.format(direction=direction)]

@@ -1,11 +1,11 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""From a source in any known format to a folder for the Hub, or to the original's two files."""
+"""Conversion of a source in any known format to a folder for the Hub, or to the two files of bilm-tf."""
 
 import gzip
 import hashlib
 import json
-import math
 import shutil
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,29 +24,32 @@ from hf_elmo.model.saved_card_elmo import read_card
 from hf_elmo.model.tokenization_elmo import ElmoTokenizer
 
 from .bilm_hdf5 import SHIFTED, read_weights, rules, write_weights
+from .file_kinds import EMPTY, GZIP, check_content, file_kind, one_line
 from .model_card import converted_card
 from .new_folder import check_free, new_folder
 from .options import write_options
-from .presets import localize, preset
-from .sources import Original, open_source
+from .original import Original
+from .presets import find_preset, localize
+from .sources import open_source
 
 WEIGHTS, OPTIONS, VOCABULARY = "weights.hdf5", "options.json", "vocab.txt"
-ACCUMULATORS = "adagrad_accumulators.safetensors"  # which pretraining goes on from
-INITIAL_ACCUMULATOR = 1.0  # bilm-tf's
+ACCUMULATORS = "adagrad_accumulators.safetensors"  # read by continued pretraining
+INITIAL_ACCUMULATOR = 1.0  # of bilm-tf
+SPECIAL_WORDS = ("<S>", "</S>", "<UNK>")
 CHUNK = 1 << 20  # bytes
-BESIDES = 1 << 20  # bytes, of what is written beside the numbers: code, card, the format's own
+OVERHEAD = 1 << 20  # bytes of what is written beside the weights: code, card, file headers
 
 
 @dataclass
 class Conversion:
-    """What a conversion read and wrote.
+    """The record of a conversion.
 
     Args:
         output: The new folder.
-        format: What the source was recognized as.
-        config: The model's configuration.
-        files: The files read, by name, with their SHA-256.
-        notes: What was assumed or left out, a line each.
+        format: Name of the source's format.
+        config: Configuration of the model.
+        files: SHA-256 of the files that were read, by name.
+        notes: One line for each assumption and for each part that was left out.
     """
 
     output: Path
@@ -75,19 +78,19 @@ def convert(
 
     Args:
         source: Weight file, folder, preset name, URL, or repository on the Hub.
-        output: The folder to make. It appears when it is complete.
+        output: The folder to make. It appears under this name only when it is complete.
         options: Options file, or its URL. By default the one beside the weights.
-        softmax: File with the language model's softmax, if the weights do not hold it, or its URL.
+        softmax: File with the softmax of the language model, if the weights do not hold it, or its URL.
         vocab: Words of the softmax, one a line, or its URL. By default `vocab.txt` beside the weights.
         to: `"safetensors"` for a folder that `from_pretrained` loads, `"hdf5"` for options.json and weights.hdf5.
-        dtype: `"int8"` to round the encoder's matrices to 8 bits, of saved models too. By default all stays as it is.
-        license, language, name: Of the weights, for the model card; identifiers as on the Hub. By default unknown, the
-            preset's, and the output folder's.
-        keep_optimizer: Whether to store Adagrad's state too, in `adagrad_accumulators.safetensors`, to go on training
-            as if there had been no break. Checkpoints of bilm-tf hold it.
-        overwrite: Whether a model that is at `output` is replaced.
+        dtype: `"int8"` to round the encoder's matrices to 8 bits, of saved models too. By default nothing is rounded.
+        license, language, name: Entries of the model card; identifiers as on the Hub. By default unknown, the preset's,
+            and the name of the output folder.
+        keep_optimizer: Whether to store Adagrad's state too, in `adagrad_accumulators.safetensors`, to continue
+            training without a break. Checkpoints of bilm-tf hold it.
+        overwrite: Whether to replace a model that is at `output`.
     Raises:
-        ValueError: The source is not supported, not sound, or its parts do not belong together.
+        ValueError: The source is not supported or damaged, or its parts do not belong together.
     """
     output = Path(output)
     if to == "hdf5" and output.suffix in (".hdf5", ".h5"):
@@ -105,31 +108,23 @@ def convert(
         raise ValueError(
             f"{source}: already a model for transformers; use --to hdf5 for the original format, or --dtype int8"
         )
-    if keep_optimizer and not (original.accumulators and to == "safetensors"):
-        found = f"a {original.format} has none" if not original.accumulators else f"{to} has no place for it"
-        raise ValueError(f"{source}: the state of the optimizer cannot be kept: {found}; leave out --keep-optimizer")
-    if original.accumulators and not keep_optimizer:
-        original.notes.append(f"{source} holds Adagrad's state; left out, as --keep-optimizer was not given")
-    if inside(original.files, output):
+    check_optimizer(original, source, to, keep_optimizer)
+    if any(output.resolve() in path.resolve().parents for path in original.files):
         raise ValueError(f"{output}: holds the source itself; give another folder")
-    if original.vocabulary is None and not original.config.char_cnn_filters:
-        original.notes.append(
-            "a model of whole words without its word list has no tokenizer, and <S> and </S> are taken for the first "
-            "two words; give the list with --vocab"
-        )
+    words = read_words(original, given=vocab is not None)
     files = {path.name: sha256(path) for path in original.files}
-    chosen = preset(source)
+    preset = find_preset(source)
 
     with new_folder(output, overwrite) as folder:
         check_space(original, folder)
-        if original.vocabulary is not None:
-            copy_vocabulary(original.vocabulary, folder / VOCABULARY, original.config)
+        if words is not None:
+            (folder / VOCABULARY).write_text("\n".join(words) + "\n", encoding="utf-8", newline="\n")
         if to == "hdf5":
             write_original(original, folder)
         else:
             if is_saved_model:
-                model = quantize_folder(request.source, folder)
-                original.notes.clear()  # which say what the original format has no place for
+                model = quantize_folder(request.path, folder)
+                original.notes.clear()  # they name what the original format cannot hold
             else:
                 model = write_folder(original, folder, dtype)
             if keep_optimizer:
@@ -138,32 +133,40 @@ def convert(
                 original,
                 model,
                 name=name or output.resolve().name,
-                source=f"{source} ({chosen.about})" if chosen else public_name(source),
+                source=f"{source} ({preset.about})" if preset else public_name(source),
                 files=files,
                 license=license,
-                language=language or (chosen and chosen.language),
-                told=read_card(original.files[0].parent),
+                language=language or (preset and preset.language),
+                inherited=read_card(original.files[0].parent),
             )
             (folder / "README.md").write_text(card, encoding="utf-8")
     return Conversion(output, original.format, original.config, files, original.notes)
 
 
+def check_optimizer(original: Original, source: str | Path, to: str, keep_optimizer: bool):
+    """Check that the state of the optimizer can be kept if that was asked for, and note where it is left out."""
+    if keep_optimizer and not (original.accumulators and to == "safetensors"):
+        found = f"a {original.format} has none" if not original.accumulators else f"{to} has no place for it"
+        raise ValueError(f"{source}: the state of the optimizer cannot be kept: {found}; leave out --keep-optimizer")
+    if original.accumulators and not keep_optimizer:
+        original.notes.append(f"{source} holds Adagrad's state; left out, as --keep-optimizer was not given")
+
+
 def check_space(original: Original, folder: Path):
-    """That the weights fit on the disk: where they do not, the hdf5 library brings the whole process down."""
-    numbers = sum(math.prod(rule.shape) for rule in rules(original.config))
-    needed = numbers * next(iter(original.state.values())).element_size() + BESIDES
+    """Check that the weights fit on the disk: where they do not, the hdf5 library aborts the whole process."""
+    needed = sum(tensor.nbytes for tensor in original.state.values()) + OVERHEAD
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise ValueError(f"{folder.parent}: {needed:,} bytes are needed there, but only {free:,} are free")
 
 
 def write_folder(original: Original, folder: Path, dtype: str | None = None) -> ElmoModel | ElmoForPreTraining:
-    """What `from_pretrained` loads: configuration, weights, tokenizer, and the code of all."""
+    """Write what `from_pretrained` loads: configuration, weights, tokenizer, and their code."""
     config = original.config
-    state = dict(original.state) | fresh_mixes(config)
+    state = fresh_mixes(config) | dict(original.state)
     if config.word_vocab_size:
-        state = below_the_head(state)
-    with torch.device("meta"):  # the tensors read become the model's, without a second copy
+        state = with_encoder_prefix(state)
+    with torch.device("meta"):  # the tensors that were read become those of the model, without a copy
         model = (ElmoForPreTraining if config.word_vocab_size else ElmoModel)(config)
     if dtype == "int8":
         model = type(model).from_pretrained(None, config=config, state_dict=state, quantization_config=ElmoInt8Config())
@@ -175,7 +178,7 @@ def write_folder(original: Original, folder: Path, dtype: str | None = None) -> 
 
 
 def quantize_folder(source: Path, folder: Path) -> ElmoPreTrainedModel:
-    """A saved model, of whichever class, with its encoder's matrices in 8 bits."""
+    """Write a saved model of any class with the matrices of its encoder in 8 bits."""
     architecture, *_ = ElmoConfig.from_pretrained(source).architectures or ["ElmoModel"]
     model = getattr(hf_elmo, architecture).from_pretrained(source, quantization_config=ElmoInt8Config())
     save_model(model, folder)
@@ -185,34 +188,34 @@ def quantize_folder(source: Path, folder: Path) -> ElmoPreTrainedModel:
 
 
 def save_model(model: ElmoPreTrainedModel, folder: Path):
+    """Save configuration, weights and code."""
     try:
         model.save_pretrained(folder)
     except SafetensorError as error:
         raise OSError(f"{folder.parent}: the weights cannot be written there ({error})") from error
-    for weights in folder.glob("*.safetensors"):  # which safetensors lets nobody but their owner read
+    for weights in folder.glob("*.safetensors"):  # safetensors makes files that only their owner can read
         shutil.copymode(folder / "config.json", weights)
 
 
 def write_accumulators(original: Original, folder: Path):
-    """Adagrad's sums of squared gradients, in the place and order of the numbers they belong to.
+    """Write Adagrad's sums of squared gradients under the names of the parameters of `ElmoForPreTraining`.
 
-    Names are those of the parameters of `ElmoForPreTraining`. The row of padding, which the original has not, gets the
-    value that all of them once started from.
+    The row of padding, which the original lacks, gets the initial value of every accumulator.
     """
     sums, _ = read_weights(original.accumulators, original.config)
     for rule in rules(original.config):
         if rule.layout is SHIFTED:
             sums[rule.parameters[0]][0] = INITIAL_ACCUMULATOR
-    save_file(below_the_head(sums), folder / ACCUMULATORS, metadata={"format": "pt"})
+    save_file(with_encoder_prefix(sums), folder / ACCUMULATORS, metadata={"format": "pt"})
 
 
-def below_the_head(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names as in `ElmoForPreTraining`, where the encoder is a part."""
+def with_encoder_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return names as in `ElmoForPreTraining`, where the encoder is a submodule."""
     return {name if name.startswith("lm_head.") else f"elmo.{name}": tensor for name, tensor in state.items()}
 
 
 def fresh_mixes(config: ElmoConfig) -> dict[str, Tensor]:
-    """The scalar mixes, of which original weights know nothing: the mean of all layers until trained."""
+    """Return untrained scalar mixes, each the mean of all layers: biLM weights have none."""
     mixes = {}
     for mix in range(config.num_mixes):
         mixes[f"scalar_mixes.{mix}.weights"] = torch.zeros(config.num_hidden_layers + 1)
@@ -221,7 +224,7 @@ def fresh_mixes(config: ElmoConfig) -> dict[str, Tensor]:
 
 
 def save_tokenizer(config: ElmoConfig, folder: Path):
-    """The tokenizer, with the word list if there is one. Without it a model that reads words can have none."""
+    """Save the tokenizer, with the word list if there is one. A model that reads words has no tokenizer without it."""
     vocabulary = folder / VOCABULARY
     if config.char_cnn_filters or vocabulary.is_file():
         ElmoTokenizer(
@@ -231,49 +234,62 @@ def save_tokenizer(config: ElmoConfig, folder: Path):
 
 
 def write_original(original: Original, folder: Path):
-    """The two files that bilm-tf and AllenNLP read."""
+    """Write the two files that bilm-tf and AllenNLP read."""
     options = json.dumps(write_options(original.config), indent=2)
     (folder / OPTIONS).write_text(options + "\n", encoding="utf-8")
     write_weights(folder / WEIGHTS, original.state, original.config)
 
 
-def copy_vocabulary(vocabulary: Path, destination: Path, config: ElmoConfig):
-    """Copy a word list, and set the ids of the boundary words for a model that reads words.
+def read_words(original: Original, given: bool) -> list[str] | None:
+    """Return the word list of a model, and set the ids of `<S>` and `</S>` for a model that reads words.
 
+    Args:
+        original: The model, with the file of the list if there is one.
+        given: Whether the user named the file. A list that was only found beside weights without a softmax is left
+            out, with a note, if it lacks the special words.
     Raises:
-        ValueError: The list is no UTF-8, or of another length than the model's tables.
+        ValueError: The list is not in UTF-8, lacks special words, or has another length than the tables of the model.
     """
-    opened = gzip.open if vocabulary.suffix == ".gz" else open
+    config, file = original.config, original.vocabulary
+    reads_words = not config.char_cnn_filters
+    if file is None:
+        if reads_words:
+            original.notes.append(
+                "a model that reads words has no tokenizer without its word list, and <S> and </S> are assumed to be "
+                "the first two words; give the list with --vocab"
+            )
+        return None
+    if file_kind(file) != EMPTY:
+        check_content(file, "one word a line")
+    opened = gzip.open if file_kind(file) == GZIP else open
     try:
-        with opened(vocabulary, "rt", encoding="utf-8", newline="\n") as file:
-            words = [line.strip() for line in file]
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise ValueError(f"{vocabulary}: not readable as a list of words in UTF-8 ({error})") from error
-    words = [word for word in words if word != "!!!MAXTERMID"]  # a mark in some files, which bilm-tf skips
-    table = config.word_vocab_size or (0 if config.char_cnn_filters else config.vocab_size - 1)
+        with opened(file, "rt", encoding="utf-8-sig", newline="\n") as lines:
+            words = [word for line in lines if (word := line.strip()) != "!!!MAXTERMID"]  # a line that bilm-tf skips
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise ValueError(f"{file}: not readable as a list of words in UTF-8 ({one_line(error)})") from error
+    table = config.word_vocab_size or (config.vocab_size - 1 if reads_words else 0)
     if table and len(words) != table:
         raise ValueError(
-            f"{vocabulary}: has {len(words):,} words, but the model {table:,}; give the list it was trained with"
+            f"{file}: has {len(words):,} words, but the model {table:,}; give the list it was trained with"
         )
-    if not config.char_cnn_filters:
-        missing = [word for word in ("<S>", "</S>", "<UNK>") if word not in words]
-        if missing:
-            raise ValueError(f"{vocabulary}: lacks {' and '.join(missing)}; expected one word a line, these among them")
+    if missing := [word for word in SPECIAL_WORDS if word not in set(words)]:
+        complaint = f"{file}: lacks {' and '.join(missing)}; expected one word a line, these among them"
+        if table or given:
+            raise ValueError(complaint)
+        original.notes.append(f"{complaint}; left out, as these weights have no softmax that needs it")
+        return None
+    if reads_words:
         config.bos_token_id, config.eos_token_id = words.index("<S>") + 1, words.index("</S>") + 1
-    with opened(vocabulary, "rb") as file, open(destination, "wb") as copy:
-        shutil.copyfileobj(file, copy)
+    return words
 
 
 def public_name(source: str | Path) -> str:
-    """A source as the world may know it: of what lies on this machine, not the way there."""
+    """Return the name of a source without the folders of this machine."""
     return Path(source).resolve().name if Path(source).exists() else str(source)
 
 
-def inside(files: list[Path], folder: Path) -> bool:
-    return any(folder.resolve() in path.resolve().parents for path in files)
-
-
 def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while chunk := file.read(CHUNK):

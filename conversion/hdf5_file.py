@@ -1,88 +1,56 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""Opening an hdf5 file of unknown origin: which tensors it holds, and that each really is where and what it says.
+"""Safe reading of an hdf5 file of unknown origin: its tensors, each checked before memory is allocated for it.
 
 An hdf5 file may point into other files (links, external storage, virtual datasets) and may declare more numbers than it
-holds. Nothing of that is followed or allocated: a file that does it is refused.
+holds. No reference is followed, and a file that declares more than it holds is refused.
 """
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import h5py
 import numpy as np
 
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
-SLACK = 1 << 20  # bytes; below it no ratio of declared to stored size is worth a question
-COMPRESSION = 10  # trained weights hardly compress, float32 numbers kept as float64 do about threefold
+from .file_kinds import check_weights, one_line
+from .original import StoredTensor
 
-# What else people have under the name of a weight file, told by the first bytes.
-IMPOSTORS = {
-    b"version https://git-lfs": "a git-lfs pointer, not the weights themselves; run `git lfs pull` and try again",
-    b"\x1f\x8b": "a gzip archive (an AllenNLP model.tar.gz?); give the hdf5 weights and options it was made from",
-    b"PK\x03\x04": "a zip file (PyTorch's weights.th or an archive), not hdf5; give the model's original hdf5 weights",
-    b"\x80\x02": "a Python pickle (PyTorch's?), not hdf5; give the model's original hdf5 weights",
-    b"<!DOCTYPE": "a web page, not weights; download the file itself",
-    b"<html": "a web page, not weights; download the file itself",
-    b"{": "a JSON file, not weights; give the hdf5 file here and the options with --options",
-}
-
-
-class StoredTensor(NamedTuple):
-    """A tensor in a file, of whatever format, not read yet. `read` checks it first and raises `ValueError`."""
-
-    file: Path
-    shape: tuple[int, ...]
-    read: Callable[[], np.ndarray]
-
-
-def is_hdf5(path: Path) -> bool:
-    """Whether a file starts as an hdf5 file does."""
-    with open(path, "rb") as file:
-        return file.read(len(SIGNATURE)) == SIGNATURE
+SLACK = 1 << 20  # bytes; below it the ratio of declared to stored size is not checked
+COMPRESSION = 10  # trained weights hardly compress; float32 numbers kept as float64 compress about threefold
 
 
 @contextmanager
 def open_hdf5(path: str | Path) -> Iterator[dict[str, StoredTensor]]:
-    """The datasets of an hdf5 file by their paths, to be read as long as the context lasts.
+    """Open an hdf5 file and yield its datasets by their paths; they can be read as long as the context lasts.
 
     Raises:
-        ValueError: The file is missing, truncated, no hdf5 file, or holds links to elsewhere.
+        ValueError: The file is missing, truncated, of another format, or holds links to elsewhere.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; expected weights in hdf5 format")
-    with open(path, "rb") as opened:
-        start = opened.read(32)
-    if not start:
-        raise ValueError(f"{path}: the file is empty; expected weights in hdf5 format, download it again")
-    for beginning, what in IMPOSTORS.items():
-        if start.startswith(beginning):
-            raise ValueError(f"{path}: this is {what}")
+    check_weights(path)
     try:
         file = h5py.File(path, "r")
     except OSError as error:
         raise ValueError(
-            f"{path}: no readable hdf5 file ({explain(error)}); it may be truncated: expected weights in hdf5 format, "
+            f"{path}: no readable hdf5 file ({one_line(error)}); it may be truncated: expected weights in hdf5 format, "
             f"got {path.stat().st_size:,} bytes; download it again"
         ) from error
     with file:
         try:
             stored = {
                 name: StoredTensor(path, dataset.shape or (), partial(read, name, dataset, path))
-                for name, dataset in walk(file, path)
+                for name, dataset in datasets(file, path)
             }
-        except (OSError, RuntimeError, KeyError, TypeError) as error:  # what h5py makes of damaged structures
-            raise ValueError(f"{path}: the hdf5 file is damaged ({explain(error)}); get it again") from error
+        except (OSError, RuntimeError, KeyError, TypeError) as error:  # what h5py raises for damaged structures
+            raise ValueError(f"{path}: the hdf5 file is damaged ({one_line(error)}); get it again") from error
         yield stored
 
 
-def walk(file: h5py.File, path: Path) -> Iterator[tuple[str, h5py.Dataset]]:
-    """Every dataset of a file, with its path. Only hard links are walked, and each group once, by its first name."""
+def datasets(file: h5py.File, path: Path) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Yield every dataset of a file with its path. Only hard links are followed, and each group is visited once."""
     groups, seen = [("", file)], {h5py.h5o.get_info(file.id).addr}
     while groups:
         prefix, group = groups.pop()
@@ -105,23 +73,23 @@ def walk(file: h5py.File, path: Path) -> Iterator[tuple[str, h5py.Dataset]]:
 
 
 def read(name: str, dataset: h5py.Dataset, path: Path) -> np.ndarray:
-    """The numbers of a dataset in the machine's byte order."""
+    """Return the numbers of a dataset in the byte order of the machine."""
     try:
         check_storage(name, dataset, path)
         numbers = np.empty(dataset.shape, dataset.dtype.newbyteorder("="))
         dataset.read_direct(numbers)
     except (OSError, RuntimeError) as error:
         raise ValueError(
-            f"{path}: {name} cannot be read ({explain(error)}); the file is damaged, get it again"
+            f"{path}: {name} cannot be read ({one_line(error)}); the file is damaged, get it again"
         ) from error
     return numbers
 
 
 def check_storage(name: str, dataset: h5py.Dataset, path: Path):
-    """That a dataset is floating-point numbers which lie in this file, all of them.
+    """Check that a dataset holds floating-point numbers, and that all of them lie in this file.
 
     Raises:
-        ValueError: Its type is another, its storage is elsewhere, or it declares more than is stored.
+        ValueError: The type is another one, the storage is elsewhere, or the dataset declares more than is stored.
     """
     kind = dataset.id.get_type()
     if not isinstance(kind, h5py.h5t.TypeFloatID) or kind.get_size() not in (2, 4, 8):
@@ -149,7 +117,7 @@ def check_storage(name: str, dataset: h5py.Dataset, path: Path):
 
 
 def lacks_chunks(dataset: h5py.Dataset) -> bool:
-    """Whether a dataset that is stored in pieces lacks some: they would be read as zeros."""
+    """Return whether a dataset stored in chunks lacks some of them, which would be read as zeros."""
     if dataset.chunks is None:
         return False
     expected = math.prod(-(-length // chunk) for length, chunk in zip(dataset.shape, dataset.chunks))
@@ -157,7 +125,7 @@ def lacks_chunks(dataset: h5py.Dataset) -> bool:
 
 
 def bytes_on_disk(path: Path) -> int:
-    """What a file really occupies: for a sparse file less than its length."""
+    """Return the bytes that a file occupies on the disk: fewer than its length for a sparse file."""
     status = os.stat(path)
     blocks = getattr(status, "st_blocks", 0)  # not on Windows; 0 where the file system does not say
     return min(status.st_size, blocks * 512) if blocks else status.st_size
@@ -167,9 +135,4 @@ def describe_type(kind: h5py.h5t.TypeID) -> str:
     try:
         return str(kind.dtype)
     except TypeError:
-        return "a type of its own"
-
-
-def explain(error: Exception) -> str:
-    """An exception's message in one line."""
-    return " ".join(str(error.args[0] if error.args else error).split())
+        return "a type without a NumPy equivalent"

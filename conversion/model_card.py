@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""The README.md of a converted model: what its files tell, and nothing that they do not."""
+"""The README.md of a converted model: what its files record, and nothing else."""
 
 from huggingface_hub import ModelCard
 
@@ -7,7 +7,7 @@ from hf_elmo.model.model_card_elmo import ORIGIN, model_card
 from hf_elmo.model.modeling_elmo import ElmoPreTrainedModel
 from hf_elmo.model.saved_card_elmo import inherited_facts, section
 
-from .sources import Original
+from .original import Original
 
 TOKENIZATION = (
     "The original files do not record this. Feed words split alike where you know how: "
@@ -25,18 +25,18 @@ def converted_card(
     files: dict[str, str],
     license: str | None,
     language: str | None,
-    told: ModelCard | None = None,
+    inherited: ModelCard | None = None,
 ) -> str:
-    """The card of a converted model.
+    """Return the card of a converted model.
 
     Args:
         original: The model as it was found.
-        model: What it became.
-        name: Its name on the Hub, or the folder's.
-        source: What the user named: a path, URL or preset.
-        files: The files read, with their SHA-256.
+        model: The converted model.
+        name: Name on the Hub, or of the folder.
+        source: The path, URL or preset that the user named.
+        files: SHA-256 of the files that were read, by name.
         license, language: Identifiers as on the Hub, None where they are not known.
-        told: The card that lay beside the original files, which says more than they do.
+        inherited: The card that lay beside the original files.
     """
     rows = "\n".join(f"| `{file}` | `{digest}` |" for file, digest in files.items())
     notes = "".join(f"\n\n{note[0].upper()}{note[1:]}." for note in original.notes)
@@ -44,17 +44,18 @@ def converted_card(
         "The encoder's matrices were rounded to 8 bits; all other numbers are the original's. Results were measured "
         "before that."
         if hasattr(model.config, "quantization_config")
-        else "The numbers are the original's, bit by bit: they were moved, not computed."
+        else "The numbers are the original's, bit by bit."
     )
     read = f"| file | SHA-256 |\n| --- | --- |\n{rows}{notes}"
     facts = {"tokenization": TOKENIZATION, "tags": ["converted"]}
-    if told is None:
+    if inherited is None:
         unknown = "Corpus, training and evaluation are not recorded in these files; see the publication of the weights."
         facts["origin"] = f"{moved} {unknown}\n\n{read}"
     else:
-        facts |= {key: fact for key, fact in inherited_facts(told, source, changed=False).items() if fact is not None}
-        facts |= {"training": section(told, "Training"), "eval_results": told.data.eval_results}
-        facts["origin"] = "\n\n".join([*filter(None, [section(told, ORIGIN)]), moved, read])
+        known = inherited_facts(inherited, source, changed=False)
+        facts |= {key: fact for key, fact in known.items() if fact is not None}
+        facts |= {"training": section(inherited, "Training"), "eval_results": inherited.data.eval_results}
+        facts["origin"] = "\n\n".join([*filter(None, [section(inherited, ORIGIN)]), moved, read])
     given = {"license": license, "language": language}
     facts |= {key: fact for key, fact in given.items() if fact is not None}
     return model_card(name, model.config, type(model).__name__, num_parameters=model.num_parameters(), **facts).content

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""A folder that appears under its name when it is complete, and not before."""
+"""A folder that appears under its name only when it is complete."""
 
 import os
 import secrets
@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-MARKS = ("config.json", "options.json")  # a folder with one of these is a model, and may be overwritten when asked to
+MODEL_FILES = ("config.json", "options.json")  # a folder with one of them is a model, which --overwrite may replace
 
 
 def check_free(output: Path, overwrite: bool):
-    """That a folder may be made at `output`.
+    """Check that a folder may be made at `output`.
 
     Raises:
-        ValueError: Something is there that must not be replaced.
+        ValueError: A file or folder is there that must not be replaced.
     """
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
@@ -23,15 +23,16 @@ def check_free(output: Path, overwrite: bool):
         raise ValueError(f"{output}: exists and is no folder; give the name of a new folder")
     if not overwrite:
         raise ValueError(f"{output}: exists and is not empty; give another folder, or --overwrite to replace it")
-    if not any((output / mark).is_file() for mark in MARKS):
+    if not any((output / name).is_file() for name in MODEL_FILES):
         raise ValueError(
-            f"{output}: holds no model ({' or '.join(MARKS)}), so --overwrite does not replace it; remove it first"
+            f"{output}: holds no model ({' or '.join(MODEL_FILES)}), so --overwrite does not replace it; "
+            "remove it first"
         )
 
 
 @contextmanager
 def new_folder(output: Path, overwrite: bool = False) -> Iterator[Path]:
-    """A folder to fill beside `output`. It takes that name when the context ends well, and else goes away."""
+    """Yield a folder to fill, which becomes `output` if the context ends without error, and else is removed."""
     output = output.resolve()
     check_free(output, overwrite)
     partial = output.with_name(f".{output.name}.{secrets.token_hex(4)}.partial")
@@ -50,6 +51,6 @@ def new_folder(output: Path, overwrite: bool = False) -> Iterator[Path]:
             shutil.rmtree(old)
         else:
             os.replace(partial, output)
-    except BaseException:  # an interruption too must leave nothing behind
+    except BaseException:  # an interruption must leave nothing behind either
         shutil.rmtree(partial, ignore_errors=True)
         raise

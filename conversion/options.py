@@ -1,13 +1,13 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""options.json of bilm-tf and AllenNLP, and our configuration.
+"""options.json of bilm-tf and AllenNLP, converted to `ElmoConfig` and back.
 
-Sizes are read off the tensors. Where options give them too they must agree: options of another model are the commonest
-mistake. What no tensor tells (clips, skip connections, activation, characters a word) comes from the options.
+Sizes are read from the shapes of the tensors. Options that repeat them must agree, because options of another model are
+the most common mistake. Clips, skip connections, activation and characters per word come from the options alone.
 """
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from huggingface_hub.errors import StrictDataclassError
 from hf_elmo.model.configuration_elmo import ElmoConfig
 
 from .bilm_hdf5 import CELL, ONLY_CELL, original_format
-from .hdf5_file import StoredTensor
+from .file_kinds import check_content
+from .original import StoredTensor
 
 FIELDS = {  # option -> field of ElmoConfig
     "lstm.use_skip_connections": "use_skip_connections",
@@ -31,7 +32,7 @@ FIELDS = {  # option -> field of ElmoConfig
     "char_cnn.embedding.dim": "char_embedding_size",
     "char_cnn.max_characters_per_token": "max_characters_per_token",
 }
-# Settings that no tensor tells, with what bilm-tf takes where they are missing, and of which type they are.
+# Settings that no shape reveals: the default of bilm-tf, and the type.
 SETTINGS = {
     "lstm.cell_clip": (None, (int, float)),
     "lstm.proj_clip": (None, (int, float)),
@@ -39,25 +40,29 @@ SETTINGS = {
     "char_cnn.activation": ("relu", str),
     "char_cnn.max_characters_per_token": (50, int),
 }
+# The settings that all published models of AllenNLP share, for sources without an options file.
+PUBLISHED_OPTIONS = {
+    "lstm": {"cell_clip": 3, "proj_clip": 3, "use_skip_connections": True},
+    "char_cnn": {"activation": "relu", "max_characters_per_token": 50},
+}
 NUMBERED_CELL = r"RNN_[01]/RNN/MultiRNNCell/Cell(\d+)/LSTMCell/(?:B|W_0|W_P_0)"
 DROPOUT = 0.1  # of bilm-tf's training script; files for inference have none
-LONGEST_ROW = 10_000  # ids of one word; a row is allocated for every word, and models have 50
-# 256 bytes, five marks, and 0 for absent words: the ids of inference. Training's table has no row for 0.
-CHARACTERS = 262
+LONGEST_ROW = 10_000  # ids of one word; a row is allocated for every word, and published models have 50
+CHARACTERS = 262  # 256 bytes, five special characters, and 0 for padding, for which the table of training has no row
+EXPECTED = "the options.json that came with the weights"
 
 
 def read_options(path: Path) -> dict:
-    """The content of an options file.
+    """Return the content of an options file.
 
     Raises:
-        ValueError: The file is missing, no JSON, or no options of a biLM.
+        ValueError: The file is missing, or holds no options of a biLM.
     """
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; expected the options.json that came with the weights")
+    check_content(path, EXPECTED)
     try:
-        options = json.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows put a mark first
+        options = json.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows write a byte-order mark
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not JSON ({error}); expected the options.json that came with the weights") from error
+        raise ValueError(f"{path}: not JSON ({error}); expected {EXPECTED}") from error
     if not isinstance(options, dict) or not isinstance(options.get("lstm"), dict):
         if isinstance(options, dict) and (
             "transformer" in str(options)[:10000] or "bidirectional_language_model" in str(options)
@@ -72,8 +77,16 @@ def read_options(path: Path) -> dict:
     return options
 
 
+def published_note(source: Path) -> str:
+    """Return the note about a source without options."""
+    return (
+        f"{source} has no options; assumed those of the published models, which no tensor reveals: cell and projection "
+        "clipped at 3, skip connections, relu, 50 characters per word; give others with --options"
+    )
+
+
 def option(options: Mapping, name: str, default: Any = None) -> Any:
-    """The option of a dotted name; null counts as missing."""
+    """Return the option of a dotted name; null counts as missing."""
     for part in name.split("."):
         options = options.get(part) if isinstance(options, Mapping) else None
     return default if options is None else options
@@ -82,18 +95,17 @@ def option(options: Mapping, name: str, default: Any = None) -> Any:
 def read_config(
     options: Mapping, stored: Mapping[str, StoredTensor], options_file: str | Path = "options.json"
 ) -> tuple[ElmoConfig, list[str]]:
-    """The configuration of original weights.
+    """Return the configuration of original weights, and one line for each assumption.
+
+    `config.original_format` keeps what no field holds and the conversion back needs: further options (`"options"`), a
+    character table that already has its padding row (`"character_rows"`), and the cell name of one layer (`"cell"`).
 
     Args:
         options: Content of options.json.
-        stored: The tensors, of which only the shapes are asked.
-        options_file: Where `options` come from, for messages.
-    Returns:
-        The configuration, and a line for everything that had to be assumed. `config.original_format` keeps what our
-        fields do not say and the way back needs: further options (`"options"`), a character table that already has its
-        padding row (`"character_rows"`), and the one-layer cell name (`"cell"`).
+        stored: The tensors, of which only the shapes are used.
+        options_file: The file of `options`, for messages.
     Raises:
-        ValueError: Options and tensors do not belong together, or are of no biLM.
+        ValueError: Options and tensors do not belong together, or are no biLM.
     """
     sizes = read_sizes(stored)
     by_characters = bool(sizes["char_cnn_filters"][0])
@@ -126,8 +138,8 @@ def read_config(
             )
         if name.endswith("per_token") and not 3 <= value <= LONGEST_ROW:
             raise ValueError(
-                f"{options_file}: {name} must be at least 3, a byte between two marks, and at most {LONGEST_ROW}, "
-                f"but is {value!r}"
+                f"{options_file}: {name} must be at least 3, a byte between two special characters, and at most "
+                f"{LONGEST_ROW}, but is {value!r}"
             )
         if value is not None and option(options, name) is None:
             notes.append(f"{options_file} has no {name}; assumed {json.dumps(value)}, as bilm-tf does in training")
@@ -152,7 +164,7 @@ def read_config(
 
 
 def read_sizes(stored: Mapping[str, StoredTensor]) -> dict[str, tuple[Any, str]]:
-    """Fields of the configuration that tensors tell by their shapes, each with the tensor that does."""
+    """Return the fields of the configuration that shapes reveal, each with the tensor that does."""
     cells = r"RNN_[01]/RNN/(?:MultiRNNCell/Cell\d+/)?LSTMCell"
     kernel = first(stored, rf"{cells}/(?:B|W_0)", lambda shape: shape[-1] % 4 == 0)
     if kernel is None:
@@ -180,6 +192,7 @@ def read_sizes(stored: Mapping[str, StoredTensor]) -> dict[str, tuple[Any, str]]
 
 
 def read_character_sizes(stored: Mapping[str, StoredTensor], sizes: Mapping) -> dict[str, tuple[Any, str]]:
+    """Return the sizes of the character CNN."""
     table = stored["char_embed"].shape
     if len(table) != 2 or table[0] not in (CHARACTERS - 1, CHARACTERS):
         raise ValueError(
@@ -207,6 +220,7 @@ def read_character_sizes(stored: Mapping[str, StoredTensor], sizes: Mapping) -> 
 
 
 def read_word_sizes(stored: Mapping[str, StoredTensor], sizes: Mapping) -> dict[str, tuple[Any, str]]:
+    """Return the sizes of a model that reads words."""
     if "embedding" not in stored:
         raise ValueError(
             f"{stored_file(stored)}: neither char_embed, of a model that reads characters, nor embedding, of one that "
@@ -218,7 +232,7 @@ def read_word_sizes(stored: Mapping[str, StoredTensor], sizes: Mapping) -> dict[
 
 
 def write_options(config: ElmoConfig) -> dict:
-    """The content of options.json for a configuration: ours over what was in the original file."""
+    """Return the content of options.json for a configuration, with the further options of the original file."""
     options = json.loads(json.dumps(original_format(config).get("options", {})))
     for name, field in FIELDS.items():
         if name.startswith("char_cnn") and not config.char_cnn_filters:
@@ -238,7 +252,7 @@ def write_options(config: ElmoConfig) -> dict:
 
 
 def without_fields(options: Mapping, prefix: str = "") -> dict:
-    """Options that no field of ours repeats, such as the length of the training."""
+    """Return the options that no field of the configuration holds, such as the length of the training."""
     rest = {}
     for name, value in options.items():
         if prefix + name in FIELDS or prefix + name == "char_cnn.n_characters":
@@ -252,18 +266,18 @@ def without_fields(options: Mapping, prefix: str = "") -> dict:
 
 
 def matches(stored: Mapping[str, StoredTensor], pattern: str) -> set:
-    """What the group of a pattern is in the names that fit it."""
+    """Return the groups of a pattern in all names that match it."""
     return {match[1] for name in stored if (match := re.fullmatch(pattern, name))}
 
 
-def first(stored: Mapping[str, StoredTensor], pattern: str, fits) -> str | None:
-    """The first name that fits a pattern and whose shape, of at least one axis, is acceptable."""
+def first(stored: Mapping[str, StoredTensor], pattern: str, fits: Callable[[tuple[int, ...]], bool]) -> str | None:
+    """Return the first name that matches a pattern and whose shape, of at least one axis, is acceptable."""
     names = (name for name in sorted(stored) if re.fullmatch(pattern, name))
     return next((name for name in names if stored[name].shape and fits(stored[name].shape)), None)
 
 
 def no_bilm(stored: Mapping[str, StoredTensor]) -> str:
-    """What a file without LSTM may be instead."""
+    """Describe what a file without an LSTM may be instead."""
     if "softmax/W" in stored:
         return "softmax weights without an ELMo; give them with --softmax, and the ELMo's own weights as the source"
     if set(stored) == {"embedding"}:
@@ -283,7 +297,7 @@ def shown(stored: Mapping[str, StoredTensor], name: str) -> str:
 
 
 def stored_file(stored: Mapping[str, StoredTensor]) -> str:
-    """The file of the model's own tensors, for messages."""
+    """Return the file of the model's own tensors, for messages."""
     files = {str(tensor.file) for name, tensor in stored.items() if not name.startswith("softmax/")}
     return ", ".join(sorted(files or {str(tensor.file) for tensor in stored.values()})) or "the weight file"
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""Published models by name, with the addresses their authors documented, and how any source is made local."""
+"""Published models by name, with the addresses that their authors documented, and the download of any source."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from .download import download, is_url
-from .sources import Request
+from .original import Source
 
 ALLENNLP = "https://allennlp.s3.amazonaws.com/models/elmo"
 SEQVEC = "http://maintenance.dallago.us/public/embeddings/embedding_models/seqvec"
@@ -75,22 +75,27 @@ PRESETS = {
 }
 
 
-def preset(source: str | Path) -> Preset | None:
-    """The preset of a name, unless a file or folder has it too."""
+def find_preset(source: str | Path) -> Preset | None:
+    """Return the preset of a name, unless a file or folder has this name too."""
     return None if Path(source).exists() else PRESETS.get(str(source).lower())
 
 
-def localize(source: str | Path, options=None, softmax=None, vocabulary=None) -> Request:
-    """Fetch what is not local yet.
+def localize(
+    source: str | Path,
+    options: str | Path | None = None,
+    softmax: str | Path | None = None,
+    vocabulary: str | Path | None = None,
+) -> Source:
+    """Download what is not local yet.
 
     Args:
-        source: A file or folder, which wins over everything else of its name; the name of a preset; the URL of a weight
+        source: A file or folder, which precedes everything else of its name; the name of a preset; the URL of a weight
             file; or `user/name`, a repository on the Hub.
         options, softmax, vocabulary: Files or URLs, or None. `"published"` is the preset's own, where it has one.
     Raises:
-        ValueError: Something cannot be fetched, or the preset has no such file.
+        ValueError: A file cannot be downloaded, or the preset has no such file.
     """
-    named, chosen = str(source), preset(source)
+    named, chosen = str(source), find_preset(source)
     if chosen:
         source, options = chosen.weights, options or chosen.options
     elif is_url(named) and options is None:
@@ -100,10 +105,11 @@ def localize(source: str | Path, options=None, softmax=None, vocabulary=None) ->
     options, softmax, vocabulary = (
         None if file is None else local_file(file) for file in (options, softmax, vocabulary)
     )
-    return Request(local_source(source), options, softmax, vocabulary)
+    return Source(local_source(source), options, softmax, vocabulary)
 
 
-def published(source: str, kind: str, given, own: str | None):
+def published(source: str, kind: str, given: str | Path | None, own: str | None) -> str | Path | None:
+    """Return the file that was given, or the preset's own where that was asked for."""
     if str(given) != PUBLISHED or Path(PUBLISHED).exists():
         return given
     if not own:
@@ -112,7 +118,7 @@ def published(source: str, kind: str, given, own: str | None):
 
 
 def options_url(weights: str) -> str:
-    """The options' address from the weights', by the custom of the published models."""
+    """Return the address of the options that belong to a weight file, by the custom of the published models."""
     folder, _, name = weights.rpartition("/")
     if not re.search(r"weights.*\.(hdf5|h5)$", name):
         raise ValueError(f"{weights}: where are its options? Give them with --options, a file or a URL")

@@ -27,7 +27,8 @@ from torch import Tensor
 from hf_elmo.model.modeling_elmo import ElmoModel, State
 from hf_elmo.model.tokenization_elmo import ElmoTokenizer
 
-from .hdf5_file import is_hdf5, open_hdf5
+from .file_kinds import HDF5, file_kind, one_line
+from .hdf5_file import open_hdf5
 
 TOLERANCE = 5e-6  # two originals, TensorFlow and torch, are about 1e-6 apart
 ALLENNLP_BATCH_SIZE = 64
@@ -74,7 +75,7 @@ def verify(
     if not expected.is_file():
         raise ValueError(f"{expected}: no such file; expected outputs of the original software, .npz or .hdf5")
     model = ElmoModel.from_pretrained(folder, dtype=torch.float32).eval()
-    if is_hdf5(expected):
+    if file_kind(expected) == HDF5:
         runs = [("outputs, state carried over batches", True, hdf5_batches(expected, folder, text, batch_size))]
     else:
         runs = list(npz_runs(expected))
@@ -115,7 +116,7 @@ def npz_runs(path: Path) -> Iterator[tuple[str, bool, list[Batch]]]:
         names = list(arrays)
     except (ValueError, OSError, BadZipFile, EOFError, TypeError) as error:
         raise ValueError(
-            f"{path}: neither .npz nor .hdf5 ({error}); expected outputs of the original software"
+            f"{path}: neither .npz nor .hdf5 ({one_line(error)}); expected outputs of the original software"
         ) from error
     ids = [name for name in names if name.startswith("bilm_ids/")]
     outputs = [name for name in names if name.endswith(("_stateless", "_stateful"))]

@@ -433,7 +433,7 @@ def test_sizes_come_from_shapes_alone():
 
 
 def in_memory(tensors):
-    from hf_elmo.conversion.hdf5_file import StoredTensor
+    from hf_elmo.conversion.original import StoredTensor
 
     return {
         name: StoredTensor(Path("weights.hdf5"), tensor.shape, lambda t=tensor: t) for name, tensor in tensors.items()

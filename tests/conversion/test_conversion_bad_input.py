@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import pickle
+import shutil
 import tarfile
 import zipfile
 from contextlib import suppress
@@ -14,7 +15,7 @@ import pytest
 import torch
 from small_original import OPTIONS
 
-from hf_elmo.conversion import convert
+from hf_elmo.conversion import convert, looks_unconverted
 from hf_elmo.conversion.random_weights import random_weights, write_files
 
 CELL = "RNN_0/RNN/MultiRNNCell/Cell0/LSTMCell"
@@ -233,6 +234,18 @@ def test_weights_that_are_none(original, tmp_path, start, parts):
     assert_says(refusal(original / "weights.hdf5", tmp_path), original / "weights.hdf5")
 
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 374434792\n"
+WEB_PAGE = b"\n<!doctype HTML><html><body>Sorry</body></html>"
+
+
+@pytest.mark.parametrize("name", ["options.json", "weights.hdf5", "softmax.hdf5", "words.txt"])
+@pytest.mark.parametrize(("content", "advice"), [(LFS_POINTER, "`git lfs pull`"), (WEB_PAGE, "download it again")])
+def test_files_that_stand_for_others(original, tmp_path, name, content, advice):
+    files = {"softmax.hdf5": {"softmax": original / name}, "words.txt": {"vocab": original / name}}
+    (original / name).write_bytes(content)
+    assert_says(refusal(original, tmp_path, **files.get(name, {})), original / name, "not the file itself", advice)
+
+
 @pytest.mark.parametrize("part", [0.0001, 0.01, 0.5, 0.9, 0.999])
 def test_a_truncated_file(original, tmp_path, part):
     weights = original / "weights.hdf5"
@@ -297,6 +310,28 @@ def test_hdf5_files_of_something_else(original, tmp_path):
 def test_several_weight_files_in_a_folder(original, tmp_path):
     write_files(original, OPTIONS, random_weights(OPTIONS), "another.hdf5")
     assert_says(refusal(original, tmp_path), original, "another.hdf5", "weights.hdf5", "give one of them")
+
+
+@pytest.mark.parametrize("words", [b"the\nof\n", b"<S>\n</S>\nthe\n"])
+def test_a_plain_word_list_beside_an_encoder_is_left_out(original, tmp_path, words):
+    (original / "vocab.txt").write_bytes(words)
+    (note,) = convert(original, tmp_path / "model").notes
+    assert_says(note, original / "vocab.txt", "lacks", "<UNK>", "left out")
+    assert not (tmp_path / "model" / "vocab.txt").exists()
+    shutil.rmtree(tmp_path / "model")
+    assert_says(refusal(original, tmp_path, vocab=original / "vocab.txt"), original / "vocab.txt", "lacks")
+
+
+def test_what_looks_unconverted(original, tmp_path):
+    for path in (original, original / "weights.hdf5"):
+        assert_says(looks_unconverted(path), path, "bilm-tf hdf5", f"`hf-elmo convert {path} OUTPUT`")
+    convert(original, tmp_path / "model")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "other" / "tf_model.h5").write_bytes((original / "weights.hdf5").read_bytes())
+    for name in ("model", "empty", "other", "nowhere", "user/name"):
+        assert looks_unconverted(tmp_path / name) is None
 
 
 def test_nothing_there(tmp_path):

@@ -11,8 +11,9 @@ from transformers import AutoModelForMaskedLM, AutoModelForPreTraining
 
 import hf_elmo
 from hf_elmo import ElmoForMaskedLM, ElmoForPreTraining, ElmoTokenizer
+from hf_elmo.conversion.bilm_checkpoint import bilm_variables
 from hf_elmo.conversion.bilm_hdf5 import read_weights
-from hf_elmo.conversion.tensorflow_checkpoint import bilm_variables, read_checkpoint
+from hf_elmo.conversion.tensorflow_checkpoint import read_checkpoint
 
 WORDS = 11
 

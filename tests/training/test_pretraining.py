@@ -20,9 +20,10 @@ from toy_pretraining import command, pretrained, write_texts
 from transformers import AutoModelForPreTraining, AutoTokenizer
 
 from hf_elmo import ElmoConfig, ElmoForPreTraining, ElmoTokenizer
+from hf_elmo.conversion.bilm_checkpoint import adagrad_accumulators, bilm_variables
 from hf_elmo.conversion.bilm_hdf5 import read_weights
-from hf_elmo.conversion.hdf5_file import StoredTensor
-from hf_elmo.conversion.tensorflow_checkpoint import adagrad_accumulators, bilm_variables, read_checkpoint
+from hf_elmo.conversion.original import StoredTensor
+from hf_elmo.conversion.tensorflow_checkpoint import read_checkpoint
 from hf_elmo.training.bilm_trainer import BiLMTrainer, PretrainingArguments
 from hf_elmo.training.corpus import SentenceQueue, TextFiles
 from hf_elmo.training.streams import Streams, TrainingWindows, WordTable

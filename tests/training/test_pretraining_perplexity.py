@@ -10,8 +10,9 @@ import torch
 from shaken import shake
 
 from hf_elmo import ElmoConfig, ElmoForPreTraining, ElmoTokenizer, cli
+from hf_elmo.conversion.bilm_checkpoint import bilm_variables
 from hf_elmo.conversion.bilm_hdf5 import read_weights
-from hf_elmo.conversion.tensorflow_checkpoint import bilm_variables, read_checkpoint
+from hf_elmo.conversion.tensorflow_checkpoint import read_checkpoint
 from hf_elmo.training import perplexity
 
 
