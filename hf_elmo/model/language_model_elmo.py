@@ -19,8 +19,8 @@ from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_elmo import ElmoConfig
-from .fill_mask_elmo import ElmoFillMaskPipeline, support_fill_mask_pipeline
 from .modeling_elmo import ElmoModel, ElmoPreTrainedModel, State
+from .pipelines_elmo import ElmoFillMaskPipeline, dispatch_by_model
 from .sampled_softmax_elmo import draw_candidates, expected_counts, full_softmax_loss, sampled_softmax_loss
 
 
@@ -221,11 +221,7 @@ class ElmoForMaskedLM(ElmoLanguageModel):
     its bias alone.
     """
 
-    fill_mask_pipeline = ElmoFillMaskPipeline
-
-    def __init__(self, config: ElmoConfig):
-        super().__init__(config)
-        support_fill_mask_pipeline()
+    pipeline_class = ElmoFillMaskPipeline
 
     @can_return_tuple
     def forward(
@@ -296,6 +292,7 @@ class ElmoForMaskedLM(ElmoLanguageModel):
         return tuple(torch.cat(parts).view(shape) for parts in zip(*best))
 
 
+dispatch_by_model(ElmoFillMaskPipeline)
 # Their code is saved with their weights.
 ElmoForPreTraining.register_for_auto_class("AutoModelForPreTraining")
 ElmoForMaskedLM.register_for_auto_class("AutoModelForMaskedLM")

@@ -8,6 +8,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_elmo import ElmoConfig
 from .crf_elmo import LinearChainCrf
+from .pipelines_elmo import ElmoTokenClassificationPipeline, dispatch_by_model
 from .task_features_elmo import ElmoTaskModel
 from .task_layers_elmo import TaskBiLstm
 
@@ -17,6 +18,8 @@ class ElmoForTokenClassification(ElmoTaskModel):
 
     The configuration says which: `tagger_layers` and `tagger_size` of the biLSTM, `tagger_crf`, word features.
     """
+
+    pipeline_class = ElmoTokenClassificationPipeline
 
     def __init__(self, config: ElmoConfig):
         super().__init__(config, num_mixes=2 if config.elmo_at_output else 1)
@@ -91,6 +94,7 @@ class ElmoForTokenClassification(ElmoTaskModel):
         return [self.config.id2label.get(label, "") for label in range(self.num_labels)]
 
 
+dispatch_by_model(ElmoTokenClassificationPipeline)
 # Its code is saved with its weights.
 ElmoForTokenClassification.register_for_auto_class("AutoModelForTokenClassification")
 

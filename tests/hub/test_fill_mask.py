@@ -19,7 +19,7 @@ from transformers import (
 from transformers.pipelines.base import PipelineException
 
 from hf_elmo import ElmoForMaskedLM, ElmoForPreTraining, ElmoTokenizer
-from hf_elmo.model.fill_mask_elmo import ElmoFillMaskPipeline
+from hf_elmo.model.pipelines_elmo import ElmoFillMaskPipeline
 
 VOCABULARY = ["<S>", "</S>", "<UNK>", *WORDS, "don't", "Zürich"]
 

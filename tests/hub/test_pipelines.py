@@ -1,5 +1,6 @@
 """transformers' pipelines without special arguments: they give what model and tokenizer give when called by hand."""
 
+import copy
 import json
 import logging
 import os
@@ -13,9 +14,10 @@ import torch
 import toy_tasks
 from shaken import shake
 from transformers import BertConfig, BertForTokenClassification, BertTokenizer, pipeline
-from transformers.pipelines.token_classification import TokenClassificationPipeline
+from transformers.pipelines.token_classification import AggregationStrategy, TokenClassificationPipeline
 
 import hf_elmo
+from hf_elmo.model.pipelines_elmo import ElmoTokenClassificationPipeline
 
 # White space of every kind, punctuation, clitics, abbreviations, several bytes a character, and a long text among short
 TEXTS = [
@@ -41,6 +43,7 @@ def checkpoints(tmp_path_factory):
     for task, (model_class, options) in MODELS.items():
         if "id2label" in options:
             options = {**options, "label2id": {label: i for i, label in options["id2label"].items()}}
+        torch.manual_seed(0)
         model = shake(model_class(toy_tasks.config(**options)))
         if "id2label" in options:
             spread_scores(model, getattr(model, "score", None) or model.classifier)
@@ -236,24 +239,60 @@ def test_long_texts_in_overlapping_parts(checkpoints):
         assert entity["word"].replace(" ", "") == "".join(text[entity["start"] : entity["end"]].split())
 
 
+@pytest.mark.parametrize("strategy", [*AggregationStrategy])
+def test_words_of_text_are_gathered_by_their_offsets(strategy, recwarn):
+    text, scores = "Don't (Ada).", np.eye(8)
+    encoding = hf_elmo.ElmoTokenizer()(
+        text, return_tensors="pt", return_offsets_mapping=True, return_special_tokens_mask=True
+    )
+    ids, offsets, mask = (encoding[name][0] for name in ("input_ids", "offset_mapping", "special_tokens_mask"))
+    entities = ElmoTokenClassificationPipeline.gather_pre_entities(
+        None, text, ids, scores, offsets, mask.numpy(), strategy
+    )
+    assert [(entity["word"], entity["start"], entity["end"]) for entity in entities] == [
+        ("Do", 0, 2),
+        ("n't", 2, 5),
+        ("(", 6, 7),
+        ("Ada", 7, 10),
+        (")", 10, 11),
+        (".", 11, 12),
+    ]
+    assert [entity["index"] for entity in entities] == [1, 2, 3, 4, 5, 6]
+    assert not any(entity["is_subword"] for entity in entities)
+    assert all((entity["scores"] == scores[entity["index"]]).all() for entity in entities)
+    assert not recwarn.list
+
+
 def test_other_models_pipelines_are_what_they_were(tmp_path):
-    """Opening an ELMo pipeline changes how the library's class reads rows of ids, and nothing else."""
+    """Where an ELMo pipeline exists, other models still get the library's class, and so do classes derived from it."""
+
+    class Derived(TokenClassificationPipeline):
+        pass
+
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "ada", "##s", "met", "tom", "."]
     (tmp_path / "vocab.txt").write_text("\n".join(words))
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(words), hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
     )
-    bert = shake(BertForTokenClassification(config), scale=1.0)
-    pipe = pipeline("ner", model=bert, tokenizer=BertTokenizer(str(tmp_path / "vocab.txt")), ignore_labels=[])
-    text = "Adas met unheardof Tom."
-    patched = TokenClassificationPipeline.gather_pre_entities
-    for strategy in ("none", "simple", "first"):
-        result = pipe(text, aggregation_strategy=strategy)
-        with pytest.MonkeyPatch.context() as patcher:
-            patcher.setattr(TokenClassificationPipeline, "gather_pre_entities", patched.__wrapped__)
-            assert result == pipe(text, aggregation_strategy=strategy)
-    assert [entity["word"] for entity in pipe(text)] == ["ada", "##s", "met", "unheardof", "tom", "."]
+    parts = {
+        "model": shake(BertForTokenClassification(config), scale=1.0),
+        "tokenizer": BertTokenizer(str(tmp_path / "vocab.txt")),
+    }
+    pipe = pipeline("ner", **parts, ignore_labels=[])
+    assert type(pipe) is TokenClassificationPipeline
+    assert type(TokenClassificationPipeline(**parts)) is TokenClassificationPipeline
+    assert type(copy.copy(pipe)) is TokenClassificationPipeline
+    assert [entity["word"] for entity in pipe("Adas met unheardof Tom.")] == [
+        "ada", "##s", "met", "unheardof", "tom", ".",
+    ]  # fmt: skip
+    model = hf_elmo.ElmoForTokenClassification(toy_tasks.config())
+    for elmo in (
+        TokenClassificationPipeline(model=model, tokenizer=toy_tasks.tokenizer()),
+        pipeline("ner", model=model, tokenizer=toy_tasks.tokenizer()),
+    ):
+        assert type(elmo) is ElmoTokenClassificationPipeline
+    assert type(pipeline("ner", model=model, tokenizer=toy_tasks.tokenizer(), pipeline_class=Derived)) is Derived
 
 
 @pytest.mark.parametrize("multi_label", [False, True])

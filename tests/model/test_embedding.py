@@ -252,18 +252,18 @@ READ_A_LOT = """
 from pathlib import Path
 from hf_elmo import ElmoConfig, ElmoModel, ElmoTokenizer
 from hf_elmo.embedding import embed_sentences
-from hf_elmo.model.tokenization_elmo import SpelledWords
 
 def peak():
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
 
-SpelledWords.LIMIT = 2000
+tokenizer = ElmoTokenizer()
+tokenizer.word_rows.limit = 2000
 sizes = {"char_embedding_size": 4, "char_cnn_filters": [[1, 4]], "projection_size": 16, "cell_size": 16}
 model = ElmoModel(ElmoConfig(num_highway_layers=0, **sizes))
 text = ([f"word{number}-{place}" for place in range(number % 9)] for number in range(25_000))
 options = {"layers": "all", "words_per_batch": 256, "batches_per_window": 4, "cached_words": 1000}
-for number, vectors in enumerate(embed_sentences(model, ElmoTokenizer(), text, **options)):
+for number, vectors in enumerate(embed_sentences(model, tokenizer, text, **options)):
     if number == 5_000:
         before = peak()
 print(number + 1, peak() - before)

@@ -11,7 +11,7 @@ import torch
 from transformers.utils import logging
 
 from hf_elmo import ElmoTokenizer
-from hf_elmo.model.tokenization_elmo import SPLIT, SpelledWords
+from hf_elmo.model.word_splitting_elmo import SPLITTING_RULES, split_words
 
 # What a word may be: accents, surrogates, controls, white space, the lengths around the cut, names of ids
 WORDS = [
@@ -150,13 +150,13 @@ def test_rows_handed_out_are_the_callers_own(tokenizer):
         assert again == [original_row(word) for word in ("<S>", "bank", "</S>")]
 
 
-def test_the_table_of_spelled_words_is_bounded(monkeypatch):
-    monkeypatch.setattr(SpelledWords, "LIMIT", 10)
+def test_the_table_of_encoded_words_is_bounded():
     tokenizer = ElmoTokenizer()
+    tokenizer.word_rows.limit = 10
     words = [f"word{number}" for number in range(35)] + ["<S>"]
     rows = tokenizer(words, is_split_into_words=True, add_special_tokens=False)["input_ids"]
     assert rows == [original_row(word) for word in words]
-    assert len(tokenizer._rows) <= 10
+    assert len(tokenizer.word_rows) <= 10
 
 
 def test_cut_words_are_counted_and_warned_about_once(warnings):
@@ -204,7 +204,7 @@ def test_input_of_another_form_is_refused_in_one_line(tokenizer, arguments, word
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"split": "spaces"}, "split must be one of 'treebank', 'whitespace', but is 'spaces'"),
+        ({"split": "spaces"}, "split must be one of 'treebank', 'punctuation', 'whitespace', but is 'spaces'"),
         ({"max_characters_per_token": 2}, "at least 3"),
         ({"max_characters_per_token": 1}, "need a word vocabulary: vocab_file='vocab.txt'"),
         ({"padding_side": "top"}, "side"),
@@ -272,7 +272,7 @@ def random_texts(count: int, alphabet: str = ALPHABET) -> list[str]:
     return ["".join(random.choice(list(alphabet), random.integers(30))) for _ in range(count)]
 
 
-@pytest.mark.parametrize("split", [*SPLIT])
+@pytest.mark.parametrize("split", [*SPLITTING_RULES])
 def test_words_are_all_of_the_text_and_lie_where_the_offsets_say(split):
     tokenizer = ElmoTokenizer(split=split)
     for text in random_texts(2000, ALPHABET + "\ud800"):
@@ -283,7 +283,7 @@ def test_words_are_all_of_the_text_and_lie_where_the_offsets_say(split):
         assert encoding["input_ids"] == [original_row(word) for word in words]
 
 
-@pytest.mark.parametrize("split", [*SPLIT])
+@pytest.mark.parametrize("split", [*SPLITTING_RULES])
 def test_the_rust_tokenizer_behind_it_splits_alike(split):
     tokenizer = ElmoTokenizer(split=split)
     for text in random_texts(2000):
@@ -299,7 +299,7 @@ def test_time_is_linear_in_the_text(tokenizer, unit):
         times = []
         for _ in range(3):
             start = time.thread_time()  # whatever else the machine does
-            tokenizer._split(unit * (length // len(unit)))
+            split_words(unit * (length // len(unit)))
             times.append(time.thread_time() - start)
         return min(times)
 
@@ -436,7 +436,7 @@ def test_a_vocabulary_that_lacks_a_special_word_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"vocab\.txt lacks </S>, <UNK>: it needs .* one word a line"):
         ElmoTokenizer(vocab_file=str(path))
     path.write_bytes(b"<S>\n\xff\n")
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match="line 2: not UTF-8"):
         ElmoTokenizer(vocab_file=str(path))
     with pytest.raises(ValueError, match="cannot be read"):
         ElmoTokenizer(vocab_file=str(tmp_path / "none.txt"))

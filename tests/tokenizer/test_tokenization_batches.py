@@ -168,7 +168,7 @@ def test_windows_overlap_by_the_stride(tokenizer):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_length": 3}, "max_length=3 is less than the 4 boundary words of a row"),
+        ({"max_length": 3}, "max_length=3 is less than the 4 special tokens of a row"),
         ({"max_length": 8, "truncation": "only_second"}, "only_second' cannot shorten 7 . 2 words to 4"),
         ({"max_length": 8, "stride": 2}, "stride=2 must be smaller than the 2 words"),
     ],
@@ -278,10 +278,10 @@ def test_copies_are_equal(tokenizer):
         assert encoding.tokens() == ["<S>", *WORDS, "</S>"]
 
 
-def test_calls_do_not_disturb_each_other(monkeypatch):
+def test_calls_do_not_disturb_each_other():
     """Threads split text, take given words, truncate and pad, on one tokenizer whose table keeps restarting."""
     tokenizer = ElmoTokenizer()
-    monkeypatch.setattr(type(tokenizer._rows), "LIMIT", 20)
+    tokenizer.word_rows.limit = 20
     random = np.random.default_rng(0)
 
     def call(number: int):

@@ -1,4 +1,4 @@
-"""The tokenizer where others use it: Auto classes, saved folders, collators, datasets, the pipeline's class."""
+"""The tokenizer where others use it: Auto classes, saved folders, collators, datasets."""
 
 import json
 import logging
@@ -6,17 +6,14 @@ import logging
 import datasets
 import numpy as np
 import pytest
-import torch
 from transformers import (
     AutoTokenizer,
     DataCollatorForTokenClassification,
     DataCollatorWithPadding,
     PreTrainedTokenizerFast,
 )
-from transformers.pipelines.token_classification import AggregationStrategy, TokenClassificationPipeline
 
 from hf_elmo import ElmoConfig, ElmoTokenizer
-from hf_elmo.model.tokenization_elmo import support_token_classification_pipeline
 
 
 def test_a_saved_tokenizer_is_found_and_the_same(tmp_path):
@@ -93,89 +90,3 @@ def test_a_map_is_cached_however_much_was_tokenized_before():
     before = datasets.fingerprint.Hasher.hash(tokenizer)
     tokenizer(["some words", "more"], padding=True, truncation=True, max_length=3, return_tensors="pt")
     assert datasets.fingerprint.Hasher.hash(tokenizer) == before
-
-
-# ---- the token-classification pipeline's class ----
-
-
-@pytest.fixture
-def gather():
-    tokenizer = ElmoTokenizer()
-    tokenizer("a call is enough")
-    method = TokenClassificationPipeline.gather_pre_entities
-    support_token_classification_pipeline()
-    assert TokenClassificationPipeline.gather_pre_entities is method  # wrapped once
-
-    class Pipeline:
-        gather_pre_entities = method
-
-    Pipeline.tokenizer = tokenizer
-    return Pipeline()
-
-
-@pytest.mark.parametrize("strategy", [*AggregationStrategy])
-def test_words_of_text_are_gathered_by_their_offsets(gather, strategy, recwarn):
-    text = "Don't (Ada)."
-    encoding = gather.tokenizer(text, return_tensors="pt", return_offsets_mapping=True, return_special_tokens_mask=True)
-    scores = np.eye(8)
-    entities = gather.gather_pre_entities(
-        text,
-        encoding["input_ids"][0],
-        scores,
-        encoding["offset_mapping"][0],
-        encoding["special_tokens_mask"][0].numpy(),
-        strategy,
-    )
-    assert [entity["word"] for entity in entities] == ["Do", "n't", "(", "Ada", ")", "."]
-    assert [(entity["start"], entity["end"]) for entity in entities] == [
-        (0, 2),
-        (2, 5),
-        (6, 7),
-        (7, 10),
-        (10, 11),
-        (11, 12),
-    ]
-    assert [entity["index"] for entity in entities] == [1, 2, 3, 4, 5, 6]
-    assert not any(entity["is_subword"] for entity in entities)
-    assert all((entity["scores"] == scores[entity["index"]]).all() for entity in entities)
-    assert not recwarn.list
-
-
-@pytest.mark.parametrize("by_name", [True, False])
-def test_given_words_are_gathered_where_they_stand_in_the_joined_text(gather, by_name):
-    words = ["New York", "", "is"]
-    encoding = gather.tokenizer(words, is_split_into_words=True, return_offsets_mapping=True, return_tensors="pt")
-    extra = {"word_ids": encoding.word_ids(), "word_to_chars_map": [(0, 8), (9, 9), (10, 12)]}
-    entities = gather.gather_pre_entities(
-        " ".join(words),
-        encoding["input_ids"][0],
-        np.eye(5),
-        encoding["offset_mapping"][0],
-        np.array([1, 0, 0, 0, 1]),
-        AggregationStrategy.SIMPLE,
-        *([] if by_name else extra.values()),
-        **(extra if by_name else {}),
-    )
-    assert [(entity["word"], entity["start"], entity["end"]) for entity in entities] == [
-        ("New York", 0, 8),
-        ("", 9, 9),
-        ("is", 10, 12),
-    ]
-
-
-def test_single_ids_go_the_library_s_own_way(gather):
-    class Vocabulary:
-        unk_token_id = 0
-
-        def convert_ids_to_tokens(self, number):
-            return f"piece{number}"
-
-    gather.tokenizer = Vocabulary()
-    offsets, mask = [(0, 1), (1, 2), (3, 4)], np.zeros(3)
-    arguments = ("ab c", torch.tensor([4, 5, 6]), np.eye(3), offsets, mask, AggregationStrategy.SIMPLE)
-    entities = gather.gather_pre_entities(*arguments)
-    original = TokenClassificationPipeline.gather_pre_entities.__wrapped__(gather, *arguments)
-    for entity in entities + original:
-        entity["scores"] = entity["scores"].tolist()
-    assert entities == original
-    assert [entity["word"] for entity in entities] == ["piece4", "piece5", "piece6"]

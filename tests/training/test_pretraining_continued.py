@@ -165,7 +165,7 @@ def test_what_is_pushed_has_the_card_of_the_run(texts, tmp_path):
         environment = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "PYTHONPATH": str(REPOSITORY)}
         run_python("-m", "hf_elmo.training.pretrain", *arguments, home=tmp_path, **environment)
         files = hub.repositories["ada/elmo"].files
-    assert {"model.safetensors", "config.json", "vocab.txt", "language_model_elmo.py", "fill_mask_elmo.py"} <= {*files}
+    assert {"model.safetensors", "config.json", "vocab.txt", "language_model_elmo.py", "pipelines_elmo.py"} <= {*files}
     assert not [name for name in files if name.startswith(("checkpoint-", "_")) or name.endswith(".bin")]
     card = ModelCard(files["README.md"].decode())
     assert card_errors(card.content) == []

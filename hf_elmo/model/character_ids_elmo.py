@@ -1,0 +1,174 @@
+# Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
+"""Words to rows of character ids, as at inference in bilm-tf (`UnicodeCharsVocabulary`), and the word vocabulary file.
+
+    id           0        1 ... 256    257 258      259 260      261
+    stands for   padding  byte 0-255   <S> </S>     start, end   fill
+                 (row)                 (whole word) of a word    of a row
+
+A row has W ids: 259, the UTF-8 bytes of the word, 260, and 261 to the end. In models with words as input, W is 1 and a
+row is the word's line number in the vocabulary plus one.
+"""
+
+import gzip
+import io
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
+
+PAD_ID, BOS_ID, EOS_ID, WORD_START_ID, WORD_END_ID, FILL_ID = 0, 257, 258, 259, 260, 261
+NUM_CHARACTERS = 262
+BOS_WORD, EOS_WORD, UNKNOWN_WORD = "<S>", "</S>", "<UNK>"
+
+# One Python integer for each id: those above 256 would be objects of their own, of 28 bytes, in every list.
+INTEGERS = np.array(range(NUM_CHARACTERS), dtype=object)
+
+
+class WordRows(dict):
+    """Table from a word to the bytes of its row, encoded on the first lookup and kept, since text repeats its words.
+
+    The ids are int16, or int32 where a row is one word id (W = 1). Words that had to be cut are not kept, so that each
+    of their occurrences is counted in `num_cut`.
+
+    Args:
+        width: Number W of ids in a row.
+        bos, eos: The special tokens of a sentence, which have rows of their own.
+        word_ids: Line numbers of the word vocabulary, where W is 1.
+        limit: Number of words at which the table is emptied.
+    """
+
+    def __init__(self, width: int, bos: str, eos: str, word_ids: dict[str, int] | None = None, limit: int = 1 << 17):
+        self.width, self.bos, self.eos, self.word_ids, self.limit, self.num_cut = width, bos, eos, word_ids, limit, 0
+        self.dtype = np.dtype(np.int32 if width == 1 else np.int16)
+        self.padding = bytes(width * self.dtype.itemsize)
+        self.bos_row, self.eos_row = map(self.__missing__, (BOS_WORD, EOS_WORD) if width == 1 else (bos, eos))
+
+    def __missing__(self, word: str) -> bytes:
+        if not isinstance(word, str):
+            raise ValueError(f"every word must be a string, but one is {word!r} ({type(word).__name__})")
+        if self.width == 1:
+            row = np.int32(self.word_ids.get(word, self.word_ids[UNKNOWN_WORD]) + 1).tobytes()
+        elif word in (self.bos, self.eos):
+            row = self.row([BOS_ID if word == self.bos else EOS_ID])
+        else:
+            characters, room = word.encode("utf-8", "ignore"), self.width - 2
+            row = self.row([byte + 1 for byte in characters[:room]])
+            if len(characters) > room:
+                self.count_cut(word, len(characters))
+                return row
+        if len(word) <= 64:  # longer ones, of word ids or lone surrogates, are rare and would make the table large
+            if len(self) >= self.limit:
+                self.clear()
+            self[word] = row
+        return row
+
+    def row(self, characters: list[int]) -> bytes:
+        """Return the row of a word of at most W - 2 character ids."""
+        ids = [WORD_START_ID, *characters, WORD_END_ID]
+        return np.array(ids + [FILL_ID] * (self.width - len(ids)), self.dtype).tobytes()
+
+    def count_cut(self, word: str, size: int):
+        """Count a word that was cut, and warn of the first."""
+        if not self.num_cut:
+            logger.warning(
+                f"A word of {size} bytes was cut to its first {self.width - 2}, as the original ELMo does: "
+                f"{word[:60]!r}. Further cuts are only counted, in `tokenizer.num_cut_words`."
+            )
+        self.num_cut += 1
+
+    def __reduce__(self) -> tuple:  # copies and other processes start with an empty table
+        return type(self), (self.width, self.bos, self.eos, self.word_ids, self.limit)
+
+    def encode(self, words: list[str]) -> list[bytes]:
+        """Return the rows of words."""
+        try:
+            return [*map(self.__getitem__, words)]
+        except TypeError:  # a word that cannot be looked up is no string either
+            raise ValueError("every word must be a string, but one is a list: lists are nested too deep") from None
+
+    def ids(self, rows: list[bytes]) -> np.ndarray:
+        """Return `(len(rows), W)` ids, int16 or int32; those of a row that holds several are split into them."""
+        return np.frombuffer(b"".join(rows), self.dtype).reshape(-1, self.width)
+
+
+class IdLists(list):
+    """Lists of rows of ids as they are handed out: for each example (T, W) integers.
+
+    pyarrow stores them as int16 (int32 where W is 1), so a `datasets.map(batched=True)` needs 2 bytes an id.
+    """
+
+    @classmethod
+    def from_arrays(cls, arrays: Iterable[np.ndarray]) -> "IdLists":
+        """Return the lists of `(T, W)` arrays of ids, in which equal character ids are one object."""
+        return cls(INTEGERS[array].tolist() if array.shape[-1] > 1 else array.tolist() for array in arrays)
+
+    def __arrow_array__(self, type=None):
+        pyarrow = sys.modules["pyarrow"]  # only pyarrow calls this
+        rows = [row for example in self for row in example]
+        width = len(rows[0]) if rows else 0
+        try:
+            ids = np.array(rows, np.int32 if width == 1 else np.int16).reshape(len(rows), width)
+        except (OverflowError, TypeError, ValueError):  # somebody changed them: other values, or other lengths
+            return pyarrow.array([*self], type)
+        row_starts = np.arange(0, ids.size + 1, width, dtype=np.int32) if width else np.zeros(1, np.int32)
+        example_starts = np.cumsum([0, *map(len, self)], dtype=np.int32)
+        rows = pyarrow.ListArray.from_arrays(row_starts, pyarrow.array(ids.ravel()))
+        array = pyarrow.ListArray.from_arrays(example_starts, rows)
+        return array if type is None else array.cast(type)
+
+
+def read_word_vocabulary(path: str | Path, unique: bool = False) -> list[str]:
+    """Read the words of a vocabulary file, in the order of their ids.
+
+    The format is bilm-tf's: one word a line, its line number its id, without the white space around it; lines that are
+    `!!!MAXTERMID` do not count, and a byte order mark is ignored. The file may be gzipped.
+
+    Args:
+        path: The file.
+        unique: Whether to refuse empty lines and repeated words, so that each id has one word and each word one id.
+            Empty lines at the end are ignored then; otherwise they count as words, as they do in bilm-tf.
+
+    Raises:
+        `ValueError`: with file and line, if it cannot be read, or `<S>`, `</S>` or `<UNK>` is missing.
+    """
+    opened = gzip.open if str(path).endswith(".gz") else open
+    try:
+        with opened(path, "rb") as file:
+            data = file.read()
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ValueError(f"{path}, line {line}: not UTF-8; convert the vocabulary to UTF-8") from None
+    except (OSError, EOFError) as error:
+        raise ValueError(f"the word vocabulary {path} cannot be read: {error}") from None
+    lines = [line.strip() for line in io.StringIO(text, newline=None)]
+    while unique and lines and not lines[-1]:
+        lines.pop()
+    words = [word for word in lines if word != "!!!MAXTERMID"]
+    if missing := [word for word in (BOS_WORD, EOS_WORD, UNKNOWN_WORD) if word not in words]:
+        raise ValueError(
+            f"the word vocabulary {path} lacks {', '.join(missing)}: it needs <S>, </S> and <UNK> among its "
+            f"{len(words)} lines, one word a line, most frequent first"
+        )
+    first = {}
+    for number, word in enumerate(lines if unique else (), start=1):
+        if not word:
+            raise ValueError(
+                f"{path}, line {number}: empty; a word's line number is its id, so lines cannot be skipped"
+            )
+        if first.setdefault(word, number) != number:
+            raise ValueError(f"{path}, line {number}: {word!r} again, which is also in line {first[word]}")
+    return words
+
+
+def write_word_vocabulary(words: list[str], path: str | Path):
+    """Write a vocabulary file: one word a line, UTF-8."""
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{word}\n" for word in words)
+
+
+__all__ = ["IdLists", "WordRows", "read_word_vocabulary", "write_word_vocabulary"]

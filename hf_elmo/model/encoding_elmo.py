@@ -1,0 +1,357 @@
+# Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
+"""Rows of a batch: where their words, characters and sequences stand, and how rows are truncated and padded."""
+
+from collections.abc import Callable, Iterable
+from itertools import product
+from reprlib import repr as short_repr
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers.tokenization_utils_base import PaddingStrategy, TruncationStrategy
+from transformers.utils import TensorType, to_py_obj
+
+from .character_ids_elmo import IdLists
+
+
+class Words(list):
+    """The words of one sequence; their offsets refer to the raw `text`, or to each word itself if there is none."""
+
+    text: str | None = None
+    cached_offsets: list[tuple[int, int]] | None = None
+
+    @property
+    def offsets(self) -> list[tuple[int, int]]:
+        """Start and end of each word."""
+        if self.cached_offsets is None:
+            self.cached_offsets, end = [], 0
+            for word in self:
+                # only white space lies between two words of a text, so the next occurrence is the word
+                start = 0 if self.text is None else self.text.find(word, end)
+                end = start + len(word)
+                self.cached_offsets.append((start, end))
+        return self.cached_offsets
+
+
+class ElmoEncoding:
+    """One row of a batch, with the interface of `tokenizers.Encoding`, on which the methods of `BatchEncoding` rely.
+
+    A row is `padding[0]` padding tokens; then for each of one or two sequences `<S>`, a window of its words, and
+    `</S>`; then `padding[1]` padding tokens. A word is one token.
+
+    Args:
+        sequences: The whole sequences.
+        windows: The range of words of each sequence that is in this row.
+        specials: The tokens before and after a sequence, or `None` where there is none.
+        pad_token: The padding token.
+    """
+
+    def __init__(
+        self,
+        sequences: tuple[Words, ...],
+        windows: tuple[range, ...],
+        specials: tuple[str | None, str | None],
+        pad_token: str | None,
+    ):
+        self.sequences, self.windows, self.pad_token = sequences, windows, pad_token
+        self.bos, self.eos = ([] if token is None else [token] for token in specials)
+        self.padding = (0, 0)
+
+    def __len__(self) -> int:
+        return sum(self.padding) + sum(len(self.bos) + len(window) + len(self.eos) for window in self.windows)
+
+    def __repr__(self) -> str:
+        return f"ElmoEncoding({self.tokens})"
+
+    @property
+    def n_sequences(self) -> int:
+        return len(self.sequences)
+
+    def row(self, values: Callable[[int, range], Iterable], special: object, padding: object) -> list:
+        """Return a value for each token: those of `values(sequence, window)` for words, constants for the others."""
+        row = [padding] * self.padding[0]
+        for number, window in enumerate(self.windows):
+            row += [*[special] * len(self.bos), *values(number, window), *[special] * len(self.eos)]
+        return row + [padding] * self.padding[1]
+
+    def words(self, number: int) -> list[str]:
+        """Return the words of one sequence that are in this row."""
+        window = self.windows[number]
+        return self.sequences[number][window.start : window.stop]
+
+    @property
+    def tokens(self) -> list[str]:
+        row = [self.pad_token] * self.padding[0]
+        for number in range(len(self.windows)):
+            row += [*self.bos, *self.words(number), *self.eos]
+        return row + [self.pad_token] * self.padding[1]
+
+    @property
+    def word_ids(self) -> list[int | None]:
+        return self.row(lambda number, window: window, None, None)
+
+    @property
+    def sequence_ids(self) -> list[int | None]:
+        return self.row(lambda number, window: [number] * len(window), None, None)
+
+    @property
+    def type_ids(self) -> list[int]:
+        specials = len(self.bos) + len(self.eos)
+        row = [0] * self.padding[0]
+        for number, window in enumerate(self.windows):
+            row += [number] * (len(window) + specials)
+        return row + [0] * self.padding[1]
+
+    @property
+    def offsets(self) -> list[tuple[int, int]]:
+        spans = [sequence.offsets for sequence in self.sequences]
+        return self.row(lambda number, window: spans[number][window.start : window.stop], (0, 0), (0, 0))
+
+    @property
+    def special_tokens_mask(self) -> list[int]:
+        return self.row(lambda number, window: [0] * len(window), 1, 1)
+
+    @property
+    def attention_mask(self) -> list[int]:
+        return self.row(lambda number, window: [1] * len(window), 1, 0)
+
+    def locate(self, token: int) -> tuple[int, int] | None:
+        """Return sequence and word of a position, `None` for a special token or padding."""
+        for number, window in enumerate(self.windows):
+            first = self.first_token(number)
+            if first <= token < first + len(window):
+                return number, window[token - first]
+        return None
+
+    def first_token(self, number: int) -> int:
+        """Return the position of a sequence's first word."""
+        before = sum(len(window) + len(self.bos) + len(self.eos) for window in self.windows[:number])
+        return self.padding[0] + before + len(self.bos)
+
+    def token_to_sequence(self, token: int) -> int | None:
+        place = self.locate(token)
+        return place and place[0]
+
+    def token_to_word(self, token: int) -> int | None:
+        place = self.locate(token)
+        return place and place[1]
+
+    def token_to_chars(self, token: int) -> tuple[int, int] | None:
+        place = self.locate(token)
+        return place and self.sequences[place[0]].offsets[place[1]]
+
+    def word_to_tokens(self, word: int, sequence: int = 0) -> tuple[int, int] | None:
+        if sequence >= len(self.windows) or word not in self.windows[sequence]:
+            return None
+        token = self.first_token(sequence) + word - self.windows[sequence].start
+        return token, token + 1
+
+    def word_to_chars(self, word: int, sequence: int = 0) -> tuple[int, int] | None:
+        return self.word_to_tokens(word, sequence) and self.sequences[sequence].offsets[word]
+
+    def char_to_word(self, character: int, sequence: int = 0) -> int | None:
+        if sequence >= len(self.windows):
+            return None
+        offsets = self.sequences[sequence].offsets
+        return next((w for w in self.windows[sequence] if offsets[w][0] <= character < offsets[w][1]), None)
+
+    def char_to_token(self, character: int, sequence: int = 0) -> int | None:
+        word = self.char_to_word(character, sequence)
+        return None if word is None else self.word_to_tokens(word, sequence)[0]
+
+
+# ---- Examples
+
+
+def read_examples(
+    text: object, text_pair: object, split: Callable[[str], list[str]] | None
+) -> tuple[list[tuple[Words, ...]], bool]:
+    """Return the words of each example's one or two sequences, and whether the examples came as a batch.
+
+    Args:
+        text, text_pair: As in a call of the tokenizer.
+        split: Function that splits raw text, or `None` for words.
+
+    Raises:
+        `ValueError`: for input of another form.
+    """
+
+    def sequence(given: object) -> Words:
+        if split is None:
+            if not isinstance(given, (list, tuple)):
+                raise ValueError(
+                    "is_split_into_words=True takes a list of words or a batch of such lists, "
+                    f"but a sequence is {shown(given)}: pass its words, or drop is_split_into_words"
+                )
+            return Words(given)
+        if not isinstance(given, str):
+            hint = ": pass is_split_into_words=True for lists of words" if isinstance(given, (list, tuple)) else ""
+            raise ValueError(f"text must be a string or a list of strings, but a sequence is {shown(given)}{hint}")
+        words = Words(split(given))
+        words.text = given
+        return words
+
+    def is_pair(example: object) -> bool:
+        part = (list, tuple) if split is None else str
+        return isinstance(example, (list, tuple)) and len(example) == 2 and isinstance(example[0], part)
+
+    is_batched = isinstance(text, (list, tuple))
+    if split is None:
+        is_batched = is_batched and bool(text) and isinstance(text[0], (list, tuple))
+    if not is_batched:
+        pair = (text,) if text_pair is None else (text, text_pair)
+        return [tuple(map(sequence, pair))], False
+    if text_pair is None:
+        return [tuple(map(sequence, one if is_pair(one) else (one,))) for one in text], True
+    if not isinstance(text_pair, (list, tuple)) or len(text) != len(text_pair):
+        raise ValueError(f"a batch of {len(text)} needs as many second sequences, but text_pair is {shown(text_pair)}")
+    return [(sequence(first), sequence(second)) for first, second in zip(text, text_pair)], True
+
+
+def shown(given: object) -> str:
+    """Return a value in one short line, for a message."""
+    return " ".join(short_repr(given).split())
+
+
+# ---- Truncation
+
+
+def truncate(
+    lengths: list[int], room: int, strategy: TruncationStrategy, stride: int = 0, side: str = "right"
+) -> list[tuple[range, ...]]:
+    """Return the windows of the rows that one or two sequences fill, as Rust tokenizers cut them.
+
+    The first row is what truncation keeps; the further ones hold what overflows, each repeating `stride` words of the
+    previous one.
+
+    Args:
+        lengths: Number of words of each sequence.
+        room: Number of words that fit into a row.
+        strategy, stride, side: As in a call of the tokenizer.
+    """
+    excess = sum(lengths) - room
+    if excess <= 0 or strategy == TruncationStrategy.DO_NOT_TRUNCATE:
+        return [tuple(map(range, lengths))]
+    if strategy == TruncationStrategy.LONGEST_FIRST and len(lengths) == 2:
+        short, long = min(lengths), max(lengths)
+        long = max(short, room - short)
+        if short + long > room:
+            short, long = room // 2, room - room // 2
+        kept = [short, long] if lengths[0] <= lengths[1] else [long, short]
+    else:
+        which = int(strategy == TruncationStrategy.ONLY_SECOND)
+        if which >= len(lengths):
+            raise ValueError("truncation='only_second' needs a second sequence: pass text_pair or another truncation")
+        kept = list(lengths)
+        kept[which] -= excess
+        if kept[which] < 0:
+            raise ValueError(  # "too short" is what the zero-shot pipeline looks for, which then truncates nothing
+                f"truncation='{strategy.value}' cannot shorten {' + '.join(map(str, lengths))} words to {room}, as the "
+                "sequence to cut is too short: pass truncation='longest_first' or a larger max_length"
+            )
+    first, *second = (sliding_windows(*sequence, stride, side) for sequence in zip(lengths, kept))
+    if not second:
+        return [(window,) for window in first]
+    (second,) = second
+    # Rust's order: what is kept, then what overflows of the first with all of the second, then of the second alone
+    return [(first[0], second[0]), *product(first[1:], second), *product(first[:1], second[1:])]
+
+
+def sliding_windows(length: int, kept: int, stride: int, side: str) -> list[range]:
+    """Return ranges of at most `kept` of `length` words, each sharing `stride` words with the previous one."""
+    if kept >= length or not kept:
+        return [range(kept)]
+    if stride >= kept:
+        raise ValueError(f"stride={stride} must be smaller than the {kept} words of the sequence that fit into a row")
+    windows = [range(start, min(start + kept, length)) for start in range(0, length - stride, kept - stride)]
+    return windows if side == "right" else [range(length - w.stop, length - w.start) for w in windows]
+
+
+# ---- Padding
+
+
+def padded_length(
+    lengths: list[int], strategy: PaddingStrategy, max_length: int | None, pad_to_multiple_of: int | None
+) -> int:
+    """Return the length to which shorter rows are padded, 0 for no padding."""
+    if strategy == PaddingStrategy.DO_NOT_PAD:
+        return 0
+    length = max_length if strategy == PaddingStrategy.MAX_LENGTH else max(lengths, default=0)
+    return -(-length // pad_to_multiple_of) * pad_to_multiple_of if pad_to_multiple_of else length
+
+
+def common_length(lengths: list[int]) -> int:
+    """Return the one length that all rows of a tensor have; `ValueError` if they differ."""
+    if len(set(lengths)) > 1:
+        raise ValueError(
+            f"rows of {min(lengths)} to {max(lengths)} words make no tensor: pass padding=True, "
+            "or truncation=True and max_length with padding='max_length'"
+        )
+    return lengths[0] if lengths else 0
+
+
+def pad_columns(
+    columns: dict, fillers: dict[str, int], length: int, on_the_left: bool, tensor_type: str | None
+) -> None:
+    """Pad, in place, the columns of a batch that have a filler; the others become lists.
+
+    Args:
+        columns: Values of each example, by name.
+        fillers: The filler of each column that is padded.
+        length: Length to which shorter rows are padded, 0 for no padding.
+        on_the_left: Whether padding goes before the rows.
+        tensor_type: "pt", "np", or `None` for lists.
+    """
+    for name, values in columns.items():
+        if name not in fillers:
+            columns[name] = to_py_obj(values)
+            continue
+        padded = [pad_row(as_array(row), length, fillers[name], on_the_left) for row in values]
+        if tensor_type is not None:
+            common_length([*map(len, padded)])
+            columns[name] = as_tensor(np.stack(padded), tensor_type)
+        elif name == "input_ids":
+            columns[name] = IdLists.from_arrays(padded)
+        else:
+            columns[name] = [row.tolist() for row in padded]
+
+
+def pad_row(row: np.ndarray, length: int, filler: int, on_the_left: bool) -> np.ndarray:
+    """Return `row` with its first axis filled up to `length`."""
+    missing = np.full((max(length - len(row), 0), *row.shape[1:]), filler, row.dtype)
+    return np.concatenate((missing, row) if on_the_left else (row, missing))
+
+
+# ---- Forms of ids
+
+
+def dimensions_of(ids: object) -> int:
+    """Return 0 for an id, 1 for (W,) ids, 2 for (T, W), 3 for (B, T, W). `[]` has 2: a sentence without words."""
+    if hasattr(ids, "ndim"):
+        return ids.ndim
+    if not isinstance(ids, (list, tuple)):
+        return 0
+    if not ids:
+        return 2
+    return 1 + dimensions_of(max(ids, key=lambda part: len(part) if hasattr(part, "__len__") else 0))
+
+
+def tensor_type_of(ids: object) -> str | None:
+    """Return the form of ids: "pt" for tensors, "np" for arrays, both in lists too, `None` for lists of numbers."""
+    while isinstance(ids, (list, tuple)) and ids:
+        ids = ids[0]
+    return "pt" if isinstance(ids, Tensor) else "np" if isinstance(ids, np.ndarray) else None
+
+
+def as_array(values: object) -> np.ndarray:
+    """Return numbers of any form as an array."""
+    return values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values, dtype=np.int64)
+
+
+def as_tensor(values: object, tensor_type: str) -> Tensor | np.ndarray:
+    """Return numbers as an int64 tensor or array."""
+    array = np.asarray(values, dtype=np.int64)
+    return torch.from_numpy(array) if TensorType(tensor_type) == TensorType.PYTORCH else array
+
+
+__all__ = ["ElmoEncoding", "Words", "truncate"]
