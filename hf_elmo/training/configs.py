@@ -1,6 +1,7 @@
 """The configuration that a run starts from: a model's or the original's, changed as the command line says."""
 
 import json
+from pathlib import Path
 
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig
@@ -20,6 +21,8 @@ def read_config(name: str | None, overrides: str | None = None, **options) -> El
         `ValueError`: in one line, if there is no such model, or it is no ELMo, or changes are not JSON, or of things
             that the configuration does not have, or to values it does not take.
     """
+    if name is not None:
+        check_is_converted(name)
     try:
         changes = json.loads(overrides or "{}")
     except json.JSONDecodeError as error:
@@ -40,6 +43,21 @@ def read_config(name: str | None, overrides: str | None = None, **options) -> El
     if config.model_type != ElmoConfig.model_type:
         raise ValueError(f"{name} is a model of type {config.model_type}, not {ElmoConfig.model_type}")
     return config
+
+
+def check_is_converted(name: str) -> None:
+    """Refuse published ELMo weights, which transformers cannot open.
+
+    Raises:
+        `ValueError`: if `name` is a folder without `config.json`, or a file that is no JSON file.
+    """
+    path = Path(name)
+    if (path.is_dir() and not (path / "config.json").is_file()) or (path.is_file() and path.suffix != ".json"):
+        found = "there is no config.json in it" if path.is_dir() else "not a folder with a config.json"
+        raise ValueError(
+            f"{name}: {found}; published ELMo weights are converted first: `hf-elmo convert {name} elmo`, and then "
+            "the new folder `elmo` is given"
+        )
 
 
 def check_can_be_trained(config: ElmoConfig, name: str | None, encoder_is_trained: bool):

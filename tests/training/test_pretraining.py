@@ -24,9 +24,10 @@ from hf_elmo.conversion.bilm_checkpoint import adagrad_accumulators, bilm_variab
 from hf_elmo.conversion.bilm_hdf5 import read_weights
 from hf_elmo.conversion.original import StoredTensor
 from hf_elmo.conversion.tensorflow_checkpoint import read_checkpoint
-from hf_elmo.training.bilm_trainer import BiLMTrainer, PretrainingArguments
-from hf_elmo.training.corpus import SentenceQueue, TextFiles
-from hf_elmo.training.streams import Streams, TrainingWindows, WordTable
+from hf_elmo.training.language_model.arguments import PretrainingArguments
+from hf_elmo.training.language_model.corpus import SentenceQueue, TextFiles
+from hf_elmo.training.language_model.streams import Streams, TrainingWindows, WordTable
+from hf_elmo.training.language_model.trainer import BiLMTrainer
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,7 @@ def test_training_goes_on_as_the_originals_did(fixtures_dir, tmp_path):
         disable_tqdm=True,
         use_cpu=True,
     )
-    table = WordTable.of(ElmoTokenizer(str(folder / "vocab.txt")))
+    table = WordTable.from_tokenizer(ElmoTokenizer(str(folder / "vocab.txt")))
     queues = (SentenceQueue(TextFiles([str(folder / "training_trace" / "text.txt")])) for _ in range(2))
     forward, backward = (Streams(queue, 8, backward) for backward, queue in enumerate(queues))
     trainer = BiLMTrainer(
@@ -138,7 +139,7 @@ def test_it_learns_and_what_it_saves_can_be_used(texts, tmp_path):
     names = {path.name for path in (tmp_path / "model").iterdir()}
     assert {"config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json", "README.md"} <= names
     assert not {name for name in names if name.endswith((".bin", ".pt", ".pth")) or name.startswith("_")}
-    measured = json.loads((tmp_path / "model" / "eval_results.json").read_text())
+    measured = json.loads((tmp_path / "model" / "all_results.json").read_text())
     assert measured["eval_perplexity"] < 0.5 * measured["eval_unigram_perplexity"]
     card = ModelCard.load(tmp_path / "model" / "README.md")
     results = {result.metric_name.split(" of ")[0]: result for result in card.data.eval_results}
@@ -184,13 +185,20 @@ SCHEDULED = [
 ]
 
 
-@pytest.mark.parametrize("step", [4, 8])
+def go_back(folder: Path, step: int):
+    """Make an ended run one that was interrupted after the checkpoint of a step."""
+    for path in folder.iterdir():
+        if path.name not in (f"checkpoint-{step}", "run.json"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**record, "ended": False}))
+
+
+@pytest.mark.parametrize("step", [4, 8, 12])
 def test_resumed_run_is_the_uninterrupted_one_bit_for_bit(texts, uninterrupted, tmp_path, step):
     assert not pretrained(*command(texts, tmp_path, *SCHEDULED, "--save_total_limit", "5"))
     assert_same_run(tmp_path, uninterrupted)
-    for path in tmp_path.iterdir():
-        if path.name != f"checkpoint-{step}":
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    go_back(tmp_path, step)
     torch.rand(100), random.random(), np.random.rand(7)
     assert not pretrained(*command(texts, tmp_path, *SCHEDULED))
     assert_same_run(tmp_path, uninterrupted)
@@ -198,20 +206,21 @@ def test_resumed_run_is_the_uninterrupted_one_bit_for_bit(texts, uninterrupted, 
 
 KILLED = """
 import os, signal, sys
-from hf_elmo.training import bilm_trainer, pretrain
+from hf_elmo.training import pretrain
+from hf_elmo.training.language_model import trainer
 
 def kill(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
 
 place, *arguments = sys.argv[1:]
 if place == "step":  # after the gradient, before the weights
-    clip = bilm_trainer.BiLMTrainer._clip_grad_norm
-    bilm_trainer.BiLMTrainer._clip_grad_norm = (
+    clip = trainer.BiLMTrainer._clip_grad_norm
+    trainer.BiLMTrainer._clip_grad_norm = (
         lambda self, model: kill() if self.state.global_step == 6 else clip(self, model)
     )
 else:  # the weights of the second checkpoint are written, the rest is not
-    save = bilm_trainer.BiLMTrainer._save_rng_state
-    bilm_trainer.BiLMTrainer._save_rng_state = (
+    save = trainer.BiLMTrainer._save_rng_state
+    trainer.BiLMTrainer._save_rng_state = (
         lambda self, folder: kill() if self.state.global_step == 8 else save(self, folder)
     )
 sys.exit(pretrain.main(arguments))
@@ -237,7 +246,7 @@ def test_only_the_same_run_can_be_resumed(texts, uninterrupted, tmp_path, capsys
         (["--gradient_accumulation_steps", "1"], "gradient accumulation steps 2, now 1"),
         (["--unroll_steps", "6"], "unroll steps 5, now 6"),
         (["--seed", "3"], "seed 42, now 3"),
-        (["--train_files", str(texts / "a.txt")], "files of the text"),
+        (["--train_files", str(texts / "a.txt")], "number of files 2, now 1"),
     ):
         arguments = command(texts, tmp_path, *SCHEDULED, *changes, "--resume_from_checkpoint", checkpoint)
         assert pretrained(*arguments) == 2
@@ -273,5 +282,5 @@ def test_two_processes_are_one_with_twice_the_rows(texts, tmp_path):
         for name, tensor in load_file(tmp_path / other / "model.safetensors").items():
             assert (tensor - weights[name]).abs().max() < 2e-6, (other, name)
     # A checkpoint of two processes is not for one.
-    shutil.copytree(tmp_path / "two" / "checkpoint-6", tmp_path / "accumulated" / "checkpoint-99")
-    assert pretrained(*command(texts, tmp_path / "accumulated", *halves, lstm_dropout=0.0)) == 2
+    halves += ["--resume_from_checkpoint", str(tmp_path / "two" / "checkpoint-6")]
+    assert pretrained(*command(texts, tmp_path / "other", *halves, lstm_dropout=0.0)) == 2

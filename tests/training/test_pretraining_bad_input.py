@@ -39,7 +39,7 @@ def refused(capsys, *arguments: str) -> str:
     [
         (b"", "there is no sentence in {path}"),
         (b"\n \n\t\n", "there is no sentence in {path}"),
-        (b"the old dog barks .\n", "the text has 6 words, and one step takes 4 streams of 5: give more text"),
+        (b"the old dog barks .\n", "the text has 6 words, and one step needs 4 streams of 5: give more text"),
         (b"the old dog\nbarks .\nl'\xe9t\xe9 .\n", "{path}, line 3: not UTF-8; convert the text to UTF-8"),
     ],
 )
@@ -79,8 +79,8 @@ def test_a_line_of_100000_words_is_a_text_like_others(tmp_path):
     [
         (["--vocab_file", "VOCABULARY"], "line 4: 'the' again, which is also in line 3"),
         (["--vocab_file", "nowhere.txt"], "nowhere.txt"),
-        (["--train_files", "nowhere*.txt"], "nowhere*.txt: no such file, and no file fits it as a pattern"),
-        (["--min_count", "1000"], "no word stands 1000 times in the text: lower --min_count"),
+        (["--train_files", "nowhere*.txt"], "nowhere*.txt: no such file, and no file matches it as a pattern"),
+        (["--min_count", "1000"], "no word occurs 1000 times in the text: lower --min_count"),
         (["--config_overrides", "{"], "--config_overrides must be JSON"),
         (["--config_overrides", '{"cells": 3}'], "--config_overrides: the configuration has no cells"),
         (["--config_overrides", '{"projection_size": -3}'], "projection_size"),
@@ -95,39 +95,49 @@ def test_settings(texts, tmp_path, capsys, arguments, message):
     assert not list((tmp_path / "model").glob("*")), "something was written"
 
 
-def test_only_the_same_layout_can_be_resumed(texts, finished, tmp_path, capsys):
-    """Another number of rows, of processes, other words: refused, and the model that is there is as it was."""
+def test_a_folder_belongs_to_its_run(texts, finished, tmp_path, capsys):
+    """Other settings, text, held-out text or words: refused with the difference, and everything is as it was."""
     output = tmp_path / "model"
     shutil.copytree(finished, output)
     before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
-    more = ["--max_steps", "16"]
     (tmp_path / "words.txt").write_text("<S>\n</S>\n<UNK>\nthe\nold\nyoung\n.\nnow\n")
+    (tmp_path / "text.txt").write_text((texts / "a.txt").read_text() + (texts / "b.txt").read_text() + "the end .\n")
     for changes, message in (
-        (["--per_device_train_batch_size", "3"], "made with rows of a process 4, now 3"),
-        (["--vocab_file", str(tmp_path / "words.txt"), "--num_negative_samples", "0"], "made with negative samples"),
-        (["--vocab_file", str(tmp_path / "words.txt")], "made with vocabulary"),
+        (["--per_device_train_batch_size", "3"], "--per_device_train_batch_size was 4, and is 3"),
+        (["--max_steps", "16"], "--max_steps was 12, and is 16"),
+        (["--learning_rate", "0.1"], "--learning_rate was 0.2, and is 0.1"),
+        (["--vocab_file", str(tmp_path / "words.txt")], "the vocabulary has other content"),
+        (["--train_files", str(tmp_path / "text.txt")], "the text has other content"),
+        (["--validation_files", str(texts / "held_out.txt")], "the held-out text was not given, and is given"),
+        (["--config_overrides", "{}"], "--config_overrides was"),
+        (["--split", "treebank"], "--split was not given, and is treebank"),
     ):
-        assert message in refused(capsys, *command(texts, output, *more, *changes))
+        assert message in refused(capsys, *command(texts, output, *changes))
     assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
-    position = output / "checkpoint-12" / "text_position.json"
+
+
+def test_a_checkpoint_of_another_number_of_processes(texts, finished, tmp_path, capsys):
+    shutil.copytree(finished / "checkpoint-8", tmp_path / "checkpoint-8")
+    position = tmp_path / "checkpoint-8" / "text_position.json"
     saved = json.loads(position.read_text())
     saved["layout"]["processes"] = 2
     position.write_text(json.dumps(saved))
-    assert "made with processes 2, now 1: it can be resumed with the same settings only" in refused(
-        capsys, *command(texts, output, *more)
-    )
+    arguments = command(texts, tmp_path / "model", "--resume_from_checkpoint", str(position.parent))
+    message = "made with processes 2, now 1: it can be resumed with the same settings only"
+    assert message in refused(capsys, *arguments)
 
 
 FULL = """
 import resource, sys
-from hf_elmo.training import bilm_trainer, pretrain
+from hf_elmo.training import pretrain
+from hf_elmo.training.language_model import trainer
 
-save = bilm_trainer.BiLMTrainer._save_checkpoint
+save = trainer.BiLMTrainer._save_checkpoint
 def on_a_full_disk(self, *arguments):
     if self.state.global_step == 8:  # files end after so many bytes, as on a disk without room for more
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
     return save(self, *arguments)
-bilm_trainer.BiLMTrainer._save_checkpoint = on_a_full_disk
+trainer.BiLMTrainer._save_checkpoint = on_a_full_disk
 sys.exit(pretrain.main(sys.argv[2:]))
 """
 
@@ -142,9 +152,9 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(texts, finished, tmp_path,
     assert full.returncode == 2, full.stderr
     last = full.stderr.strip().splitlines()[-1]
     assert last.startswith("pretrain: error: ")
-    assert f"{tmp_path / 'checkpoint-8'} could not be written, earlier checkpoints are whole" in last
+    assert f"{tmp_path / 'checkpoint-8'} could not be written, earlier checkpoints are complete" in last
     assert "Traceback" not in full.stderr
-    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-4"}
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-4", "run.json"}
     assert not pretrained(*arguments)
     weights = load_file(finished / "model.safetensors")
     for name, tensor in load_file(tmp_path / "model.safetensors").items():

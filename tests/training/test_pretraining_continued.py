@@ -16,7 +16,7 @@ from toy_pretraining import SIZES, command, pretrained, write_texts
 
 from hf_elmo import ElmoConfig, ElmoForPreTraining, ElmoModel, ElmoTokenizer
 from hf_elmo.cli import main as hf_elmo_command
-from hf_elmo.training.pretrain import carry_rows_over
+from hf_elmo.training.language_model.model import change_vocabulary
 
 STILL = ["--learning_rate", "0", "--max_steps", "2"]
 
@@ -91,7 +91,7 @@ def test_with_new_words(texts, trained, tmp_path):
 def test_accumulators_go_with_their_words():
     model = ElmoForPreTraining(ElmoConfig(**SIZES, word_vocab_size=4))
     sums = {"lm_head.weight": torch.rand(4, 6), "lm_head.bias": torch.rand(4), "elmo.other": torch.rand(3)}
-    carried = carry_rows_over(model, sums, ["<S>", "</S>", "<UNK>", "a"], ["b", "a", "<S>", "</S>", "<UNK>"])
+    carried = change_vocabulary(model, sums, ["<S>", "</S>", "<UNK>", "a"], ["b", "a", "<S>", "</S>", "<UNK>"])
     for name in ("lm_head.weight", "lm_head.bias"):
         assert torch.equal(carried[name], torch.cat([torch.ones_like(sums[name][:1]), sums[name][[3, 0, 1, 2]]]))
     assert carried["elmo.other"] is sums["elmo.other"]

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from hf_elmo.training.corpus import DatasetTexts, SentenceQueue, TextFiles, count_words
-from hf_elmo.training.streams import Streams, WordTable
-from hf_elmo.training.vocabulary import build_vocabulary, read_vocabulary, write_vocabulary
+from hf_elmo.training.language_model.corpus import DatasetTexts, SentenceQueue, TextFiles, count_words
+from hf_elmo.training.language_model.streams import Streams, WordTable
+from hf_elmo.training.language_model.vocabulary import build_vocabulary, read_vocabulary, write_vocabulary
 
 
 @pytest.fixture
@@ -87,11 +87,15 @@ def test_files_and_data_sets_give_the_same_sentences(tmp_path, corpus):
         DatasetTexts(lists, "tokens"),
     ):
         assert [line.split() for shard in other.shards for line in other.sentences(shard)] == sentences
-        assert count_words(other) == (Counter(word for words in sentences for word in words), 20)
+        statistics = count_words(other)
+        assert statistics.counts == Counter(word for words in sentences for word in words)
+        assert (statistics.num_sentences, statistics.num_words) == (20, sum(map(len, sentences)))
+        assert statistics.first_sentence == sentences[0]
+        assert statistics.digest == count_words(corpus).digest
 
 
 def test_texts_that_cannot_be_read(tmp_path):
-    with pytest.raises(ValueError, match=r"nowhere\*.txt: no such file, and no file fits"):
+    with pytest.raises(ValueError, match=r"nowhere\*.txt: no such file, and no file matches"):
         TextFiles([str(tmp_path / "nowhere*.txt")])
     latin = tmp_path / "latin.txt"
     latin.write_bytes(b"one\ntwo\n\xe9t\xe9\n")
@@ -104,7 +108,7 @@ def test_texts_that_cannot_be_read(tmp_path):
             count_words(TextFiles([str(broken)]))
     with pytest.raises(ValueError, match="no column 'text', only words"):
         DatasetTexts(Dataset.from_dict({"words": ["a"]}))
-    with pytest.raises(ValueError, match="row 0 of the data set: 'text' must be a text or a list of words"):
+    with pytest.raises(ValueError, match="row 0 of the dataset: 'text' must be a text or a list of words"):
         count_words(DatasetTexts(Dataset.from_dict({"text": [3]})))
 
 

@@ -1,4 +1,5 @@
-"""The words that a language model predicts: `vocab.txt`, one a line, its line number its id, most frequent first."""
+# Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
+"""The word vocabulary of a language model, `vocab.txt`: one word a line, most frequent first, ids by line number."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -8,14 +9,13 @@ BEGIN, END, UNKNOWN = SPECIAL_WORDS = "<S>", "</S>", "<UNK>"
 
 
 def read_vocabulary(path: str | Path) -> list[str]:
-    """The words of a vocabulary file, in the order of their ids.
+    """Read a vocabulary file, words in the order of their ids.
 
-    A byte order mark, any kind of line end, white space around words and empty lines at the end are taken as what they
-    are. What would change a word's id or make two words one is refused: empty lines further up, repeated words, missing
-    special words.
+    A byte order mark, any kind of line ends, white space around words and blank lines at the end are dropped.
 
     Raises:
-        `ValueError`: with the line at fault.
+        `ValueError`: naming the line, for what would shift ids or merge words: blank lines further up, repeated words,
+            missing special words.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -42,18 +42,18 @@ def read_vocabulary(path: str | Path) -> list[str]:
 
 
 def build_vocabulary(counts: Counter[str], max_size: int | None = None, min_count: int = 1) -> list[str]:
-    """The special words, then those counted, most frequent first, equally frequent ones by their characters.
+    """Return the special words, then the counted ones, most frequent first, ties in the order of their characters.
 
     Args:
-        counts (`Counter`): How often each word stands in the text.
-        max_size (`int`, *optional*): Number of words at most, special ones included.
-        min_count (`int`): How often a word must stand in the text.
+        counts: How often each word occurs in the text.
+        max_size: Maximum number of words, including the special ones.
+        min_count: How often a word must occur in the text.
     """
     words = [word for word, count in counts.items() if count >= min_count and word not in SPECIAL_WORDS]
     words.sort(key=lambda word: (-counts[word], word))
     return [*SPECIAL_WORDS, *words][:max_size]
 
 
-def write_vocabulary(words: Iterable[str], path: str | Path):
+def write_vocabulary(words: Iterable[str], path: str | Path) -> None:
     """Write `vocab.txt`."""
     Path(path).write_text("".join(f"{word}\n" for word in words), encoding="utf-8", newline="\n")

@@ -1,0 +1,148 @@
+# Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
+"""The language model that a run starts from: a new one of a named size, or an existing one with its softmax adapted."""
+
+import logging
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoTokenizer
+
+from ...model.configuration_elmo import ElmoConfig
+from ...model.language_model_elmo import ElmoForPreTraining
+from ...model.tokenization_elmo import ElmoTokenizer
+from ..configs import check_can_be_trained, read_config
+from .arguments import ModelArguments, TextArguments
+from .corpus import TextStatistics
+from .perplexity import check_word_vocabulary
+from .vocabulary import BEGIN, END, SPECIAL_WORDS, build_vocabulary, read_vocabulary, write_vocabulary
+
+logger = logging.getLogger("hf_elmo.training")
+
+# small, medium and original are the published English models; tiny is the model in `hf_elmo/data`.
+SIZES = {
+    "tiny": {
+        "char_cnn_filters": [[1, 16], [2, 16], [3, 32], [4, 48], [5, 80]],
+        "num_highway_layers": 1,
+        "projection_size": 80,
+        "cell_size": 320,
+    },
+    "small": {"num_highway_layers": 1, "projection_size": 128, "cell_size": 1024},
+    "medium": {"num_highway_layers": 1, "projection_size": 256, "cell_size": 2048},
+    "original": {"num_highway_layers": 2, "projection_size": 512, "cell_size": 4096},
+}
+VOCABULARY_FILE, ACCUMULATORS_FILE = "vocab.txt", "adagrad_accumulators.safetensors"
+
+
+def starting_config(args: ModelArguments, device: torch.device) -> ElmoConfig:
+    """Return the configuration of the model that is asked for, and log a size that is chosen by default.
+
+    Raises:
+        `ValueError`: if there is no such size or model, if several are given, or if the encoder cannot be trained.
+    """
+    size, name = args.size, args.model_name_or_path or args.config_name
+    if size is not None and size not in SIZES:
+        raise ValueError(f"--size must be one of {', '.join(SIZES)}, but is {size!r}")
+    if name is not None and size is not None:
+        raise ValueError(f"--size {size} is for a new model, and {name} has its own sizes: give one of them")
+    if name is None and size is None:
+        size, reason = ("tiny", "no accelerator is in use") if device.type == "cpu" else ("original", "the default")
+        logger.info("--size %s (%s); the sizes are %s", size, reason, ", ".join(SIZES))
+    config = read_config(name, args.config_overrides, **SIZES.get(size, {}))
+    check_can_be_trained(config, args.model_name_or_path, not args.freeze_encoder)
+    return config
+
+
+def choose_vocabulary(text: TextArguments, name: str | None, statistics: TextStatistics | None) -> list[str]:
+    """Return the words to predict: those of a file, else those of the model `name`, else those of the text.
+
+    Raises:
+        `ValueError`: if no word is frequent enough, or the words of the text were not counted.
+    """
+    if text.vocab_file is not None:
+        return read_vocabulary(text.vocab_file)
+    if name is not None:
+        words = AutoTokenizer.from_pretrained(name).word_vocab
+        if words is not None:
+            return words
+    if statistics is None:
+        raise ValueError("--streaming does not count words: give a vocabulary, --vocab_file")
+    words = build_vocabulary(statistics.counts, text.max_vocab_size, text.min_count)
+    if len(words) == len(SPECIAL_WORDS):
+        raise ValueError(f"no word occurs {text.min_count} times in the text: lower --min_count, or give --vocab_file")
+    return words
+
+
+def make_tokenizer(vocabulary: list[str], split: str, name: str | None, config: ElmoConfig) -> ElmoTokenizer:
+    """Return a tokenizer with a word vocabulary; words that were added to that of the model `name` are kept.
+
+    Args:
+        split: Name of the rule that splits raw text.
+    """
+    added = {} if name is None else {"added_words": AutoTokenizer.from_pretrained(name).added_words}
+    width = config.max_characters_per_token
+    with tempfile.TemporaryDirectory() as folder:
+        vocab_file = Path(folder) / VOCABULARY_FILE
+        write_vocabulary(vocabulary, vocab_file)
+        return ElmoTokenizer(str(vocab_file), max_characters_per_token=width, split=split, **added)
+
+
+def make_model(
+    args: ModelArguments, config: ElmoConfig, vocabulary: list[str]
+) -> tuple[ElmoForPreTraining, dict[str, Tensor]]:
+    """Return a new model, or an existing one with its softmax over `vocabulary`, and its Adagrad accumulators by name.
+
+    Raises:
+        `ValueError`: if the existing model's own vocabulary is missing, or no word of it is in `vocabulary`.
+    """
+    name, old_size = args.model_name_or_path, config.word_vocab_size
+    if not config.char_cnn_filters:
+        config.vocab_size = len(vocabulary) + 1
+        config.bos_token_id, config.eos_token_id = (vocabulary.index(word) + 1 for word in (BEGIN, END))
+    if name is None:
+        config.word_vocab_size = len(vocabulary)
+        model, accumulators = ElmoForPreTraining(config), {}
+    else:
+        old_words = AutoTokenizer.from_pretrained(name).word_vocab if old_size else None
+        if old_size:
+            check_word_vocabulary(name, old_size, old_words)
+        config.word_vocab_size = old_size or len(vocabulary)
+        model = ElmoForPreTraining.from_pretrained(name, config=config, dtype=torch.float32)
+        path = Path(name) / ACCUMULATORS_FILE
+        accumulators = load_file(path) if path.is_file() else {}
+        if old_size and old_words != vocabulary:
+            accumulators = change_vocabulary(model, accumulators, old_words, vocabulary)
+    if args.freeze_encoder:
+        model.elmo.requires_grad_(False)
+    return model, accumulators
+
+
+def change_vocabulary(
+    model: ElmoForPreTraining, accumulators: dict[str, Tensor], old_words: list[str], words: list[str]
+) -> dict[str, Tensor]:
+    """Give the softmax of a model a new vocabulary, and return accumulators for it.
+
+    Words of the old vocabulary keep their rows, new words get initial values.
+
+    Raises:
+        `ValueError`: if the vocabularies have no word in common.
+    """
+    old_ids = {word: number for number, word in enumerate(old_words)}
+    known = [(number, old_ids[word]) for number, word in enumerate(words) if word in old_ids]
+    if not known:
+        raise ValueError(
+            "no word of the new vocabulary is in that of the model: are both of the same language, and split alike?"
+        )
+    rows, old_rows = (torch.tensor(column) for column in zip(*known))
+    head = ElmoForPreTraining(ElmoConfig.from_dict(model.config.to_dict() | {"word_vocab_size": len(words)})).lm_head
+    accumulators = dict(accumulators)
+    with torch.no_grad():
+        for name, parameter in head.named_parameters():
+            parameter[rows] = getattr(model.lm_head, name)[old_rows]
+            if (sums := accumulators.get(f"lm_head.{name}")) is not None:
+                accumulators[f"lm_head.{name}"] = torch.ones_like(parameter).index_copy(0, rows, sums[old_rows])
+    model.lm_head, model.config.word_vocab_size = head, len(words)
+    logger.info("%d of %d words keep their rows of the softmax", len(known), len(words))
+    return accumulators

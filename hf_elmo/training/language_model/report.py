@@ -1,0 +1,170 @@
+# Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
+"""What a pretraining run says before its first step, and the model card of its result."""
+
+import logging
+import shlex
+from pathlib import Path
+
+from huggingface_hub import EvalResult
+from transformers import TrainerCallback
+
+from ...hub import keep_written_card
+from ...model.language_model_elmo import ElmoForPreTraining
+from .arguments import PretrainingArguments, TextArguments
+from .corpus import Corpus, TextStatistics
+from .streams import TrainingWindows
+from .trainer import BiLMTrainer
+
+logger = logging.getLogger("hf_elmo.training")
+
+METRICS = ("perplexity", "forward_perplexity", "backward_perplexity")
+
+
+def describe_text(statistics: TextStatistics | None, vocabulary: list[str], held_out: list[list[str]] | None) -> None:
+    """Log what was understood of the text."""
+    if statistics is not None:
+        logger.info(
+            "%s sentences, %s words, %s different ones; %.2f %% of the words are outside the vocabulary of %s words",
+            *map("{:,}".format, (statistics.num_sentences, statistics.num_words, len(statistics.counts))),
+            100 * statistics.unknown_share(vocabulary),
+            f"{len(vocabulary):,}",
+        )
+        more = " ..." if len(statistics.first_sentence) > 40 else ""
+        logger.info("The first sentence: %s%s", " ".join(statistics.first_sentence[:40]), more)
+    if held_out:
+        logger.info("%s held-out sentences, %s words", f"{len(held_out):,}", f"{sum(map(len, held_out)):,}")
+
+
+def describe_model(model: ElmoForPreTraining, windows: TrainingWindows, args: PretrainingArguments) -> None:
+    """Log the number of parameters, and what a step and an epoch are."""
+    head = sum(parameter.numel() for parameter in model.lm_head.parameters())
+    logger.info(
+        "%.1f M parameters in the encoder (projection %d, cell %d), %.1f M in the softmax; %s, learning rate %g",
+        sum(parameter.numel() for parameter in model.parameters()) / 1e6 - head / 1e6,
+        model.config.projection_size,
+        model.config.cell_size,
+        head / 1e6,
+        args.optim.value,
+        args.learning_rate,
+    )
+    epoch = "" if windows.num_windows is None else f"; an epoch is {windows.num_windows:,} steps"
+    logger.info("A step is %d streams of %d words%s", len(windows.forward.rows), args.unroll_steps, epoch)
+
+
+class TimeEstimate(TrainerCallback):
+    """Logs, before the first step, how long a step and the whole training will take."""
+
+    def __init__(self, trainer: BiLMTrainer, corpus: Corpus):
+        self.trainer, self.corpus = trainer, corpus
+
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        if args.should_log:
+            seconds = self.trainer.measure_step(self.corpus)
+            steps = state.max_steps - state.global_step
+            logger.info(
+                "A step takes about %.2g s here, and all %s steps about %s; evaluations come on top%s",
+                seconds,
+                f"{steps:,}",
+                duration(seconds * steps),
+                "; for less, give a smaller --size, or fewer --max_steps or --num_train_epochs"
+                if seconds * steps > 24 * 3600
+                else "",
+            )
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as days, hours, minutes or seconds."""
+    for name, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {name}"
+    return f"{max(1, round(seconds))} seconds"
+
+
+def report_results(metrics: dict[str, float]) -> None:
+    """Log perplexities of the held-out text."""
+    for name in (*METRICS, "unigram_perplexity"):
+        if f"eval_{name}" in metrics:
+            logger.info("%s of the held-out text: %.2f", name.replace("_", " "), metrics[f"eval_{name}"])
+
+
+def save_card(
+    trainer: BiLMTrainer,
+    text: TextArguments,
+    corpus: Corpus,
+    statistics: TextStatistics | None,
+    vocabulary: list[str],
+    metrics: dict[str, float],
+    command: list[str],
+    folder: Path,
+) -> None:
+    """Write the card of the trained model into a folder, unless somebody wrote one in the output folder or on the Hub.
+
+    Args:
+        metrics: Results on the held-out text, `eval_*`.
+        command: The command line of the run.
+    """
+    args = trainer.args
+    if keep_written_card(Path(args.output_dir), trainer.hub_model_id, args.hub_token):
+        (folder / "README.md").unlink(missing_ok=True)  # the one that saving the model writes
+        return
+    results = [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type="local",
+            dataset_name=", ".join(Path(pattern).name for pattern in text.validation_files),
+            dataset_split="validation",
+            dataset_args={"tokens": metrics["eval_tokens"]},
+            metric_type="perplexity",
+            metric_name=f"{name.replace('_', ' ')} of {metrics['eval_tokens']} words",
+            metric_value=metrics[f"eval_{name}"],
+        )
+        for name in METRICS
+        if f"eval_{name}" in metrics
+    ]
+    size = ", streamed"
+    if statistics is not None:
+        size = (
+            f": {statistics.num_words:,} words in {statistics.num_sentences:,} sentences, "
+            f"{statistics.unknown_share(vocabulary):.2%} of the words not in the vocabulary"
+        )
+    shards = ", ".join("/".join(Path(shard).parts[-2:]) for shard in corpus.shards)
+    origin = f"Trained as a bidirectional language model on {text.dataset_name or shards}{size}."
+    if trainer.model.trained_from:
+        origin = f"{origin} Training started from `{trainer.model.trained_from}`."
+    command_line = shlex.join(command)
+    if args.hub_token:
+        command_line = command_line.replace(args.hub_token, "TOKEN")
+    unigram = metrics.get("eval_unigram_perplexity")
+    training = f"""\
+```sh
+{command_line}
+```
+
+{trainer.state.global_step} steps of {len(trainer.train_dataset.forward.rows)} streams of {args.unroll_steps} words, \
+{args.optim.value} with learning rate {args.learning_rate:g} ({args.lr_scheduler_type.value}), \
+{trainer.num_negative_samples or "all"} words in the softmax of a training step, {args.world_size} process(es) on \
+{args.device.type}. Perplexities are of held-out text, by the full softmax, from a zero state at each sentence\
+{f"; word frequencies alone (unigrams, one added to each count) reach {unigram:.2f}" if unigram else ""}."""
+    name = trainer.hub_model_id or Path(args.output_dir).resolve().name
+    card = trainer.accelerator.unwrap_model(trainer.model).card(
+        name,
+        online=trainer.hub_model_id is not None,
+        eval_results=results or None,
+        origin=origin,
+        tokenization=describe_split(corpus, trainer.processing_class.split),
+        training=training,
+        license=args.license,
+        language=args.language,
+    )
+    card.save(folder / "README.md")
+
+
+def describe_split(corpus: Corpus, tokenizer_split: str) -> str:
+    """Return what the card says about the words of the training text and of the tokenizer. Markdown."""
+    if corpus.split == tokenizer_split:
+        return f"By the rule `{corpus.split}`, which the tokenizer applies to raw text too."
+    return (
+        "The text was split into words already and was left as it is (`whitespace`). The tokenizer splits raw text by "
+        f"the rule `{tokenizer_split}`; where the training text was split by another rule, pass words to match it: "
+        "`tokenizer(words, is_split_into_words=True)`."
+    )

@@ -1,0 +1,260 @@
+# Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
+"""Training batches in the layout of bilm-tf: each row of a batch reads its own endless stream of sentences.
+
+A sentence is `<S> w1 .. wn </S>` for the forward direction and `</S> wn .. w1 <S>` for the backward direction. Whenever
+a row has used up its sentence, it gets the next one of the corpus. Every token but the last of a sentence is an input,
+and the token after it is the target. Streams are cut into windows of `num_steps` tokens; window follows window in the
+same row, so that the LSTM's state can be carried from one to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import IterableDataset
+
+from ...model.tokenization_elmo import ElmoTokenizer
+from .arguments import PretrainingArguments
+from .corpus import Corpus, SentenceQueue
+from .vocabulary import BEGIN, END, UNKNOWN
+
+PADDING = None
+Words = list[list[str | None]]  # (rows, steps)
+
+
+class Window(NamedTuple):
+    """Words that are read and words to be predicted, each (rows, steps)."""
+
+    inputs: Words
+    targets: Words
+
+    def rows(self, rows: slice) -> Window:
+        return Window(self.inputs[rows], self.targets[rows])
+
+
+class Streams:
+    """Rows of endless text in one direction.
+
+    Args:
+        sentences: Iterator from which the rows get their sentences, in the order in which they need them.
+        num_rows: Number of rows.
+        backward: Whether sentences are read from their end.
+    """
+
+    def __init__(self, sentences: Iterator[list[str]], num_rows: int, backward: bool = False):
+        self.sentences, self.backward = sentences, backward
+        self.rows: list[list[str]] = [[] for _ in range(num_rows)]  # the sentence of each row
+        self.used = [0] * num_rows  # how many of its tokens have been inputs
+
+    def window(self, num_steps: int) -> Window:
+        """Return the next `num_steps` tokens of all rows.
+
+        Raises:
+            `StopIteration`: if `sentences` ends before all rows are full.
+        """
+        inputs, targets = [], []
+        for row in range(len(self.rows)):
+            row_inputs, row_targets = [], []
+            while len(row_inputs) < num_steps:
+                if self.used[row] >= len(self.rows[row]) - 1:
+                    words = next(self.sentences)
+                    words = [END, *reversed(words), BEGIN] if self.backward else [BEGIN, *words, END]
+                    self.rows[row], self.used[row] = words, 0
+                words, start = self.rows[row], self.used[row]
+                end = min(len(words) - 1, start + num_steps - len(row_inputs))
+                row_inputs += words[start:end]
+                row_targets += words[start + 1 : end + 1]
+                self.used[row] = end
+            inputs.append(row_inputs)
+            targets.append(row_targets)
+        return Window(inputs, targets)
+
+    def state(self) -> list[list[str]]:
+        """Return the rest of each row's sentence, from the token that was read last."""
+        return [words[used:] for words, used in zip(self.rows, self.used)]
+
+    def restore(self, state: list[list[str]]) -> None:
+        self.rows, self.used = [list(words) for words in state], [0] * len(state)
+
+
+class WordTable:
+    """Character ids and vocabulary ids of words; each word is encoded once.
+
+    Args:
+        encode: Function from a list of words to an array `(words, W)` of character ids.
+        vocabulary: Words in the order of their ids.
+        max_words: Number of words to remember; at the limit all of them are dropped.
+    """
+
+    def __init__(self, encode: Callable[[list[str]], np.ndarray], vocabulary: list[str], max_words: int = 1 << 20):
+        self.encode, self.max_words = encode, max_words
+        self.ids = {PADDING: -100, **{word: number for number, word in enumerate(vocabulary)}}
+        self.unknown_id = self.ids[UNKNOWN]
+        self.index: dict[str | None, int] = {}  # rows of `characters`
+        self.characters = np.zeros((0, 0))
+
+    @classmethod
+    def from_tokenizer(cls, tokenizer: ElmoTokenizer) -> WordTable:
+        """Return the table of a tokenizer that has a word vocabulary."""
+
+        def encode(words: list[str]) -> np.ndarray:
+            row = tokenizer(words, is_split_into_words=True, add_special_tokens=False, return_tensors="np")
+            return row["input_ids"][0]
+
+        return cls(encode, tokenizer.word_vocab)
+
+    def rows(self, words: Words) -> np.ndarray:
+        """Return character ids `(rows, steps, W)`, 0 for padding."""
+        if len(self.index) > self.max_words:
+            self.index = {}
+        new = list({word: None for row in words for word in row if word not in self.index and word is not PADDING})
+        if new or not self.index:
+            self.add(new)
+        index = self.index
+        return self.characters[[[index[word] for word in row] for row in words]]
+
+    def add(self, words: list[str]) -> None:
+        encoded = self.encode(words or [UNKNOWN])[: len(words)]
+        if not self.index:
+            self.index[PADDING] = 0
+            self.characters = np.zeros((1 << 14, encoded.shape[1]), dtype=encoded.dtype)
+        start, end = len(self.index), len(self.index) + len(words)
+        if end > len(self.characters):
+            larger = np.zeros((2 * end, encoded.shape[1]), dtype=encoded.dtype)
+            larger[:start] = self.characters[:start]
+            self.characters = larger
+        self.characters[start:end] = encoded
+        self.index.update(zip(words, range(start, end)))
+
+    def labels(self, words: Words) -> np.ndarray:
+        """Return vocabulary ids `(rows, steps)`: that of `<UNK>` for words without one, -100 for padding."""
+        ids, unknown = self.ids, self.unknown_id
+        return np.array([[ids.get(word, unknown) for word in row] for row in words], dtype=np.int64)
+
+    def batch(self, forward: Window, backward: Window) -> dict[str, torch.Tensor]:
+        """Return the model's inputs for a window of each direction.
+
+        The backward window is reversed into the natural order of the text, which the model reads from its end. The
+        rows of both windows have the same lengths, and are padded to the longest.
+        """
+        inputs, targets = map(pad, forward)
+        length = len(inputs[0])
+        backward_inputs, backward_targets = (pad([row[::-1] for row in words], length) for words in backward)
+        rows = self.rows(inputs + backward_inputs).astype(np.int64)
+        labels = np.stack([self.labels(targets), self.labels(backward_targets)], axis=1)
+        return {
+            "input_ids": torch.from_numpy(rows[: len(inputs)]),
+            "backward_input_ids": torch.from_numpy(rows[len(inputs) :]),
+            "labels": torch.from_numpy(labels),
+        }
+
+
+def pad(words: list[list[str]], length: int | None = None) -> Words:
+    length = length or max(map(len, words))
+    return [row + [PADDING] * (length - len(row)) for row in words]
+
+
+class TrainingWindows(IterableDataset):
+    """The batches of one process, and their position in the text, which can be saved.
+
+    The rows of a training step are those of all processes for the first batch of a gradient accumulation, then for its
+    second batch, and so on. A step of 2n rows is therefore the same for one process, for two processes of n rows, and
+    for two accumulated batches of n rows. Every process reads all the text, and encodes only its own rows.
+
+    Args:
+        table: Encodes words.
+        forward, backward: Streams of all rows of a step.
+        num_steps: Number of tokens in a row of a window.
+        rows_per_batch: Number of rows in one batch of one process.
+        process, num_processes: Rank of this process, and number of processes.
+        num_windows: Number of windows in an epoch; None for text that was not counted, which has no epochs.
+    """
+
+    def __init__(
+        self,
+        table: WordTable,
+        forward: Streams,
+        backward: Streams,
+        num_steps: int,
+        rows_per_batch: int,
+        process: int = 0,
+        num_processes: int = 1,
+        num_windows: int | None = None,
+    ):
+        self.table, self.forward, self.backward, self.num_steps = table, forward, backward, num_steps
+        self.rows_per_batch, self.process, self.num_processes = rows_per_batch, process, num_processes
+        self.num_batches = len(forward.rows) // (rows_per_batch * num_processes)  # of a gradient accumulation
+        self.num_windows = num_windows
+        self.windows_read = 0
+
+    @classmethod
+    def from_corpus(
+        cls, corpus: Corpus, table: WordTable, args: PretrainingArguments, num_tokens: int | None, shuffle: bool = True
+    ) -> TrainingWindows:
+        """Return the batches of a run; each direction reads the corpus in an order of its own.
+
+        Args:
+            num_tokens: Number of words and sentences of the text; None for text that was not counted.
+            shuffle: Whether sentences are shuffled in each epoch.
+
+        Raises:
+            `ValueError`: if the text is too short for one step, or if it was not counted and the run has no end.
+        """
+        rows = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
+        num_windows = None if num_tokens is None else num_tokens // (rows * args.unroll_steps)
+        if num_windows is None and args.max_steps <= 0:
+            raise ValueError("--streaming does not count the text: give --max_steps")
+        if num_windows == 0:
+            raise ValueError(
+                f"the text has {num_tokens} words, and one step needs {rows} streams of {args.unroll_steps}: give more "
+                "text, or lower --per_device_train_batch_size or --unroll_steps"
+            )
+        forward, backward = (
+            Streams(SentenceQueue(corpus, f"{args.seed}/{name}" if shuffle else None), rows, name == "backward")
+            for name in ("forward", "backward")
+        )
+        process = args.process_index, args.world_size
+        return cls(table, forward, backward, args.unroll_steps, args.train_batch_size, *process, num_windows)
+
+    def __len__(self) -> int:
+        if self.num_windows is None:
+            raise TypeError("text that was not counted has no length")
+        return self.num_windows * self.num_batches
+
+    def __iter__(self) -> Iterator[dict]:
+        """Return the batches of one epoch; the streams continue where they stopped.
+
+        After `restore`, the part of the epoch that was read before consists of empty batches, because the Trainer asks
+        for all batches of the epoch and skips the first ones.
+        """
+        done = self.windows_read % self.num_windows if self.num_windows else self.windows_read
+        for _ in range(done * self.num_batches):
+            yield {}
+        while True:
+            forward, backward = self.forward.window(self.num_steps), self.backward.window(self.num_steps)
+            self.windows_read += 1
+            for batch in range(self.num_batches):
+                first = (batch * self.num_processes + self.process) * self.rows_per_batch
+                rows = slice(first, first + self.rows_per_batch)
+                yield {"accumulation": batch, **self.table.batch(forward.rows(rows), backward.rows(rows))}
+            if self.num_windows and self.windows_read % self.num_windows == 0:
+                return
+
+    def state(self) -> dict:
+        """Return the position after the last window that was read, as JSON can hold it."""
+        return {
+            "windows_read": self.windows_read,
+            **{
+                name: {"rows": streams.state(), "position": streams.sentences.position}
+                for name, streams in (("forward", self.forward), ("backward", self.backward))
+            },
+        }
+
+    def restore(self, state: dict) -> None:
+        self.windows_read = state["windows_read"]
+        for name, streams in (("forward", self.forward), ("backward", self.backward)):
+            streams.restore(state[name]["rows"])
+            streams.sentences.restore(state[name]["position"])
