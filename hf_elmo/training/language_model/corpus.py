@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...model.tokenization_elmo import SPLIT
-from ..text_files import numbered_lines
+from ..data.files import numbered_lines
 from .arguments import TextArguments
 
 if TYPE_CHECKING:
