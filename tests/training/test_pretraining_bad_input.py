@@ -40,7 +40,7 @@ def refused(capsys, *arguments: str) -> str:
         (b"", "there is no sentence in {path}"),
         (b"\n \n\t\n", "there is no sentence in {path}"),
         (b"the old dog barks .\n", "the text has 6 words, and one step needs 4 streams of 5: give more text"),
-        (b"the old dog\nbarks .\nl'\xe9t\xe9 .\n", "{path}, line 3: not UTF-8; convert the text to UTF-8"),
+        (b"the old dog\nbarks .\nl'\xe9t\xe9 .\n", "{path}, line 3: not UTF-8"),
     ],
 )
 def test_texts_to_learn_from(tmp_path, capsys, content, message):
