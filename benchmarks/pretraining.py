@@ -24,9 +24,9 @@ from tokenizer import made_up_lines  # the benchmark beside this one
 from torch import Tensor, nn
 
 from hf_elmo import ElmoConfig, ElmoForPreTraining, ElmoTokenizer
-from hf_elmo.training.language_model.corpus import SentenceQueue, TextFiles, count_words
+from hf_elmo.model.character_ids_elmo import write_word_vocabulary
+from hf_elmo.training.language_model.corpus import SentenceQueue, TextFiles, build_vocabulary, count_words
 from hf_elmo.training.language_model.streams import Streams, TrainingWindows, WordTable
-from hf_elmo.training.language_model.vocabulary import build_vocabulary, write_vocabulary
 
 UNROLL_STEPS, STEPS, VOCABULARY = 20, 4, 20_000
 
@@ -112,7 +112,7 @@ def main():
             text.write_text("\n".join(made_up_lines()) + "\n", encoding="utf-8")
         corpus = TextFiles([str(text)])
         vocabulary = build_vocabulary(count_words(corpus).counts, VOCABULARY)
-        write_vocabulary(vocabulary, Path(folder) / "vocab.txt")
+        write_word_vocabulary(vocabulary, Path(folder) / "vocab.txt")
         table = WordTable.from_tokenizer(ElmoTokenizer(str(Path(folder) / "vocab.txt")))
         config = ElmoConfig(
             char_cnn_filters=[[1, 16], [2, 16], [3, 32], [4, 64]],

@@ -12,13 +12,13 @@ import logging
 import sys
 from pathlib import Path
 
-from transformers import AutoTokenizer, set_seed
+from transformers import set_seed
 from transformers.trainer_utils import IntervalStrategy
 
 from .checkpoints import last_checkpoint, move_into_place, remove_checkpoints
 from .language_model.arguments import ModelArguments, PretrainingArguments, TextArguments
 from .language_model.corpus import choose_split, count_words, open_corpus, read_held_out
-from .language_model.model import choose_vocabulary, make_model, make_tokenizer, starting_config
+from .language_model.model import choose_vocabulary, default_split, make_model, make_tokenizer, starting_config
 from .language_model.perplexity import unigram_perplexity
 from .language_model.report import TimeEstimate, describe_model, describe_text, report_results, save_card
 from .language_model.streams import TrainingWindows, WordTable
@@ -51,7 +51,7 @@ def train(text: TextArguments, model_args: ModelArguments, args: PretrainingArgu
     config = starting_config(model_args, args.device)
 
     # The text and its words
-    raw_split = text.split or ("treebank" if start is None else AutoTokenizer.from_pretrained(start).split)
+    raw_split = text.split or default_split(start, args.language)
     corpus = open_corpus(text)
     logger.info(choose_split(corpus, text.split, raw_split))
     held_out = read_held_out(text, raw_split)

@@ -31,8 +31,8 @@ class TextArguments:
     split: str | None = field(
         default=None,
         metadata={
-            "help": "Rule that splits a line into words: treebank (English) or whitespace. By default, text that is "
-            "split already is left as it is, and raw text is split by treebank."
+            "help": "Rule that splits a line into words: treebank, punctuation or whitespace. By default, text that is "
+            "split already is left as it is; raw text is split by treebank, or punctuation if --language is not en."
         },
     )
     dataset_name: str | None = field(

@@ -14,13 +14,15 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...model.tokenization_elmo import SPLIT
+from ...model.character_ids_elmo import BOS_WORD, EOS_WORD, UNKNOWN_WORD
+from ...model.word_splitting_elmo import SPLITTING_RULES, split_words, splitting_rule
 from ..data.files import numbered_lines
 from .arguments import TextArguments
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
 
+SPECIAL_TOKENS = BOS_WORD, EOS_WORD, UNKNOWN_WORD
 SEPARATE_PUNCTUATION = re.compile(r"[.,;:?!]")
 ATTACHED_PUNCTUATION = re.compile(r".*[^\W\d_][,;:?!]")
 ATTACHED_FULL_STOP = re.compile(r""".*[^\W\d_][.,;:?!]['"\u2019\u201d]*""")
@@ -43,7 +45,7 @@ class Corpus:
 
     def words_of(self, sentence: str) -> list[str]:
         """Split a sentence into words."""
-        return SPLIT[self.split].findall(sentence)
+        return split_words(sentence, self.split)
 
     def __iter__(self) -> Iterator[list[str]]:
         """Return the words of every sentence, shard after shard."""
@@ -178,20 +180,19 @@ def choose_split(corpus: Corpus, split: str | None, default: str) -> str:
     Raises:
         `ValueError`: if there is no such rule, or if only a part of the text is raw and no rule is given.
     """
-    if split is not None and split not in SPLIT:
-        raise ValueError(f"--split must be one of {', '.join(SPLIT)}, but is {split!r}")
+    splitting_rule(split or default)
     share, example = attached_punctuation(corpus)
     if getattr(corpus, "has_words", False):
         return "The text consists of lists of words, which are not split further."
     if split is None and 0.1 < share < 0.9:
         raise ValueError(
             f"{share:.0%} of the punctuation is attached to words, as in {example!r}, the rest stands apart: give the "
-            f"rule that splits the text, --split {'|'.join(SPLIT)}"
+            f"rule that splits the text, --split {'|'.join(SPLITTING_RULES)}"
         )
     is_raw = share > 0.1
     corpus.split = split or (default if is_raw else "whitespace")
     if corpus.split == "whitespace" and is_raw:
-        return f"The text looks unsplit: {example!r} counts as one word. To separate punctuation: --split treebank."
+        return f"The text looks unsplit: {example!r} counts as one word. To separate punctuation: --split treebank (English) or punctuation."
     if split is not None:
         return f"The text is split into words by the rule {split!r}."
     if is_raw:
@@ -250,6 +251,19 @@ def count_words(corpus: Corpus) -> TextStatistics:
         raise ValueError(f"there is no sentence in {', '.join(corpus.shards)}")
     statistics.digest = f"sha256:{seen.hexdigest()[:32]}"
     return statistics
+
+
+def build_vocabulary(counts: Counter[str], max_size: int | None = None, min_count: int = 1) -> list[str]:
+    """Return the words of a vocabulary: special tokens, then the counted ones, most frequent first, ties in the order of their characters.
+
+    Args:
+        counts: How often each word occurs in the text.
+        max_size: Maximum number of words, including the special ones.
+        min_count: How often a word must occur in the text.
+    """
+    words = [word for word, count in counts.items() if count >= min_count and word not in SPECIAL_TOKENS]
+    words.sort(key=lambda word: (-counts[word], word))
+    return [*SPECIAL_TOKENS, *words][:max_size]
 
 
 class SentenceQueue:

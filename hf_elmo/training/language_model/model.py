@@ -10,14 +10,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoTokenizer
 
+from ...model.character_ids_elmo import BOS_WORD, EOS_WORD, read_word_vocabulary, write_word_vocabulary
 from ...model.configuration_elmo import ElmoConfig
 from ...model.language_model_elmo import ElmoForPreTraining
 from ...model.tokenization_elmo import ElmoTokenizer
 from ..configs import check_can_be_trained, read_config
 from .arguments import ModelArguments, TextArguments
-from .corpus import TextStatistics
+from .corpus import SPECIAL_TOKENS, TextStatistics, build_vocabulary
 from .perplexity import check_word_vocabulary
-from .vocabulary import BEGIN, END, SPECIAL_WORDS, build_vocabulary, read_vocabulary, write_vocabulary
 
 logger = logging.getLogger("hf_elmo.training")
 
@@ -55,6 +55,13 @@ def starting_config(args: ModelArguments, device: torch.device) -> ElmoConfig:
     return config
 
 
+def default_split(name: str | None, language: str | None) -> str:
+    """Return the rule for raw text: that of the model `name`, else one for the language, which is English by default."""
+    if name is not None:
+        return AutoTokenizer.from_pretrained(name).split
+    return "treebank" if (language or "en").split("-")[0] == "en" else "punctuation"
+
+
 def choose_vocabulary(text: TextArguments, name: str | None, statistics: TextStatistics | None) -> list[str]:
     """Return the words to predict: those of a file, else those of the model `name`, else those of the text.
 
@@ -62,7 +69,7 @@ def choose_vocabulary(text: TextArguments, name: str | None, statistics: TextSta
         `ValueError`: if no word is frequent enough, or the words of the text were not counted.
     """
     if text.vocab_file is not None:
-        return read_vocabulary(text.vocab_file)
+        return read_word_vocabulary(text.vocab_file, unique=True)
     if name is not None:
         words = AutoTokenizer.from_pretrained(name).word_vocab
         if words is not None:
@@ -70,7 +77,7 @@ def choose_vocabulary(text: TextArguments, name: str | None, statistics: TextSta
     if statistics is None:
         raise ValueError("--streaming does not count words: give a vocabulary, --vocab_file")
     words = build_vocabulary(statistics.counts, text.max_vocab_size, text.min_count)
-    if len(words) == len(SPECIAL_WORDS):
+    if len(words) == len(SPECIAL_TOKENS):
         raise ValueError(f"no word occurs {text.min_count} times in the text: lower --min_count, or give --vocab_file")
     return words
 
@@ -85,7 +92,7 @@ def make_tokenizer(vocabulary: list[str], split: str, name: str | None, config: 
     width = config.max_characters_per_token
     with tempfile.TemporaryDirectory() as folder:
         vocab_file = Path(folder) / VOCABULARY_FILE
-        write_vocabulary(vocabulary, vocab_file)
+        write_word_vocabulary(vocabulary, vocab_file)
         return ElmoTokenizer(str(vocab_file), max_characters_per_token=width, split=split, **added)
 
 
@@ -100,7 +107,7 @@ def make_model(
     name, old_size = args.model_name_or_path, config.word_vocab_size
     if not config.char_cnn_filters:
         config.vocab_size = len(vocabulary) + 1
-        config.bos_token_id, config.eos_token_id = (vocabulary.index(word) + 1 for word in (BEGIN, END))
+        config.bos_token_id, config.eos_token_id = (vocabulary.index(word) + 1 for word in (BOS_WORD, EOS_WORD))
     if name is None:
         config.word_vocab_size = len(vocabulary)
         model, accumulators = ElmoForPreTraining(config), {}

@@ -21,12 +21,13 @@ import torch
 from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoTokenizer
 
+from ...model.character_ids_elmo import BOS_WORD, EOS_WORD, UNKNOWN_WORD
 from ...model.language_model_elmo import ElmoForPreTraining
-from ...model.tokenization_elmo import SPLIT, ElmoTokenizer
+from ...model.tokenization_elmo import ElmoTokenizer
+from ...model.word_splitting_elmo import SPLITTING_RULES
 from ..configs import check_is_converted
 from .corpus import TextFiles, TextStatistics, choose_split, count_words
 from .streams import PADDING, Streams, Window, WordTable
-from .vocabulary import BEGIN, END, UNKNOWN
 
 
 @dataclass
@@ -95,8 +96,8 @@ class Scorer:
 
     def score_sentences(self, sentences: list[list[str]], window: int) -> None:
         """Score sentences as the rows of a batch, each from a zero state."""
-        forward = [[BEGIN, *words, END] for words in sentences]
-        backward = [[END, *reversed(words), BEGIN] for words in sentences]
+        forward = [[BOS_WORD, *words, EOS_WORD] for words in sentences]
+        backward = [[EOS_WORD, *reversed(words), BOS_WORD] for words in sentences]
         state = None
         for start in range(0, max(map(len, forward)) - 1, window):
             state = self.score(cut(forward, start, window), cut(backward, start, window), state)
@@ -208,9 +209,9 @@ def unigram_perplexity(training: TextStatistics, vocabulary: Iterable[str], sent
     known = set(vocabulary)
 
     def over_vocabulary(counts: Counter[str], num_sentences: int) -> Counter[str]:
-        inside = Counter({END: num_sentences})
+        inside = Counter({EOS_WORD: num_sentences})
         for word, count in counts.items():
-            inside[word if word in known else UNKNOWN] += count
+            inside[word if word in known else UNKNOWN_WORD] += count
         return inside
 
     trained = over_vocabulary(training.counts, training.num_sentences)
@@ -229,7 +230,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--model", required=True, help="folder or Hub name of a model with its softmax and vocabulary")
     parser.add_argument(
         "--split",
-        choices=tuple(SPLIT),
+        choices=tuple(SPLITTING_RULES),
         help="rule that splits a line into words. By default, text that is split already is left as it is, and raw "
         "text is split as the model's tokenizer does",
     )

@@ -10,6 +10,7 @@ from transformers import TrainerCallback
 
 from ...hub import keep_written_card
 from ...model.language_model_elmo import ElmoForPreTraining
+from ...model.word_splitting_elmo import splitting_rule
 from .arguments import PretrainingArguments, TextArguments
 from .corpus import Corpus, TextStatistics
 from .streams import TrainingWindows
@@ -162,7 +163,8 @@ def save_card(
 def describe_split(corpus: Corpus, tokenizer_split: str) -> str:
     """Return what the card says about the words of the training text and of the tokenizer. Markdown."""
     if corpus.split == tokenizer_split:
-        return f"By the rule `{corpus.split}`, which the tokenizer applies to raw text too."
+        rule = splitting_rule(corpus.split).description
+        return f"By the rule `{corpus.split}`, which the tokenizer applies to raw text too. {rule}"
     return (
         "The text was split into words already and was left as it is (`whitespace`). The tokenizer splits raw text by "
         f"the rule `{tokenizer_split}`; where the training text was split by another rule, pass words to match it: "

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset
 
+from ...model.character_ids_elmo import BOS_WORD, EOS_WORD, UNKNOWN_WORD
 from ...model.tokenization_elmo import ElmoTokenizer
 from .arguments import PretrainingArguments
 from .corpus import Corpus, SentenceQueue
-from .vocabulary import BEGIN, END, UNKNOWN
 
 PADDING = None
 Words = list[list[str | None]]  # (rows, steps)
@@ -61,7 +61,7 @@ class Streams:
             while len(row_inputs) < num_steps:
                 if self.used[row] >= len(self.rows[row]) - 1:
                     words = next(self.sentences)
-                    words = [END, *reversed(words), BEGIN] if self.backward else [BEGIN, *words, END]
+                    words = [EOS_WORD, *reversed(words), BOS_WORD] if self.backward else [BOS_WORD, *words, EOS_WORD]
                     self.rows[row], self.used[row] = words, 0
                 words, start = self.rows[row], self.used[row]
                 end = min(len(words) - 1, start + num_steps - len(row_inputs))
@@ -92,7 +92,7 @@ class WordTable:
     def __init__(self, encode: Callable[[list[str]], np.ndarray], vocabulary: list[str], max_words: int = 1 << 20):
         self.encode, self.max_words = encode, max_words
         self.ids = {PADDING: -100, **{word: number for number, word in enumerate(vocabulary)}}
-        self.unknown_id = self.ids[UNKNOWN]
+        self.unknown_id = self.ids[UNKNOWN_WORD]
         self.index: dict[str | None, int] = {}  # rows of `characters`
         self.characters = np.zeros((0, 0))
 
@@ -117,7 +117,7 @@ class WordTable:
         return self.characters[[[index[word] for word in row] for row in words]]
 
     def add(self, words: list[str]) -> None:
-        encoded = self.encode(words or [UNKNOWN])[: len(words)]
+        encoded = self.encode(words or [UNKNOWN_WORD])[: len(words)]
         if not self.index:
             self.index[PADDING] = 0
             self.characters = np.zeros((1 << 14, encoded.shape[1]), dtype=encoded.dtype)
