@@ -192,7 +192,7 @@ def choose_split(corpus: Corpus, split: str | None, default: str) -> str:
     is_raw = share > 0.1
     corpus.split = split or (default if is_raw else "whitespace")
     if corpus.split == "whitespace" and is_raw:
-        return f"The text looks unsplit: {example!r} counts as one word. To separate punctuation: --split treebank (English) or punctuation."
+        return f"The text looks unsplit: {example!r} counts as one word. To separate punctuation: --split treebank."
     if split is not None:
         return f"The text is split into words by the rule {split!r}."
     if is_raw:
@@ -254,7 +254,7 @@ def count_words(corpus: Corpus) -> TextStatistics:
 
 
 def build_vocabulary(counts: Counter[str], max_size: int | None = None, min_count: int = 1) -> list[str]:
-    """Return the words of a vocabulary: special tokens, then the counted ones, most frequent first, ties in the order of their characters.
+    """Return a vocabulary: special tokens, then the counted words, most frequent first, ties sorted as strings.
 
     Args:
         counts: How often each word occurs in the text.

@@ -56,7 +56,7 @@ def starting_config(args: ModelArguments, device: torch.device) -> ElmoConfig:
 
 
 def default_split(name: str | None, language: str | None) -> str:
-    """Return the rule for raw text: that of the model `name`, else one for the language, which is English by default."""
+    """Return the rule for raw text: that of the model `name`, else one for the language (English by default)."""
     if name is not None:
         return AutoTokenizer.from_pretrained(name).split
     return "treebank" if (language or "en").split("-")[0] == "en" else "punctuation"
