@@ -82,6 +82,8 @@ class ElmoConfig(PreTrainedConfig):
         qa_encoder (`str`, defaults to `"bidaf"`):
             Question answering: `"bidaf"`, bidirectional attention flow (Seo et al. 2017), or `"linear"`.
         qa_size (`int`, defaults to 100): With `"bidaf"`, width of one direction of the biLSTMs.
+        qa_no_answer (`bool`, defaults to `False`):
+            With `"bidaf"`, whether the score of "no answer" is learnt from question and context (SQuAD 2.0) or fixed.
         initializer_range (`float`, defaults to 0.02): Standard deviation of the initial weights of task heads.
     """
 
@@ -136,6 +138,7 @@ class ElmoConfig(PreTrainedConfig):
     sequence_size: int = 300
     qa_encoder: str = "bidaf"
     qa_size: int = 100
+    qa_no_answer: bool = False
     initializer_range: float | int = 0.02
     pad_token_id: int | None = 0
     bos_token_id: int | None = 257

@@ -33,7 +33,7 @@ class LinearChainCrf(nn.Module):
         self.start = nn.Parameter(torch.empty(num_labels))
         self.end = nn.Parameter(torch.empty(num_labels))
 
-    def begin(self):
+    def reset_parameters(self):
         """Small initial values: any label may follow any other."""
         for weight in (self.transitions, self.start, self.end):
             init.uniform_(weight, a=-0.1, b=0.1)

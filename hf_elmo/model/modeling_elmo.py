@@ -261,8 +261,8 @@ class ElmoPreTrainedModel(ModelCardMixin, PreTrainedModel):
         elif isinstance(module, ElmoScalarMix):
             init.copy_(module.weights, torch.tensor(module.initial_weights, dtype=module.weights.dtype))
             init.ones_(module.gamma)
-        elif hasattr(module, "begin"):  # parts of task heads
-            module.begin()
+        elif hasattr(module, "reset_parameters"):  # parts of task heads
+            module.reset_parameters()
 
     @classmethod
     def from_pretrained(cls, *args, **kwargs):

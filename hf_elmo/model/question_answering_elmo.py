@@ -1,8 +1,8 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""Answers to questions in texts.
+"""Extractive question answering: the span of words that answers a question in a text.
 
-Letters in shapes: B batch, T words of a row, `<S>` and `</S>` of question and context among them, F width of a word's
-features, H width of one direction of a task biLSTM.
+Letters in shapes: B batch, T words of a row, including `<S>` and `</S>` of question and context, H width of one
+direction of a task biLSTM.
 """
 
 import torch
@@ -12,26 +12,36 @@ from transformers.modeling_outputs import QuestionAnsweringModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_elmo import ElmoConfig
-from .task_attention_elmo import BidirectionalAttention, SelfAttention
-from .task_features_elmo import ElmoTaskModel, EncodedWords
-from .task_layers_elmo import TaskBiLstm, VariationalDropout, encode_apart
+from .task_layers_elmo import (
+    BidirectionalAttention,
+    SelfAttention,
+    SelfAttentivePooling,
+    TaskBiLstm,
+    VariationalDropout,
+    attend,
+    encode_separately,
+)
+from .task_model_elmo import ElmoTaskModel, EncodedWords
 
 
 class ElmoForQuestionAnswering(ElmoTaskModel):
-    """The first and the last word of the answer to a question, in the context that stands behind the question:
-    `tokenizer(question, context)`. The configuration's `qa_encoder` says how it is found:
+    """Finder of an answer's first and last word in a context that follows its question: `tokenizer(question, context)`.
+
+    The configuration's `qa_encoder` selects the layers:
 
     - `"bidaf"`: [`BidirectionalAttentionFlow`].
-    - `"linear"`: a linear layer over the features of each word, which are those of its own text only.
+    - `"linear"`: a linear layer over the features of each word; the context does not see the question.
 
-    The encoder reads question and context as two sentences. Contexts longer than memory allows are given in windows:
+    ELMo reads question and context as two sentences. Split contexts that need too much memory into windows:
     `tokenizer(..., truncation="only_second", max_length=..., stride=..., return_overflowing_tokens=True)`.
 
-    The first word of a row, the `<S>` before the question, stands for "no answer here". A row of one text is its own
-    question.
+    The first word of a row, the `<S>` before the question, stands for "no answer". With `"bidaf"` its score is always
+    0: other scores are log-odds against "no answer" and compare between windows of a text. For data with unanswerable
+    questions (SQuAD 2.0), set `qa_no_answer`, so that the score of "no answer" is learnt from question and context. A
+    row of one text is its own question.
     """
 
-    texts_apart = True
+    separate_texts = True
 
     def __init__(self, config: ElmoConfig):
         is_flow = config.qa_encoder == "bidaf"
@@ -58,22 +68,22 @@ class ElmoForQuestionAnswering(ElmoTaskModel):
     ) -> QuestionAnsweringModelOutput:
         """Score every word as first and as last of the answer, `start_logits` and `end_logits` `(B, T)`.
 
-        The row's first word has the score of no answer. What is neither that nor a word of the context (words of the
-        question, `<S>`, `</S>` and padding) gets the lowest number there is.
+        The row's first word has the score of "no answer". All others that are not words of the context (the question,
+        `<S>`, `</S>`, padding) have the lowest finite number.
 
         Args:
-            input_ids, attention_mask, inputs_embeds, output_hidden_states: as in [`ElmoModel`].
+            input_ids, attention_mask, inputs_embeds, output_hidden_states: As in [`ElmoModel`].
             start_positions, end_positions (`(B,)`, *optional*):
-                Place of the answer's first and last word in the row. A place in the row that is no word of the context,
-                such as 0, says that the answer is not here. A row with a place outside of it, such as -100, does not
-                count. Give the `loss`.
-            layers (`(B, T, L + 1, 2P)`, *optional*): What `compute_layers` gave for the same `input_ids`.
-            num_items_in_batch (`int`, *optional*): Rows that count in all batches of the step: replaces their number.
+                Place of the answer's first and last word in the row; any place that is not a word of the context, such
+                as 0, means "no answer". A row with a place outside of the row, such as -100, does not count. The `loss`
+                is the mean cross-entropy of both.
+            layers (`(B, T, L + 1, 2P)`, *optional*): Result of `compute_layers` for the same `input_ids`.
+            num_items_in_batch (`int`, *optional*): Rows that count in all batches of the step, to divide by.
         """
-        words = self.encode(input_ids, attention_mask, inputs_embeds, layers, output_hidden_states)
+        words = self.encode(input_ids, attention_mask, inputs_embeds, layers, output_hidden_states, **kwargs)
         second = words.mask & (self.text_numbers(input_ids, attention_mask, inputs_embeds) > 0)
         context = torch.where(second.any(dim=1, keepdim=True), second, words.mask)
-        candidates = context & ~self.boundary_words(input_ids, inputs_embeds)
+        candidates = context & ~self.special_tokens_mask(input_ids, inputs_embeds)
         beginning = words.mask & (words.mask.cumsum(dim=1) == 1)
         if self.config.qa_encoder == "bidaf":
             scores = self.qa_outputs(words, second, context).masked_fill((beginning & ~candidates)[..., None], 0)
@@ -84,9 +94,9 @@ class ElmoForQuestionAnswering(ElmoTaskModel):
         loss = None
         if start_positions is not None and end_positions is not None:
             places = torch.stack([start_positions.flatten(), end_positions.flatten()], dim=1)
-            places, counts = with_no_answer(places.to(scores.device), candidates, beginning)
+            places, counts = replace_no_answer(places.to(scores.device), candidates, beginning)
             if num_items_in_batch is None:
-                num_items_in_batch = counts.sum().clamp(min=1)  # 0 rows that count are a loss of 0
+                num_items_in_batch = counts.sum().clamp(min=1)  # without rows that count, the loss is 0
             start_positions, end_positions = places.unbind(1)
             loss = self.loss_function(
                 start_logits,
@@ -120,15 +130,15 @@ class ElmoForQuestionAnswering(ElmoTaskModel):
         return torch.stack([best // length, best % length], dim=1)
 
 
-def with_no_answer(places: Tensor, candidates: Tensor, beginning: Tensor) -> tuple[Tensor, Tensor]:
-    """Places of answers as the loss takes them, and which rows count.
+def replace_no_answer(places: Tensor, candidates: Tensor, beginning: Tensor) -> tuple[Tensor, Tensor]:
+    """Move places of answers that are not in the context to the row's first word, and see which rows count.
 
     Args:
-        places (`(B, 2)`): first and last word of each answer.
-        candidates, beginning (`(B, T)` of bool): the words of the context, and the first word of the row.
+        places (`(B, 2)`): First and last word of each answer.
+        candidates, beginning (`(B, T)` of bool): Words of the context, and the first word of the row.
+
     Returns:
-        places `(B, 2)`: those in the row, but not in the context, at its first word; T in rows that do not count; and
-        `(B,)` of bool.
+        Places `(B, 2)`, T in rows that do not count; and which rows count, `(B,)` of bool.
     """
     length = candidates.shape[1]
     counts = ((places >= 0) & (places < length)).all(dim=1) & beginning.any(dim=1)
@@ -140,15 +150,17 @@ def with_no_answer(places: Tensor, candidates: Tensor, beginning: Tensor) -> tup
 
 
 class BidirectionalAttentionFlow(nn.Module):
-    """Bidirectional attention flow (Seo et al. 2017) as Clark and Gardner (2018) improved it, with ELMo before and
-    behind the biLSTM that question and context share (Peters et al. 2018, A.4).
+    """Bidirectional attention flow (Seo et al. 2017, improved by Clark and Gardner 2018), with ELMo at the input and at
+    the output of the biLSTM that question and context share (Peters et al. 2018, A.4).
 
-    shared biLSTM, ELMo again -> bidirectional attention -> layer with ReLU, to which is added: biLSTM, attention of the
-    context to itself, layer with ReLU -> biLSTM, linear: first word -> biLSTM over both, linear: last word
+        words -> shared biLSTM, ELMo -> bidirectional attention -> layer with ReLU -> x
+        x -> biLSTM -> self-attention of the context -> layer with ReLU, added to x
+        x -> biLSTM -> linear layer: scores of the first word -> biLSTM over both -> linear layer: scores of the last
 
-    The papers have GRUs where this has LSTMs, which are those of `lstm_elmo`. The score of no answer is 0, where Clark
-    and Gardner learn one of each context: so a word's score is its log-odds against there being no answer, and compares
-    with the scores in other windows of the same text.
+    The papers have GRUs in place of these LSTMs. With `qa_no_answer`, scores of "no answer" are computed as Clark and
+    Gardner do: by a layer with ReLU and a linear one from the context as the answer's first word and its last word
+    attend to it, and from the pooled question. They are subtracted from the words' scores, so that "no answer" keeps
+    the score 0.
     """
 
     def __init__(self, config: ElmoConfig, feature_size: int, elmo_at_output: bool):
@@ -165,19 +177,27 @@ class BidirectionalAttentionFlow(nn.Module):
         self.start_encoder = TaskBiLstm(width, size)
         self.end_encoder = TaskBiLstm(2 * width, size)
         self.start, self.end = nn.Linear(width, 1), nn.Linear(width, 1)
-        for linear in (self.reduction, self.self_reduction, self.start, self.end):
+        linears = [self.reduction, self.self_reduction, self.start, self.end]
+        self.no_answer = None
+        if config.qa_no_answer:
+            self.question_pooling = SelfAttentivePooling(attention_width)
+            self.no_answer = nn.Sequential(nn.Linear(2 * width + attention_width, size), nn.ReLU(), nn.Linear(size, 2))
+            linears += [self.no_answer[0], self.no_answer[2]]
+        for linear in linears:
             linear.init_weight = init.xavier_uniform_
         self.dropout = VariationalDropout(config.head_dropout)
 
     def forward(self, words: EncodedWords, second: Tensor, context: Tensor) -> Tensor:
-        """Scores `(B, T, 2)` of the context's words as first and as last.
+        """Score the context's words as first and as last of the answer, `(B, T, 2)`.
 
         Args:
             words: Question and context in one row.
-            second, context (`(B, T)` of bool): Which are words of the second text, and which of the context.
+            second, context (`(B, T)` of bool): Which words belong to the second text, and to the context.
         """
         first = words.mask & ~second
-        encoded = self.dropout(encode_apart(self.encoder, self.dropout(words.features), first, second))  # (B, T, 2H)
+        encoded = self.dropout(
+            encode_separately(self.encoder, self.dropout(words.features), first, second)
+        )  # (B, T, 2H)
         if self.elmo_at_output:
             encoded = torch.cat([encoded, words.mixes[1]], dim=-1)
         flow = self.attention(encoded, encoded, context, first)
@@ -187,10 +207,19 @@ class BidirectionalAttentionFlow(nn.Module):
         x = self.dropout(x)
         starts = self.start_encoder(x, context)
         ends = self.end_encoder(torch.cat([x, starts], dim=-1), context)
-        return torch.cat([self.start(starts), self.end(ends)], dim=-1)
+        start_scores, end_scores = self.start(starts), self.end(ends)
+        scores = torch.cat([start_scores, end_scores], dim=-1)
+        if self.no_answer is None:
+            return scores
+        summary = [
+            attend(start_scores.transpose(1, 2), starts, context[:, None]),
+            attend(end_scores.transpose(1, 2), ends, context[:, None]),
+            self.question_pooling(encoded, first)[:, None],
+        ]
+        return scores - self.no_answer(self.dropout(torch.cat(summary, dim=-1)))
 
 
-# Its code is saved with its weights.
+# Saved with its code.
 ElmoForQuestionAnswering.register_for_auto_class("AutoModelForQuestionAnswering")
 
 __all__ = ["ElmoForQuestionAnswering"]

@@ -1,8 +1,8 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""Labels of texts and of pairs of texts.
+"""Classification of texts and of pairs of texts.
 
-Letters in shapes: B batch, T words of a row, `<S>` and `</S>` of its one or two texts among them, F width of a word's
-features, P projection width of the encoder, H width of one direction of a task biLSTM.
+Letters in shapes: B batch, T words of a row, including `<S>` and `</S>` of its one or two texts, F width of a word's
+features, P projection width of the encoder, D width of a pooled word, H width of one direction of a task biLSTM.
 """
 
 import torch
@@ -12,30 +12,32 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_elmo import ElmoConfig
-from .task_attention_elmo import (
+from .task_layers_elmo import (
     BatchNormalization,
     SelfAttentivePooling,
-    attended,
+    TaskBiLstm,
+    VariationalDropout,
+    attend,
+    encode_separately,
     masked_max,
     masked_mean,
     masked_min,
 )
-from .task_features_elmo import ElmoTaskModel, EncodedWords
-from .task_layers_elmo import TaskBiLstm, VariationalDropout, encode_apart
+from .task_model_elmo import ElmoTaskModel, EncodedWords
 
 
 class ElmoForSequenceClassification(ElmoTaskModel):
-    """A label for a text or a pair of texts. The configuration's `sequence_encoder` says how it is found:
+    """Classifier of texts or of pairs of texts. The configuration's `sequence_encoder` selects its layers:
 
-    - `"pooling"`: the mean over words, or what else `pooling` says, and a linear layer. The words of a pair are pooled
-      together.
+    - `"pooling"`: pooling of all words' features, of a pair together (`pooling`: mean, maximum or attention), and a
+      linear layer.
     - `"bcn"`: [`BiattentiveClassifier`], for texts and pairs.
     - `"esim"`: [`InferenceClassifier`], for pairs.
 
-    The encoder reads the texts of a pair as two sentences.
+    ELMo reads the texts of a pair as two sentences.
     """
 
-    texts_apart = True
+    separate_texts = True
 
     def __init__(self, config: ElmoConfig):
         encoder = config.sequence_encoder
@@ -66,15 +68,15 @@ class ElmoForSequenceClassification(ElmoTaskModel):
         """Score the labels of every text, `logits` `(B, num_labels)`.
 
         Args:
-            input_ids, attention_mask, inputs_embeds, output_hidden_states: as in [`ElmoModel`].
+            input_ids, attention_mask, inputs_embeds, output_hidden_states: As in [`ElmoModel`].
             labels (`(B,)`, or `(B, num_labels)` for several labels a text, *optional*):
                 Label of each text, or with `config.problem_type` "regression" its value. Gives the `loss`.
-            layers (`(B, T, L + 1, 2P)`, *optional*): What `compute_layers` gave for the same `input_ids`.
+            layers (`(B, T, L + 1, 2P)`, *optional*): Result of `compute_layers` for the same `input_ids`.
 
         Raises:
-            `ValueError`: if a row has one text only, and the model needs pairs.
+            `ValueError`: if a row has one text only, and the model needs pairs; else as [`ElmoTaskModel`].
         """
-        words = self.encode(input_ids, attention_mask, inputs_embeds, layers, output_hidden_states)
+        words = self.encode(input_ids, attention_mask, inputs_embeds, layers, output_hidden_states, **kwargs)
         if self.config.sequence_encoder == "pooling":
             logits = self.classifier(self.pool(words.features, words.mask))
         else:
@@ -85,25 +87,25 @@ class ElmoForSequenceClassification(ElmoTaskModel):
             loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config, **kwargs)
             items = kwargs.get("num_items_in_batch")
             if items is not None and self.config.problem_type != "single_label_classification":
-                # The library's losses for values and for several labels are means of this batch, not of the step.
+                # transformers' losses for regression and multi-label data are means over this batch, not the step.
                 loss = loss * (labels.numel() / items)
         return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=words.hidden_states)
 
     def pool(self, words: Tensor, mask: Tensor) -> Tensor:
-        """One vector for the words of each row, `(B, T, F)` and `(B, T)` to `(B, F)`."""
+        """Pool the words of each row, `(B, T, F)` and `(B, T)` to `(B, F)`."""
         if self.config.pooling == "max":
             return masked_max(words, mask[..., None])
         return masked_mean(words, mask) if self.pooling is None else self.pooling(words, mask)
 
 
 class BiattentiveClassifier(nn.Module):
-    """The biattentive classification network (McCann et al. 2017, section 5), as it read ELMo (Peters et al. 2018).
+    """The biattentive classification network (McCann et al. 2017, section 5) with ELMo (Peters et al. 2018, A.8).
 
-    A layer with ReLU and a biLSTM encode each text; each word attends to the words of the other text; a second biLSTM
-    integrates the word, its difference from what it attended to, and their product; ELMo joins what it gives; maximum,
-    minimum, mean and self-attentive pooling of both texts go, batch-normalized, through two layers with ReLU and a
-    linear one, which Peters et al. found better than the maxout of McCann et al. A text alone is both texts of a pair,
-    so that its words attend to one another. One integrator reads both texts.
+    A layer with ReLU and a biLSTM encode each text. Each word attends to the words of the other text. A second biLSTM
+    integrates the word, its difference from the attended words and their product; its output is concatenated with ELMo.
+    Maximum, minimum, mean and self-attentive pooling of both texts are batch-normalized and read by two layers with
+    ReLU and a linear one, which Peters et al. found better than the maxout of McCann et al. A single text takes the
+    place of both texts of a pair, so that its words attend to one another. One integrator reads both texts.
     """
 
     def __init__(self, config: ElmoConfig, feature_size: int, elmo_at_output: bool):
@@ -121,14 +123,14 @@ class BiattentiveClassifier(nn.Module):
         self.dropout = nn.Dropout(config.head_dropout)
 
     def forward(self, words: EncodedWords, second: Tensor) -> Tensor:
-        """From words and where they are of a second text, `(B, T)`, to scores of labels `(B, num_labels)`."""
+        """From words, and which of them belong to a second text `(B, T)`, to scores `(B, num_labels)`."""
         first, pair = words.mask & ~second, second.any(dim=1, keepdim=True)
         reduced = self.dropout(torch.relu(self.reduction(words.features)))
-        encoded = encode_apart(self.encoder, reduced, first, second)  # (B, T, 2H)
+        encoded = encode_separately(self.encoder, reduced, first, second)  # (B, T, 2H)
         others = (second[:, :, None] != second[:, None]) | ~pair[..., None]
-        seen = attended(encoded @ encoded.transpose(1, 2), encoded, others & words.mask[:, None])
-        compared = torch.cat([encoded, encoded - seen, encoded * seen], dim=-1)
-        integrated = encode_apart(self.integrator, compared, first, second)
+        attended = attend(encoded @ encoded.transpose(1, 2), encoded, others & words.mask[:, None])
+        compared = torch.cat([encoded, encoded - attended, encoded * attended], dim=-1)
+        integrated = encode_separately(self.integrator, compared, first, second)
         if self.elmo_at_output:
             integrated = torch.cat([integrated, words.mixes[1]], dim=-1)
         x = torch.cat([self.pool(integrated, first), self.pool(integrated, torch.where(pair, second, first))], dim=-1)
@@ -138,18 +140,18 @@ class BiattentiveClassifier(nn.Module):
         return self.output(self.dropout(x))
 
     def pool(self, words: Tensor, mask: Tensor) -> Tensor:
-        """A text in four ways, `(B, T, D)` and `(B, T)` to `(B, 4D)`."""
+        """Pool a text in four ways, `(B, T, D)` and `(B, T)` to `(B, 4D)`."""
         places = mask[..., None]
         pooled = masked_max(words, places), masked_min(words, places), masked_mean(words, mask)
         return torch.cat([*pooled, self.pooling(words, mask)], dim=-1)
 
 
 class InferenceClassifier(nn.Module):
-    """The enhanced sequential inference model (Chen et al. 2017, section 3), as it read ELMo (Peters et al. 2018, A.3).
+    """The enhanced sequential inference model (Chen et al. 2017, section 3) with ELMo (Peters et al. 2018, A.3).
 
-    A biLSTM encodes each text and ELMo joins what it gives; each word attends to the words of the other text; a layer
-    with ReLU and a second biLSTM read the word, what it attended to, their difference and product; mean and maximum of
-    both texts go through a layer with ReLU and a linear one. Both biLSTMs are those of premise and hypothesis alike.
+    A biLSTM encodes each text; its output is concatenated with ELMo. Each word attends to the words of the other text.
+    A layer with ReLU and a second biLSTM read the word, the attended words, their difference and product. Mean and
+    maximum of both texts are read by a layer with ReLU and a linear one. Premise and hypothesis share both biLSTMs.
     """
 
     def __init__(self, config: ElmoConfig, feature_size: int, elmo_at_output: bool):
@@ -173,20 +175,21 @@ class InferenceClassifier(nn.Module):
         """
         first = words.mask & ~second
         self.require_pairs(first, second)
-        encoded = encode_apart(self.encoder, self.word_dropout(words.features), first, second)  # (B, T, 2H)
+        encoded = encode_separately(self.encoder, self.word_dropout(words.features), first, second)  # (B, T, 2H)
         if self.elmo_at_output:
             encoded = torch.cat([encoded, words.mixes[1]], dim=-1)
         others = (second[:, :, None] != second[:, None]) & words.mask[:, None]
-        seen = attended(encoded @ encoded.transpose(1, 2), encoded, others)
-        compared = torch.cat([encoded, seen, encoded - seen, encoded * seen], dim=-1)
+        attended = attend(encoded @ encoded.transpose(1, 2), encoded, others)
+        compared = torch.cat([encoded, attended, encoded - attended, encoded * attended], dim=-1)
         reduced = torch.relu(self.reduction(self.dropout(compared)))
-        composed = encode_apart(self.composition, self.word_dropout(reduced), first, second)
+        composed = encode_separately(self.composition, self.word_dropout(reduced), first, second)
         pooled = [(masked_mean(composed, text), masked_max(composed, text[..., None])) for text in (first, second)]
         x = torch.relu(self.hidden(self.dropout(torch.cat([*pooled[0], *pooled[1]], dim=-1))))
         return self.output(self.dropout(x))
 
     def require_pairs(self, first: Tensor, second: Tensor):
-        if torch.compiler.is_compiling():  # a graph cannot look
+        """Raise a `ValueError` if a row has one text only."""
+        if torch.compiler.is_compiling():  # a graph cannot depend on this
             return
         alone = first.any(dim=1) & ~second.any(dim=1)
         if alone.any():
@@ -197,12 +200,13 @@ class InferenceClassifier(nn.Module):
 
 
 def xavier_layer(inputs: int, outputs: int) -> nn.Linear:
+    """A linear layer with Glorot and Bengio's initial weights."""
     layer = nn.Linear(inputs, outputs)
     layer.init_weight = init.xavier_uniform_
     return layer
 
 
-# Its code is saved with its weights.
+# Saved with its code.
 ElmoForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")
 
 __all__ = ["ElmoForSequenceClassification"]

@@ -1,5 +1,13 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""The biLSTM of task heads: plain LSTMs over words of any mask, at the pace of the encoder's packed recurrence."""
+"""Layers of task heads: biLSTMs, attention between the words of texts, pooling, dropout and normalization.
+
+Letters in shapes: B batch, T and S words, I input width, D width of a word's vector, C width of one direction of a
+biLSTM. A mask is True where there is a word, in any pattern; values elsewhere affect neither results nor gradients. A
+text without words gives zeros.
+"""
+
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -8,29 +16,31 @@ from transformers import initialization as init
 from .lstm_elmo import Direction, bilstm, lstm_steps
 from .modeling_elmo import has_plain_weight
 
+# ---- biLSTM
+
 
 class TaskLstm(nn.Module):
-    """One direction of a layer: an LSTM without projection and clips, whose forget gate starts open."""
+    """One direction of a layer: an LSTM without projection and clips, with a bias of 1 on its forget gate."""
 
     def __init__(self, input_size: int, size: int, reverse: bool):
         super().__init__()
         self.reverse = reverse
         self.input_gates = nn.Linear(input_size, 4 * size)
         self.recurrent_gates = nn.Linear(size, 4 * size, bias=False)
-        self.input_gates.init_weight = glorot_gates
-        self.recurrent_gates.init_weight = orthogonal_gates
+        self.input_gates.init_weight = init_glorot_gates
+        self.recurrent_gates.init_weight = init_orthogonal_gates
 
     def is_plain(self) -> bool:
-        """Whether its weights can be used in place of calls of its layers."""
+        """Whether the weights can be used in place of calls of the linear layers."""
         return has_plain_weight(self.input_gates) and has_plain_weight(self.recurrent_gates)
 
     def direction(self, x: Tensor) -> Direction:
-        """What `bilstm` takes."""
+        """The input and the weights, as `bilstm` expects them."""
         gates = self.input_gates.weight, self.input_gates.bias, self.recurrent_gates.weight
         return Direction(x, *gates, reverse=self.reverse)
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """From `x` `(B, T, I)` to outputs `(B, T, C)` and the last state, by calls of its layers."""
+        """From `x` `(B, T, I)` to outputs `(B, T, C)` and the final state, by calls of the linear layers."""
         batch, size = x.shape[0], self.recurrent_gates.in_features
         state = x.new_zeros(batch, size), x.new_zeros(batch, size)
         layers = self.input_gates, self.recurrent_gates, None
@@ -38,13 +48,13 @@ class TaskLstm(nn.Module):
 
 
 class TaskBiLstm(nn.Module):
-    """Layers of a biLSTM, each over both directions of the one below, with dropout between them.
+    """A stack of biLSTM layers. Each layer reads both directions of the layer below.
 
     Args:
         input_size (`int`): Width of a word's vector.
         size (`int`): Width of one direction.
-        num_layers (`int`, defaults to 1): How many layers; without any, words stay as they are.
-        dropout (`float`, defaults to 0): Of what layers from the second on read.
+        num_layers (`int`, defaults to 1): Number of layers; with 0, the output is the input.
+        dropout (`float`, defaults to 0): Dropout on the input of layers from the second on.
     """
 
     def __init__(self, input_size: int, size: int, num_layers: int = 1, dropout: float = 0.0):
@@ -56,7 +66,7 @@ class TaskBiLstm(nn.Module):
         self.backward_lstms = nn.ModuleList(TaskLstm(width, size, reverse=True) for width in widths)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """From `x` `(B, T, I)` and a mask `(B, T)` of any pattern to `(B, T, output_size)`, 0 at no word."""
+        """From `x` `(B, T, I)` and a mask `(B, T)` to `(B, T, output_size)`, 0 where there is no word."""
         for index, lstms in enumerate(zip(self.forward_lstms, self.backward_lstms)):
             x = self.dropout(x) if index else x
             if all(lstm.is_plain() for lstm in lstms):
@@ -65,6 +75,176 @@ class TaskBiLstm(nn.Module):
                 results = [lstm(x, mask) for lstm in lstms]
             x = torch.cat([outputs for outputs, _ in results], dim=-1)
         return x
+
+
+def encode_separately(encoder: nn.Module, x: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Apply `encoder(x, mask)` to the two texts of each row, independently of each other.
+
+    Args:
+        encoder: Returns 0 where its mask is False.
+        x (`(B, T, I)`): Words of both texts.
+        first, second (`(B, T)` of bool): Which words belong to the first and to the second text.
+
+    Returns:
+        `(B, T, D)`, the outputs for both texts, each word in its place.
+    """
+    if not torch.compiler.is_compiling() and not second.any():  # a graph cannot depend on this
+        return encoder(x, first)
+    rows = x.shape[0]
+    both = encoder(torch.cat([x, x]), torch.cat([first, second]))
+    return both[:rows] + both[rows:]  # chunk(2) would fix the number of rows in a graph
+
+
+def init_glorot_gates(weight: Tensor):
+    """Initialize input weights `(4C, I)`, each gate with Glorot and Bengio's uniform distribution."""
+    bound = (6 / (weight.shape[0] // 4 + weight.shape[1])) ** 0.5
+    init.uniform_(weight, a=-bound, b=bound)
+
+
+def init_orthogonal_gates(weight: Tensor):
+    """Initialize recurrent weights `(4C, C)`, each gate orthogonal; in single precision, as lower ones lack QR."""
+    size = weight.shape[1]
+    gates = [nn.init.orthogonal_(torch.empty(size, size, device=weight.device)) for _ in range(4)]
+    init.copy_(weight, torch.cat(gates))
+
+
+# ---- attention
+
+
+def masked_softmax(scores: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
+    """The softmax of `scores` over the places where `mask` is True, 0 elsewhere; all 0 if there is no such place."""
+    lowest = torch.finfo(scores.dtype).min  # finite, so that a row without any place has no NaN
+    return scores.masked_fill(~mask, lowest).softmax(dim).masked_fill(~mask, 0)
+
+
+def attend(scores: Tensor, words: Tensor, mask: Tensor) -> Tensor:
+    """For each of T words, average S other words, weighted by the softmax of their scores.
+
+    Args:
+        scores (`(B, T, S)`): Score of each word for each of the others.
+        words (`(B, S, D)`): The others.
+        mask (`(B, T, S)` or `(B, 1, S)`): Which of them it may attend to.
+
+    Returns:
+        `(B, T, D)`
+    """
+    return masked_softmax(scores, mask) @ words
+
+
+class TrilinearSimilarity(nn.Module):
+    """Scores of pairs of words, `u x + v y + (w * x) y` with learnt vectors u, v, w (Seo et al. 2017, section 2)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.first = nn.Linear(width, 1, bias=False)
+        self.second = nn.Linear(width, 1, bias=False)
+        bound = (6 / (width + 1)) ** 0.5
+        self.product = Scale(width, partial(init.uniform_, a=-bound, b=bound))
+        for part in (self.first, self.second):
+            part.init_weight = init.xavier_uniform_
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """From `(B, T, D)` and `(B, S, D)` to `(B, T, S)`."""
+        return self.first(x) + self.second(y).transpose(1, 2) + self.product(x) @ y.transpose(1, 2)
+
+
+class Scale(nn.Module):
+    """A learnt factor for each feature."""
+
+    def __init__(self, width: int, init_weight: Callable[[Tensor], Tensor]):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.init_weight = init_weight
+
+    def reset_parameters(self):
+        self.init_weight(self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weight
+
+
+class BidirectionalAttention(nn.Module):
+    """Attention from the context to the question and back (Seo et al. 2017, section 2, layer 4)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.similarity = TrilinearSimilarity(width)
+
+    def forward(self, context: Tensor, question: Tensor, context_mask: Tensor, question_mask: Tensor) -> Tensor:
+        """Concatenate each context word, the question as it attends to it, the product of both, and the product of the
+        word with the mean of the context words that are most similar to some question word.
+
+        Args:
+            context (`(B, T, D)`), context_mask (`(B, T)`), question (`(B, S, D)`), question_mask (`(B, S)`)
+
+        Returns:
+            `(B, T, 4D)`
+        """
+        scores = self.similarity(context, question)
+        from_question = attend(scores, question, question_mask[:, None])
+        nearest = masked_max(scores, question_mask[:, None], dim=-1)  # (B, T)
+        from_context = attend(nearest[:, None], context, context_mask[:, None])  # (B, 1, D)
+        return torch.cat([context, from_question, context * from_question, context * from_context], dim=-1)
+
+
+class SelfAttention(nn.Module):
+    """Attention of each word to the other words of its text, or to nothing (Clark and Gardner 2018, section 3.1).
+
+    "Nothing" has a learnt score and a vector of zeros, as in the authors' code. A text of one word has nothing else.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.similarity = TrilinearSimilarity(width)
+        self.nothing = Scale(1, partial(init.constant_, val=-1.0))
+
+    def forward(self, words: Tensor, mask: Tensor) -> Tensor:
+        """Concatenate each word, the others as it attends to them, and the product of both.
+
+        From `(B, T, D)` and `(B, T)` to `(B, T, 3D)`.
+        """
+        scores = self.similarity(words, words)
+        nothing = self.nothing(torch.ones_like(scores[..., :1]))
+        itself = torch.eye(words.shape[1], dtype=torch.bool, device=words.device)
+        places = torch.cat([mask[:, None] & ~itself, torch.ones_like(nothing, dtype=torch.bool)], dim=-1)
+        weights = masked_softmax(torch.cat([scores, nothing], dim=-1), places)[..., :-1]
+        others = weights @ words
+        return torch.cat([words, others, words * others], dim=-1)
+
+
+# ---- pooling, dropout, normalization
+
+
+def masked_mean(words: Tensor, mask: Tensor) -> Tensor:
+    """The mean of the words where `mask` is True: `(B, T, D)` and `(B, T)` to `(B, D)`."""
+    weights = mask[..., None].to(words.dtype)
+    return (words * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+
+
+def masked_max(values: Tensor, mask: Tensor, dim: int = 1) -> Tensor:
+    """The maximum along one dimension of the values where `mask` is True; 0 if there are none."""
+    if not values.shape[dim]:
+        return values.sum(dim)
+    highest = values.masked_fill(~mask, torch.finfo(values.dtype).min).amax(dim)
+    return highest.masked_fill(~mask.any(dim), 0)
+
+
+def masked_min(values: Tensor, mask: Tensor, dim: int = 1) -> Tensor:
+    """The minimum along one dimension of the values where `mask` is True; 0 if there are none."""
+    return -masked_max(-values, mask, dim)
+
+
+class SelfAttentivePooling(nn.Module):
+    """The mean of words, weighted by the softmax of a learnt score of each (McCann et al. 2017, section 5)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.score = nn.Linear(width, 1, bias=False)  # a bias would cancel in the softmax
+        self.score.init_weight = init.xavier_uniform_
+
+    def forward(self, words: Tensor, mask: Tensor) -> Tensor:
+        """From `(B, T, D)` and `(B, T)` to `(B, D)`."""
+        return attend(self.score(words).transpose(1, 2), words, mask[:, None]).squeeze(1)
 
 
 class VariationalDropout(nn.Module):
@@ -81,32 +261,39 @@ class VariationalDropout(nn.Module):
         return x * nn.functional.dropout(torch.ones_like(x[:, :1]), self.rate)
 
 
-def encode_apart(encoder: nn.Module, x: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """`encoder(x, mask)` over two texts in each row, neither of which sees the other, as one result in their places.
+class BatchNormalization(nn.BatchNorm1d):
+    """Batch normalization without weights, as a linear layer follows.
 
-    Args:
-        encoder: Gives 0 where its mask has no word.
-        x (`(B, T, I)`): Words of both.
-        first, second (`(B, T)` of bool): Which are words of the first and of the second text.
+    In training, a batch of one row, which has no variance, is normalized by the running averages.
     """
-    if not torch.compiler.is_compiling() and not second.any():  # a graph cannot tell
-        return encoder(x, first)
-    rows = x.shape[0]
-    both = encoder(torch.cat([x, x]), torch.cat([first, second]))
-    return both[:rows] + both[rows:]  # a graph with chunk(2) would be one for this number of rows only
+
+    def __init__(self, width: int):
+        super().__init__(width, affine=False)
+
+    def reset_parameters(self):
+        init.zeros_(self.running_mean)
+        init.ones_(self.running_var)
+        init.zeros_(self.num_batches_tracked)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From `(B, D)` to the same."""
+        if x.shape[0] > 1 or not self.training:
+            return super().forward(x)
+        return nn.functional.batch_norm(x, self.running_mean, self.running_var, eps=self.eps)
 
 
-def glorot_gates(weight: Tensor):
-    """Glorot and Bengio's uniform values for the input weights of each gate, `(4C, I)`."""
-    bound = (6 / (weight.shape[0] // 4 + weight.shape[1])) ** 0.5
-    init.uniform_(weight, a=-bound, b=bound)
-
-
-def orthogonal_gates(weight: Tensor):
-    """Orthogonal recurrent weights for each gate, `(4C, C)`; made in single precision, for lower ones have no QR."""
-    size = weight.shape[1]
-    gates = [nn.init.orthogonal_(torch.empty(size, size, device=weight.device)) for _ in range(4)]
-    init.copy_(weight, torch.cat(gates))
-
-
-__all__ = ["TaskBiLstm", "VariationalDropout", "encode_apart"]
+__all__ = [
+    "BatchNormalization",
+    "BidirectionalAttention",
+    "SelfAttention",
+    "SelfAttentivePooling",
+    "TaskBiLstm",
+    "TrilinearSimilarity",
+    "VariationalDropout",
+    "attend",
+    "encode_separately",
+    "masked_max",
+    "masked_mean",
+    "masked_min",
+    "masked_softmax",
+]

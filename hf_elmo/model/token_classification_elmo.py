@@ -1,5 +1,8 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""Labels of words: a biLSTM over the ELMo representation and a conditional random field (Peters et al. 2018, 4.1)."""
+"""Token classification: a biLSTM over the ELMo representation and a conditional random field (Peters et al. 2018, 4.1).
+
+Letters in shapes: B batch, T words, including `<S>` and `</S>`.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -9,14 +12,14 @@ from transformers.utils.generic import can_return_tuple
 from .configuration_elmo import ElmoConfig
 from .crf_elmo import LinearChainCrf
 from .pipelines_elmo import ElmoTokenClassificationPipeline, dispatch_by_model
-from .task_features_elmo import ElmoTaskModel
 from .task_layers_elmo import TaskBiLstm
+from .task_model_elmo import ElmoTaskModel
 
 
 class ElmoForTokenClassification(ElmoTaskModel):
-    """A label for every word: features of words, a biLSTM, and the labels of a sentence chosen together or one by one.
+    """Tagger of words: ELMo and other features of words, a biLSTM, and a CRF or a decision for each word by itself.
 
-    The configuration says which: `tagger_layers` and `tagger_size` of the biLSTM, `tagger_crf`, word features.
+    Set in the configuration: `tagger_layers` and `tagger_size` of the biLSTM, `tagger_crf`, word features.
     """
 
     pipeline_class = ElmoTokenClassificationPipeline
@@ -27,7 +30,7 @@ class ElmoForTokenClassification(ElmoTaskModel):
         self.tagger = TaskBiLstm(self.feature_size, config.tagger_size, config.tagger_layers, config.head_dropout)
         self.tagger_dropout = nn.Dropout(config.head_dropout if config.tagger_layers else 0.0)
         output_size = self.tagger.output_size + (config.hidden_size if config.elmo_at_output else 0)
-        # Not `classifier`: of what the heads of texts call so, the shape is another, and a folder opens with all heads.
+        # Not named `classifier`, which has another shape in text heads: any head may open the weights of any other.
         self.score = nn.Linear(output_size, config.num_labels)
         self.crf = LinearChainCrf(config.num_labels) if config.tagger_crf else None
         self.post_init()
@@ -46,27 +49,31 @@ class ElmoForTokenClassification(ElmoTaskModel):
     ) -> TokenClassifierOutput:
         """Score the labels of every word, `logits` `(B, T, num_labels)`.
 
-        With a CRF, the largest of a word's logits is its label in the best sequence that `config.id2label` allows
-        (`LinearChainCrf.max_marginals`). It chains all words but `<S>` and `</S>`, whose logits are 0.
+        With a CRF, the largest of a word's logits belongs to its label in the best sequence that the label scheme of
+        `config.id2label` allows (`LinearChainCrf.max_marginals`). `<S>` and `</S>` are not part of the chain; their
+        logits are 0.
 
         Args:
-            input_ids, attention_mask, inputs_embeds, output_hidden_states: as in [`ElmoModel`].
+            input_ids, attention_mask, inputs_embeds, output_hidden_states: As in [`ElmoModel`].
             labels (`(B, T)`, *optional*):
-                Label of each word; -100 where there is none. Gives the `loss`: the mean, over the words that have a
-                label, of the cross-entropy; or the negative log-likelihood of the sentences by the number of these
-                words, in which a CRF sums over the labels that are not given.
-            layers (`(B, T, L + 1, 2P)`, *optional*): What `compute_layers` gave for the same `input_ids`.
-            num_items_in_batch (`int`, *optional*): Words with labels in all batches of the step: replaces their number.
+                Label of each word; -100 for none. The `loss` is the mean cross-entropy of the labeled words; with a
+                CRF, the negative log-likelihood of the sentences, summed over all labels of unlabeled words, divided by
+                the number of labeled words.
+            layers (`(B, T, L + 1, 2P)`, *optional*): Result of `compute_layers` for the same `input_ids`.
+            num_items_in_batch (`int`, *optional*): Labeled words in all batches of the step, to divide by.
+
+        Raises:
+            `ValueError`: if `labels` have another shape or are out of range; else as [`ElmoTaskModel`].
         """
-        words = self.encode(input_ids, attention_mask, inputs_embeds, layers, output_hidden_states)
+        words = self.encode(input_ids, attention_mask, inputs_embeds, layers, output_hidden_states, **kwargs)
         encoded = self.tagger_dropout(self.tagger(words.features, words.mask))
         if self.config.elmo_at_output:
             encoded = torch.cat([encoded, words.mixes[1]], dim=-1)
         scores = self.score(encoded)
         logits, loss = scores, None
         if self.crf is not None:
-            chain = words.mask & ~self.boundary_words(input_ids, inputs_embeds)
-            # What the Trainer smooths labels of, if it has taken them, is to train too.
+            chain = words.mask & ~self.special_tokens_mask(input_ids, inputs_embeds)
+            # With label smoothing, the Trainer keeps the labels and computes its loss from logits with gradients.
             with torch.set_grad_enabled(torch.is_grad_enabled() and labels is None):
                 logits = self.crf.max_marginals(scores, chain, self.label_names())
             if labels is not None:
@@ -76,7 +83,7 @@ class ElmoForTokenClassification(ElmoTaskModel):
         return TokenClassifierOutput(loss=loss, logits=logits, hidden_states=words.hidden_states)
 
     def chain_loss(self, scores: Tensor, labels: Tensor, chain: Tensor, num_items: Tensor | int | None) -> Tensor:
-        """The negative log-likelihood of all rows, by the number of words with labels."""
+        """The negative log-likelihood of all rows, divided by the number of labeled words."""
         if labels.shape != chain.shape:
             raise ValueError(f"`labels` must be (batch, words) = {tuple(chain.shape)}, but is {tuple(labels.shape)}")
         if labels.numel() and not torch.compiler.is_compiling():
@@ -90,12 +97,12 @@ class ElmoForTokenClassification(ElmoTaskModel):
         return self.crf(scores, labels.long(), chain).sum() / num_items
 
     def label_names(self) -> list[str]:
-        """The labels' names as the configuration has them now: scripts set them after they have made the model."""
+        """The names of labels, as the configuration has them now: scripts may set them after creating the model."""
         return [self.config.id2label.get(label, "") for label in range(self.num_labels)]
 
 
 dispatch_by_model(ElmoTokenClassificationPipeline)
-# Its code is saved with its weights.
+# Saved with its code.
 ElmoForTokenClassification.register_for_auto_class("AutoModelForTokenClassification")
 
 __all__ = ["ElmoForTokenClassification"]

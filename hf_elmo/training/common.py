@@ -23,7 +23,7 @@ from transformers.trainer_utils import IntervalStrategy
 from transformers.utils import logging as transformers_logging
 
 from ..model.configuration_elmo import ElmoConfig
-from ..model.task_features_elmo import ElmoTaskModel
+from ..model.task_model_elmo import ElmoTaskModel
 from .arguments import DataArguments, FineTuningArguments, ModelArguments
 from .checkpoints import last_checkpoint
 from .configs import check_can_be_trained, read_config

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..model.task_features_elmo import ElmoTaskModel
+from ..model.task_model_elmo import ElmoTaskModel
 from .encoded import Split, collate
 
 logger = logging.getLogger("hf_elmo.training")
@@ -110,7 +110,7 @@ def batches_of_words(split: Split) -> Iterator[list[int]]:
 
 def fingerprint(model: ElmoTaskModel, split: Split) -> str:
     """Of all that the layers depend on: the encoder's configuration and weights, and the texts."""
-    seen = hashlib.sha256(f"texts apart: {model.texts_apart}\n".encode())
+    seen = hashlib.sha256(f"texts apart: {model.separate_texts}\n".encode())
     for name in ("cell_clip", "projection_clip", "forget_bias", "use_skip_connections", "char_cnn_activation"):
         seen.update(f"{name}: {getattr(model.config, name)}\n".encode())
     for name, tensor in sorted(model.elmo.state_dict().items()):

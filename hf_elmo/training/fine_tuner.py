@@ -8,7 +8,7 @@ from torch.utils.data import Sampler, SequentialSampler
 from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerState
 from transformers.trainer_utils import EvalLoopOutput
 
-from ..model.task_features_elmo import ElmoTaskModel
+from ..model.task_model_elmo import ElmoTaskModel
 from .arguments import FineTuningArguments
 from .checkpoints import TRAINER_STATE_FILE, AtomicCheckpointTrainer
 from .encoded import BatchesByLength, Split, collate

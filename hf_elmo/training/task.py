@@ -5,7 +5,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from ..model.task_features_elmo import ElmoTaskModel
+from ..model.task_model_elmo import ElmoTaskModel
 from .arguments import DataArguments, FineTuningArguments
 from .encoded import Split
 from .text_files import Place

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from ..model.task_features_elmo import word_hashes
+from ..model.word_features_elmo import word_hashes
 from .encoded import Split
 from .text_files import Place, numbered_lines
 

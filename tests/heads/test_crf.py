@@ -175,7 +175,7 @@ def test_long_sentences_lose_nothing():
 
 def test_nothing_to_label():
     crf = LinearChainCrf(3)
-    crf.begin()
+    crf.reset_parameters()
     for shape in ((0, 5), (2, 0), (0, 0)):
         scores, mask = torch.zeros(*shape, 3), torch.ones(shape, dtype=torch.bool)
         assert crf.max_marginals(scores, mask, ["O", "B-X", "I-X"]).shape == (*shape, 3)

@@ -63,6 +63,7 @@ HEADS = {
     ),
     "answers": answers(),
     "answers with word features": answers(elmo_at_output=False, **WORD_FEATURES),
+    "answers, with a learnt score of none": answers(qa_no_answer=True),
     "linear answers": answers(qa_encoder="linear"),
 }
 all_heads = pytest.mark.parametrize("task", HEADS.values(), ids=HEADS)

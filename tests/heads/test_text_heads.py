@@ -54,6 +54,52 @@ def test_only_words_of_the_context_and_no_answer_have_scores(qa_encoder, side):
 
 
 @torch.no_grad()
+def test_the_score_of_no_answer_is_learnt_from_question_and_context():
+    model = model_of(hf_elmo.ElmoForQuestionAnswering, qa_no_answer=True)
+    plain = hf_elmo.ElmoForQuestionAnswering(toy_tasks.config()).eval()
+    missing, extra = plain.load_state_dict(model.state_dict(), strict=False)
+    assert not missing
+    assert {name.split(".")[1] for name in extra} == {"question_pooling", "no_answer"}
+    shifts = []
+    for question, context in ((QUESTION, CONTEXT), (CONTEXT, CONTEXT), (QUESTION, QUESTION)):
+        batch = encode(question, context)
+        words = slice(len(question) + 3, len(question) + 3 + len(context))
+        for name in ("start_logits", "end_logits"):
+            scores, without = model(**batch)[name][0], plain(**batch)[name][0]
+            assert scores[0] == without[0] == 0
+            shift = without[words] - scores[words]
+            torch.testing.assert_close(shift, shift[:1].expand_as(shift))
+            shifts.append(round(shift[0].item(), 3))
+    assert len(set(shifts)) == len(shifts)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_the_best_span_is_the_best_of_all_that_are_possible(side):
+    texts = [[QUESTION, QUESTION], [CONTEXT, CONTEXT[:2]]]
+    mask = encode(*texts, side=side, padding=True)["attention_mask"]
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(50):
+        start, end = (torch.full(mask.shape, torch.finfo(torch.float32).min) for _ in range(2))
+        expected = []
+        for row in range(2):
+            first = int(mask[row].argmax())
+            words = range(first + FIRST, first + FIRST + len(texts[1][row]))
+            for scores in (start, end):
+                scores[row, [first, *words]] = torch.randn(1 + len(words), generator=generator)
+            spans = [(first, first), *((a, b) for a in words for b in words if a <= b)]
+            expected.append(max(spans, key=lambda span: start[row, span[0]] + end[row, span[1]]))
+        found = hf_elmo.ElmoForQuestionAnswering.best_spans(start, end)
+        assert [tuple(span) for span in found.tolist()] == expected
+
+
+@pytest.mark.parametrize("head", ["TokenClassification", "SequenceClassification", "QuestionAnswering"])
+def test_token_embeddings_are_refused(head):
+    model = model_of(getattr(hf_elmo, f"ElmoFor{head}"))
+    with pytest.raises(ValueError, match="`token_embeddings` do not have: give `input_ids` or `inputs_embeds`"):
+        model(token_embeddings=torch.zeros(1, 4, model.config.projection_size))
+
+
+@torch.no_grad()
 def test_what_places_of_answers_mean():
     model, batch = model_of(hf_elmo.ElmoForQuestionAnswering), encode(QUESTION, CONTEXT)
     output = model(**batch)

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, TrainingArguments
 
 import hf_elmo
 from hf_elmo import ElmoConfig, ElmoTokenizer
-from hf_elmo.model.task_features_elmo import word_hashes
+from hf_elmo.model.word_features_elmo import word_hashes
 
 NAMES = ["Ada", "Max", "Eve", "Tom", "Ann"]
 PLACES = ["Rome", "Oslo", "Lima", "Bonn", "Kyiv"]

@@ -7,15 +7,16 @@ from shaken import shake
 from toy_tasks import config, tokenizer
 
 from hf_elmo import ElmoConfig, ElmoForTokenClassification, ElmoModel
-from hf_elmo.model.task_features_elmo import CharacterFeatures, ElmoTaskModel, WordVectors, word_hashes
 from hf_elmo.model.task_layers_elmo import TaskBiLstm
+from hf_elmo.model.task_model_elmo import ElmoTaskModel
+from hf_elmo.model.word_features_elmo import CharacterFeatures, WordVectors, word_hashes
 
 EXACT = {"rtol": 0, "atol": 2e-6}
 PAIRS = [("Ada left Rome", "in Oslo again today"), ("met", "saw Lima")]
 
 
 class PairsApart(ElmoTaskModel):
-    texts_apart = True
+    separate_texts = True
 
     def __init__(self, config, **options):
         super().__init__(config, **options)

@@ -6,13 +6,13 @@ import pytest
 import torch
 from shaken import shake
 
-from hf_elmo.model.task_attention_elmo import (
+from hf_elmo.model.task_layers_elmo import (
     BatchNormalization,
     BidirectionalAttention,
     SelfAttention,
     SelfAttentivePooling,
-    Trilinear,
-    attended,
+    TrilinearSimilarity,
+    attend,
     masked_max,
     masked_mean,
     masked_min,
@@ -95,9 +95,9 @@ def test_self_attentive_pooling(texts):
 
 
 @torch.no_grad()
-def test_attended(texts):
+def test_attend(texts):
     context, question, context_mask, question_mask = texts
-    result = attended(context @ question.transpose(1, 2), question, question_mask[:, None])
+    result = attend(context @ question.transpose(1, 2), question, question_mask[:, None])
 
     def by_hand(b):
         others = question[b, question_mask[b]]
@@ -111,7 +111,7 @@ def test_attended(texts):
 @torch.no_grad()
 def test_trilinear(texts):
     context, question, *_ = texts
-    similarity = layer(Trilinear, D)
+    similarity = layer(TrilinearSimilarity, D)
     expected = [[[trilinear_by_hand(similarity, x, y) for y in ys] for x in xs] for xs, ys in zip(context, question)]
     torch.testing.assert_close(similarity(context, question), torch.tensor(expected, dtype=torch.float64))
 
@@ -164,14 +164,14 @@ def test_batch_normalization():
 
 def layers(context_mask, question_mask):
     """Each layer as a function of context and question."""
-    pool, similarity = layer(SelfAttentivePooling, D), layer(Trilinear, D)
+    pool, similarity = layer(SelfAttentivePooling, D), layer(TrilinearSimilarity, D)
     both_ways, itself = layer(BidirectionalAttention, D), layer(SelfAttention, D)
     return {
         "mean": lambda c, q: masked_mean(c, context_mask),
         "max": lambda c, q: masked_max(c, context_mask[..., None]),
         "min": lambda c, q: masked_min(c, context_mask[..., None]),
         "attentive pooling": lambda c, q: pool(c, context_mask),
-        "attended": lambda c, q: attended(similarity(c, q), q, question_mask[:, None]),
+        "attend": lambda c, q: attend(similarity(c, q), q, question_mask[:, None]),
         "bidirectional": lambda c, q: both_ways(c, q, context_mask, question_mask),
         "self": lambda c, q: itself(c, context_mask),
     }

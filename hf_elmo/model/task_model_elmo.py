@@ -1,0 +1,148 @@
+# Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
+"""The base class of task heads: the ELMo encoder, computed now or earlier, and further features of each word.
+
+    text or pair of texts -> ELMo, each text of a pair as a sentence of its own if the head wants it -> scalar mixes
+    word                  -> static vector, character features (`word_features_elmo`)
+    both                  -> dropout -> `EncodedWords`, the input of the head's own layers
+
+Letters in shapes: B batch, T words, W characters per word, P projection width, L layers.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .configuration_elmo import ElmoConfig
+from .modeling_elmo import ElmoModel, ElmoPreTrainedModel, word_mask
+from .word_features_elmo import CharacterFeatures, WordVectors
+
+
+class EncodedWords(NamedTuple):
+    """The words of a batch as a task head reads them, after dropout."""
+
+    features: Tensor  # (B, T, feature_size): the first mix, then static vectors and character features
+    mixes: tuple[Tensor, ...]  # each (B, T, 2P)
+    mask: Tensor  # (B, T) of bool: where there is a word
+    hidden_states: tuple[Tensor, ...] | None  # all layers, if asked for
+
+
+class ElmoTaskModel(ElmoPreTrainedModel):
+    """Base class of task heads.
+
+    Args:
+        config ([`ElmoConfig`]): Its `num_mixes` is raised to what the head needs.
+        num_mixes (`int`, defaults to 1): Scalar mixes that the head reads.
+    """
+
+    separate_texts = False  # whether the encoder reads the texts of a pair as two sentences
+
+    def __init__(self, config: ElmoConfig, num_mixes: int = 1):
+        super().__init__(config)
+        config.num_mixes = max(config.num_mixes, num_mixes)
+        self.elmo = ElmoModel(config)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.feature_dropout = nn.Dropout(config.head_dropout)
+        self.word_vectors = WordVectors(config) if config.word_vector_count else None
+        self.char_features = CharacterFeatures(config) if config.char_feature_filters else None
+        self.feature_size = config.hidden_size + config.word_vector_size + config.char_feature_filters
+
+    def encode(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        layers: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        token_embeddings: Tensor | None = None,
+        **kwargs,
+    ) -> EncodedWords:
+        """Encode a batch. Where `separate_texts` is set, each `<S>` begins a text.
+
+        Args:
+            input_ids, attention_mask, inputs_embeds, output_hidden_states: As in [`ElmoModel`].
+            layers (`(B, T, L + 1, 2P)`, *optional*): Result of `compute_layers` for the same batch.
+            token_embeddings: Refused.
+            kwargs: Ignored.
+
+        Raises:
+            `ValueError`: as [`ElmoModel`] does; for `token_embeddings`; and if a part of the head reads `input_ids` and
+                these are not given.
+        """
+        if token_embeddings is not None:
+            raise ValueError(
+                "task heads find `<S>` and `</S>` among characters, which `token_embeddings` do not have: give "
+                "`input_ids` or `inputs_embeds`"
+            )
+        parts = [part for part in (self.word_vectors, self.char_features) if part is not None]
+        if input_ids is None and layers is not None:
+            raise ValueError("`layers` come without the characters of their words: give the `input_ids` beside them")
+        if input_ids is None and parts:
+            raise ValueError(
+                "static vectors and character features are found by `input_ids`: give these, not `inputs_embeds`, or a "
+                "model with `word_vector_count` and `char_feature_filters` 0"
+            )
+        output = self.elmo(
+            input_ids,
+            attention_mask,
+            inputs_embeds,
+            token_type_ids=self.text_numbers(input_ids, attention_mask, inputs_embeds),
+            layers=layers,
+            output_hidden_states=output_hidden_states,
+        )
+        mask = word_mask(inputs_embeds if input_ids is None else input_ids, attention_mask)
+        mixes = tuple(self.dropout(mix) for mix in output.mixes)
+        features = [self.feature_dropout(part(input_ids, mask)).to(mixes[0].dtype) for part in parts]
+        return EncodedWords(torch.cat([mixes[0], *features], dim=-1), mixes, mask, output.hidden_states)
+
+    @torch.no_grad()
+    def compute_layers(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Compute all layers `(B, T, L + 1, 2P)` of a batch, to be reused for as long as the encoder does not change.
+
+        There is no dropout, even while the model trains. A word's layers do not depend on the amount of padding.
+        """
+        training = self.elmo.training
+        self.elmo.eval()
+        try:
+            texts = self.text_numbers(input_ids, attention_mask, None)
+            output = self.elmo(input_ids, attention_mask, token_type_ids=texts, output_hidden_states=True)
+        finally:
+            self.elmo.train(training)
+        return torch.stack(output.hidden_states, dim=2)
+
+    def text_numbers(
+        self, input_ids: Tensor | None, attention_mask: Tensor | None, inputs_embeds: Tensor | None
+    ) -> Tensor | None:
+        """For each word `(B, T)`, 0 in the first and 1 in the second text of its row; None without `separate_texts`."""
+        if not self.separate_texts or (input_ids is None and inputs_embeds is None):
+            return None
+        begins = self.has_character(input_ids, inputs_embeds, self.config.bos_token_id)
+        if attention_mask is not None:
+            begins = begins & attention_mask.bool()
+        return (begins.cumsum(dim=1) > 1).long()
+
+    def special_tokens_mask(self, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
+        """Where a word is `<S>` or `</S>`, `(B, T)` of bool."""
+        begins, ends = self.config.bos_token_id, self.config.eos_token_id
+        return self.has_character(input_ids, inputs_embeds, begins) | self.has_character(input_ids, inputs_embeds, ends)
+
+    def has_character(
+        self, input_ids: Tensor | None, inputs_embeds: Tensor | None, character: int | list[int] | None
+    ) -> Tensor:
+        """Where a word's first character is the given one, or one of several, `(B, T)` of bool.
+
+        The first character is the second id of a row, after "begin of word", or the only id of a model of whole words.
+        In `inputs_embeds` a character is recognized by its embedding.
+        """
+        characters = character if isinstance(character, (list, tuple)) else [] if character is None else [character]
+        place = min(1, self.config.max_characters_per_token - 1)
+        if input_ids is not None:
+            given = input_ids[..., place]
+            found = [given == number for number in characters]
+        else:
+            given, table = inputs_embeds[:, :, place], self.elmo.get_input_embeddings().weight
+            found = [(given == table[number]).all(dim=-1) for number in characters]
+        return sum(found[1:], found[0]) if found else given.new_zeros(given.shape[:2], dtype=torch.bool)
+
+
+__all__ = ["ElmoTaskModel", "EncodedWords"]
