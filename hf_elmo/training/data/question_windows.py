@@ -18,6 +18,8 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from .splits import values
+
 # Positions for an answer that is not in a window, and for one whose position is not known.
 NOT_HERE, UNKNOWN = 0, -100
 
@@ -157,7 +159,7 @@ def best_answers(
             ScoredAnswer(context[start:end], start, end, score)
             for (start, end), score in sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:n_best]
         ]
-        for context, scores in zip(examples["context"], found)
+        for context, scores in zip(values(examples, "context"), found)
     ]
 
 
@@ -213,7 +215,7 @@ def answer_texts(
     margins = [-np.inf] * len(answers) if no_answer is None else no_answer
     return {
         id: found[0].text if found and margin <= threshold else ""
-        for id, found, margin in zip(examples["id"], answers, margins)
+        for id, found, margin in zip(values(examples, "id"), answers, margins)
     }
 
 
@@ -235,11 +237,13 @@ def write_answers(
             {**vars(answer), "probability": probability}
             for answer, probability in zip(found, softmax([answer.score for answer in found]))
         ]
-        for id, found in zip(examples["id"], answers)
+        for id, found in zip(values(examples, "id"), answers)
     }
     contents = {".json": answer_texts(examples, answers, no_answer, threshold), "_n_best.json": n_best}
     if no_answer is not None:
-        contents["_no_answer.json"] = {id: softmax([0.0, margin])[1] for id, margin in zip(examples["id"], no_answer)}
+        contents["_no_answer.json"] = {
+            id: softmax([0.0, margin])[1] for id, margin in zip(values(examples, "id"), no_answer)
+        }
     for ending, content in contents.items():
         text = json.dumps(content, ensure_ascii=False, indent=1)
         path.with_name(path.name + ending).write_text(text + "\n", encoding="utf-8")

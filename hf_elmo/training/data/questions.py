@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from .files import numbered_lines
-from .splits import Splits, Understood, read_examples
+from .splits import Splits, Understood, read_examples, values
 from .tables import Row, load_json, read_table
 
 SCHEMA = pa.schema(
@@ -45,18 +45,19 @@ def read_questions(arguments: Any) -> Splits:
     reader = QuestionReader(arguments, understood)
     examples = read_examples(arguments, understood, SCHEMA, reader.read_file, reader.read_rows)
     for split, dataset in examples.items():
-        impossible = sum(map(bool, dataset["is_impossible"]))
+        impossible = sum(values(dataset, "is_impossible"))
         if impossible:
             understood.note(f"{split}: {impossible:,} questions have no answer in their text (SQuAD 2.0)")
-        if split == "validation" and not any(is_scored(row) for row in dataset.select_columns(SCORED)):
+        if (
+            split == "validation"
+            and not impossible
+            and not any(answers["text"] for answers in values(dataset, "answers"))
+        ):
             raise ValueError(f"{dataset[0]['source']}: no question of the validation examples has an answer")
     first = next(iter(examples.values()))[0]
     answer = first["answers"]["text"][:1] or ["no answer"]
     understood.first = f"{first['question']} {answer[0]} | {first['context'][:100]}"
     return Splits(*(examples.get(split) for split in ("train", "validation", "test")), None, understood)
-
-
-SCORED = ["answers", "is_impossible"]
 
 
 def is_scored(row: Mapping) -> bool:

@@ -94,7 +94,7 @@ class Splits:
         if known.label_counts:
             counts = [f"{label} ({count:,})" for label, count in known.label_counts.most_common(SHOWN_LABELS)]
             more = len(known.label_counts) - SHOWN_LABELS
-            lines.append(("labels", ", ".join(counts) + (f" and {more} others" if more > 0 else "")))
+            lines.append(("counts", ", ".join(counts) + (f" and {more} others" if more > 0 else "")))
         for (split, reason), (count, place) in known.left_out.items():
             lines.append(("left out", f"{count:,} of {split}: {reason}; the first: {place}"))
         lines += [("note", note) for note in known.notes]
@@ -191,6 +191,11 @@ def named_splits(arguments: Any) -> dict[str, tuple[str, Dataset]]:
     return splits
 
 
+def values(dataset: Dataset, column: str) -> list:
+    """Return a column as a list, much faster than `dataset[column]`, which reads row by row."""
+    return dataset.select_columns(column).with_format("arrow")[:][column].to_pylist()
+
+
 def sample(dataset: Dataset | None, fraction: float, seed: int) -> Dataset | None:
     """Return a random part of the examples, drawn by the seed, in their order; at least one."""
     if dataset is None or fraction == 1:
@@ -215,7 +220,8 @@ def check_classes(
         `ValueError`: if the labels of training are implausible, or no example of a split has a label of the model.
     """
     counts = {
-        split: Counter(label for label in dataset["label"] if label is not None) for split, dataset in examples.items()
+        split: Counter(label for label in values(dataset, "label") if label is not None)
+        for split, dataset in examples.items()
     }
     if "train" in counts and not is_chosen and (problem := implausible(counts["train"])):
         file = examples["train"][0]["source"].split(", line ")[0]
@@ -252,7 +258,9 @@ def check_known(
         unknown = {label: count for label, count in counts.get(split, {}).items() if label not in known}
         if not unknown or not known:
             continue
-        place = next(row["source"] for row in examples[split] if row["label"] in unknown)
+        place = examples[split][
+            next(n for n, label in enumerate(values(examples[split], "label")) if label in unknown)
+        ]["source"]
         names = ", ".join(sorted(unknown))
         if len(unknown) == len(counts[split]):
             raise ValueError(f"{place}: labels are {names}, but the model's are {', '.join(dict.fromkeys(known))}")

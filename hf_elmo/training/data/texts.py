@@ -195,7 +195,8 @@ def find_layout(path: str, split: str, known: Collection[str], label_column: str
         return "sentences"
     if known:
         return "label first" if known & first.keys() or not known & last.keys() else "label last"
-    return "label last" if implausible(first) and not implausible(last) else "label first"
+    is_last = len(first) > 1 < len(last) <= last.total() / 2 and implausible(first)
+    return "label last" if is_last else "label first"
 
 
 def table_columns(path: str, text_column: str | None, label_column: str | None) -> tuple[str | None, str | None]:

@@ -27,14 +27,13 @@ from ...model.label_schemes_elmo import (
     parse_label,
 )
 from .files import Place
-from .splits import Splits, Understood, read_examples
+from .splits import Splits, Understood, read_examples, values
 from .tables import Row, clean_label, find_column, find_label_column, is_table, named_columns, read_table
-from .word_lines import OUTSIDE, Layout, find_layout, looks_like_entities, read_word_lines
+from .word_lines import OUTSIDE, SENTENCE_NAMES, Layout, find_layout, looks_like_entities, read_word_lines
 
 LABEL_SCHEMES = ("bio", "bioul", "keep", "plain")
 WORD_COLUMNS = ("tokens", "words", "token", "word", "form", "text", "sentence")
 LABEL_COLUMNS = ("ner_tags", "labels", "tags", "ner", "label", "tag", "upos", "pos_tags", "pos")
-SENTENCE_COLUMNS = ("sentence #", "sentence_id", "sent_id", "sentence_idx", "sentence_number", "sentence")
 ROWS_TO_JUDGE = 1000
 SCHEMA = pa.schema(
     [
@@ -71,7 +70,7 @@ def read_word_labels(arguments: Any, known_labels: Sequence[str] | None = None) 
         understood.scheme = f"{understood.scheme or target}, learned as {target}"
     check_known(examples, names, understood)
     counted = examples.get("train", next(iter(examples.values())))
-    understood.label_counts = Counter(label for labels in counted["labels"] for label in labels or ())
+    understood.label_counts = Counter(label for labels in values(counted, "labels") for label in labels or ())
     first = next(iter(examples.values()))[0]
     understood.first = " ".join(
         f"{word}/{label}" if label else word for word, label in zip(first["tokens"], first["labels"] or [""] * 999)
@@ -92,15 +91,16 @@ class WordLabelReader:
 
     def read_file(self, path: str, split: str) -> Iterator[dict]:
         arguments = self.arguments
+        columns = arguments.word_column, arguments.label_column
         if not is_table(path) or path.removesuffix(".gz").endswith(".tsv"):
-            columns = arguments.word_column, arguments.label_column
             layout = find_layout(path, *columns, split == "test", self.known, self.layout)
             if not layout.is_table:
                 yield from self.read_lines(path, split, layout)
                 return
-        chosen = arguments.word_column, arguments.label_column
-        wanted = getattr(arguments, f"{split}_split")
-        yield from self.read_rows(read_table(path, chosen, arguments.split_column, wanted), split)
+            if layout.header is None:
+                columns = str(layout.word), str(layout.label)
+        rows = read_table(path, columns, arguments.split_column, getattr(arguments, f"{split}_split"))
+        yield from self.row_sentences(rows, split, *columns)
 
     def read_lines(self, path: str, split: str, layout: Layout) -> Iterator[dict]:
         self.layout = self.layout or layout
@@ -108,7 +108,7 @@ class WordLabelReader:
         if layout.header is not None:
             self.understood.note(f"{path}, line {layout.header}: the names of columns")
         if layout.ignored:
-            self.understood.note(f"{path}: columns {', '.join(map(str, layout.ignored))} also hold labels; not read")
+            self.understood.note(f"{path}: column {', '.join(map(str, layout.ignored))} also holds labels; not read")
         empty = []
         for words, labels, lines in read_word_lines(path, layout):
             if labels is None and split != "test":
@@ -137,19 +137,24 @@ class WordLabelReader:
     # ---- Tables and datasets
 
     def read_rows(self, rows: Iterable[Row], split: str) -> Iterator[dict]:
+        return self.row_sentences(rows, split, self.arguments.word_column, self.arguments.label_column)
+
+    def row_sentences(
+        self, rows: Iterable[Row], split: str, word_column: str | None, label_column: str | None
+    ) -> Iterator[dict]:
         arguments = self.arguments
         rows = iter(rows)
         head = list(islice(rows, ROWS_TO_JUDGE))
         if not head:
             return
         place, row = head[0]
-        word_column = find_column(row, arguments.word_column, WORD_COLUMNS, place, "--word_column")
-        label_column = find_label_column(row, arguments.label_column, LABEL_COLUMNS, place, split)
+        word_column = find_column(row, word_column, WORD_COLUMNS, place, "--word_column")
+        label_column = find_label_column(row, label_column, LABEL_COLUMNS, place, split)
         columns = named_columns(words=word_column, labels=label_column)
         sentences = ((place, row.get(word_column), row.get(label_column), None) for place, row in chain(head, rows))
-        if all(isinstance(row[word_column], str) and len(row[word_column].split()) < 2 for _, row in head):
+        if all(isinstance(row.get(word_column), str) and " " not in row[word_column].strip() for _, row in head):
             column = find_column(
-                row, getattr(arguments, "sentence_column", None), SENTENCE_COLUMNS, place, needed=False
+                row, getattr(arguments, "sentence_column", None), sorted(SENTENCE_NAMES), place, needed=False
             )
             if column == word_column:
                 column = None
@@ -257,6 +262,7 @@ def read_labels(places: dict[str, str], counts: Counter[str], scheme: str, under
     elif looks_like_entities(counts):
         typed = 2 * sum(bool(parsed[label].type) for label in usual) >= len(usual)
         odd = [label for label in inside if label not in usual or bool(parsed[label].type) != typed]
+        usual = [label for label in usual if label not in odd]
         shown = "; ".join(f"{label!r:.40} ({counts[label]}x, first in {places[label]})" for label in odd[:5])
         raise ValueError(
             f"{places[odd[0]]}: most labels mark entities ({', '.join(sorted(usual)[:4])}, ...), but not {shown}: "
@@ -289,8 +295,10 @@ def label_names(train: Dataset | None, known: Sequence[str] | None, scheme: str,
     """Return the labels in the order of the model's outputs, and record the scheme that the data follow."""
     if train is None:
         return list(known or ())
-    found = sorted({label for labels in train["labels"] for label in labels}, key=lambda label: (label != "O", label))
-    understood.scheme = find_used_scheme(train["labels"]) if scheme != "plain" else None
+    found = sorted(
+        {label for labels in values(train, "labels") for label in labels}, key=lambda label: (label != "O", label)
+    )
+    understood.scheme = find_used_scheme(values(train, "labels")) if scheme != "plain" else None
     if understood.scheme is not None and scheme != "keep":
         types = {parse_label(label).type for label in found if label != "O"}
         found = labels_of_scheme(types, scheme)
@@ -310,9 +318,9 @@ def check_known(examples: dict[str, Dataset], names: Sequence[str], understood: 
     for split in ("validation", "test"):
         unknown: Counter[str] = Counter()
         place = ""
-        for row in examples.get(split, ()):
-            odd = [label for label in row["labels"] or () if label not in names]
-            place = place or (row["source"] if odd else "")
+        for number, labels in enumerate(values(examples[split], "labels") if split in examples else ()):
+            odd = [label for label in labels or () if label not in names]
+            place = place or (examples[split][number]["source"] if odd else "")
             unknown.update(odd)
         if unknown:
             understood.note(

@@ -28,6 +28,7 @@ CONLLU = ["ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEP
 CONLL2012 = ["document", "part", "number", "word", "pos", "parse", "lemma", "frameset", "sense", "speaker", "ner"]
 WORD_NAMES = {"token", "tokens", "word", "words", "form", "text"}
 LABEL_NAMES = {"label", "labels", "tag", "tags", "ner", "ner_tag", "ner_tags", "pos", "upos", "xpos", "chunk", "entity"}
+SENTENCE_NAMES = {"sentence #", "sentence_id", "sent_id", "sentence_idx", "sentence_number", "sentence"}
 CHUNKS = {*"NP VP PP ADVP ADJP SBAR PRT CONJP INTJ LST UCP NC VC PC".split()}  # of English and German CoNLL-2003
 OUTSIDE = {"O", "o", "0", "-", "_"}  # labels of words outside of entities
 COMMENT = re.compile(r"#\s+(id\s|\S+\s*=)")
@@ -104,30 +105,36 @@ def find_layout(
     """
     lines = list(islice(numbered_lines(path), LINES_TO_JUDGE))
     filled = [line for _, line in lines if line.strip()]
-    has_tabs = 2 * sum("\t" in line for line in filled) > len(filled)
+    body = [line for line in filled if not line.startswith("#")] or filled
+    has_tabs = 2 * sum("\t" in line for line in body) > len(body)
     rows = [(number, split_line(line, has_tabs)) for number, line in lines]
     if any(line.startswith("#begin document") for line in filled[:3]):
         return conll2012_layout(path, word_column, label_column)
-    widths = Counter(len(columns) for _, columns in rows if columns)
+    widths = Counter(len(split_line(line, has_tabs)) for line in body)
     width = widths.most_common(1)[0][0] if widths else 1
     plus = next((line.split("=", 1)[1].split() for line in filled[:50] if line.startswith("# global.columns")), ())
-    body = [row for row in rows if len(row[1]) in (0, width) and row[1][:1] != ["#"]]
-    sentences = [sentence for sentence in blocks(body) if sentence]
+    rows = [row for row in rows if len(row[1]) in (0, width) and row[1][:1] != ["#"]]
+    sentences = [sentence for sentence in blocks(rows) if sentence]
     layout = Layout("columns", has_tabs, width, is_numbered=width > 1 and all(map(is_numbered, sentences)))
     if layout.is_numbered and has_tabs and (plus or width == len(CONLLU)):
         layout = replace(layout, kind="CoNLL-U Plus" if plus else "CoNLL-U", names=tuple(plus or CONLLU))
     elif sentences and is_header(sentences[0][0][1]):
-        if "," in "".join(sentences[0][0][1]) or any(" " in row[1][-1].strip() for block in sentences for row in block):
-            return replace(layout, is_table=True)
         layout = replace(layout, header=sentences[0][0][0], names=tuple(cell.strip() for cell in sentences[0][0][1]))
         sentences[0] = sentences[0][1:]
+        if SENTENCE_NAMES.intersection(name.lower() for name in layout.names):
+            return replace(layout, is_table=True)
         layout = replace(layout, is_numbered=width > 1 and all(map(is_numbered, filter(None, sentences))))
-    values = [Counter(row[1][column].strip() for block in sentences for row in block) for column in range(width)]
-    if is_test and not (has_tabs or word_column or label_column) and width > 1:
-        has_columns = widths[width] >= 0.9 * len(filled)
-        is_listed = all(len(block) == 1 for block in sentences) or len(sentences) == 1
-        if not has_columns or (is_listed and known and not any(is_known(column, known) for column in values)):
-            return Layout("sentences")
+    cells = [columns for block in sentences for _, columns in block]
+    if has_tabs and width == 2 and holds_sentences(cells):
+        return replace(layout, is_table=True, label=1)
+    values = [Counter(columns[column].strip() for columns in cells) for column in range(width)]
+    if not (has_tabs or word_column or label_column) and width > 1 and is_text(widths, sentences, values, known):
+        if not is_test:
+            raise ValueError(
+                f"{path}: this looks like a sentence per line, but expected are a word and its label per line: name the "
+                "columns with --word_column and --label_column"
+            )
+        return Layout("sentences")
     same = previous is not None and (previous.kind, previous.width) == (layout.kind, width)
     if same and not (word_column or label_column):
         return replace(layout, word=previous.word, label=previous.label, attribute=previous.attribute)
@@ -135,6 +142,23 @@ def find_layout(
     if is_test and known and layout.label is not None and label_column is None:
         return layout if is_known(values[layout.label], known) else replace(layout, label=None)
     return layout
+
+
+def holds_sentences(cells: list[list[str]]) -> bool:
+    """Return whether rows of two cells hold a sentence and as many labels each."""
+    lengths = [[len(cell.strip().split(" ")) for cell in row] for row in cells]
+    return all(words == labels for words, labels in lengths) and any(words > 1 for words, _ in lengths)
+
+
+def is_text(
+    widths: Counter[int], sentences: list[list[Line]], values: list[Counter[str]], known: Collection[str]
+) -> bool:
+    """Return whether lines are sentences: words are no columns, or no column holds labels of the model or of entities."""
+    if max(widths.values()) < 0.8 * widths.total():
+        return True
+    is_listed = all(len(block) == 1 for block in sentences) or len(sentences) == 1
+    has_labels = any(is_known(column, known) if known else looks_like_entities(column) for column in values)
+    return is_listed and not has_labels and len(values) > (2 if known else 4)
 
 
 def split_line(line: str, has_tabs: bool) -> list[str]:
@@ -237,20 +261,21 @@ def choose_columns(
                 )
         elif label == word:
             word = next(column for column in range(width) if column != label)
+    ignored = ()
     if label is None:
-        label = choose_label(path, layout, values, word, [column for column in entities if column != word])
-    return replace(layout, word=word, label=label)
+        entities = [column for column in entities if column != word]
+        entities = [column for column in entities if not is_chunks(values[column])] or entities
+        label, ignored = choose_label(path, layout, values, word, entities), tuple(entities[1:])
+    return replace(layout, word=word, label=label, ignored=ignored)
 
 
 def choose_label(path: str, layout: Layout, values: list[Counter[str]], word: int, entities: list[int]) -> int | None:
-    """Return the column of labels: that of entities rather than of chunks, or the last."""
-    candidates = [column for column in entities if not is_chunks(values[column])] or entities
-    if len(candidates) > 1 and not layout.is_numbered:
-        raise ValueError(
-            f"{path}: columns {', '.join(map(str, candidates))} all look like labels: choose with --label_column"
-        )
-    if candidates:
-        return candidates[0]  # with running numbers, nested entities follow in further columns (GermEval)
+    """Return the column of labels: that of entities, the first of several after running numbers, or the last."""
+    if len(entities) > 1 and not layout.is_numbered:
+        columns = ", ".join(map(str, entities))
+        raise ValueError(f"{path}: columns {columns} all look like labels: choose with --label_column")
+    if entities:
+        return entities[0]  # nested entities follow in further columns (GermEval)
     last = layout.width - 1
     if last == word:
         return None
