@@ -131,8 +131,8 @@ def find_layout(
     if not (has_tabs or word_column or label_column) and width > 1 and is_text(widths, sentences, values, known):
         if not is_test:
             raise ValueError(
-                f"{path}: this looks like a sentence per line, but expected are a word and its label per line: name the "
-                "columns with --word_column and --label_column"
+                f"{path}: this looks like a sentence per line, and not a word and its label: name the columns with "
+                "--word_column and --label_column"
             )
         return Layout("sentences")
     same = previous is not None and (previous.kind, previous.width) == (layout.kind, width)
@@ -153,7 +153,7 @@ def holds_sentences(cells: list[list[str]]) -> bool:
 def is_text(
     widths: Counter[int], sentences: list[list[Line]], values: list[Counter[str]], known: Collection[str]
 ) -> bool:
-    """Return whether lines are sentences: words are no columns, or no column holds labels of the model or of entities."""
+    """Return whether lines are sentences: they have no columns, or no column holds labels of the model or entities."""
     if max(widths.values()) < 0.8 * widths.total():
         return True
     is_listed = all(len(block) == 1 for block in sentences) or len(sentences) == 1
