@@ -1,8 +1,11 @@
-"""Which file may know which: files that travel with the weights are flat siblings, and imports go one way."""
+"""The plan of the house: which file may know which, how large it may be, and which private API the code leans on."""
 
 import ast
+import importlib
+import inspect
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,71 +17,47 @@ MODEL = PACKAGE / "model"
 TRAVELLING = sorted(MODEL.glob("*_elmo*.py"))
 SCRIPTS = ("pretrain", "ner", "sentiment", "nli", "qa")
 
-# What a file that travels may import at its top, of its siblings.
-KNOWS = {
-    "model_card_elmo": set(),
-    "hub_elmo": {"model_card_elmo"},
-    "configuration_elmo": {"hub_elmo"},
-    "word_splitting_elmo": set(),
-    "character_ids_elmo": set(),
-    "encoding_elmo": {"character_ids_elmo"},
-    "tokenization_elmo": {"character_ids_elmo", "encoding_elmo", "word_splitting_elmo"},
-    "pipelines_elmo": {"label_schemes_elmo"},
-    "linear_elmo": set(),
-    "char_cnn_elmo": {"linear_elmo"},
-    "quantizer_elmo": {"int8_elmo"},
-    "modeling_elmo": {
-        "char_cnn_elmo",
-        "configuration_elmo",
-        "hub_elmo",
-        "quantizer_elmo",
-        "lstm_elmo",
-        "int8_elmo",
-        "linear_elmo",
-    },
-    "task_features_elmo": {"configuration_elmo", "modeling_elmo"},
-    "task_layers_elmo": {"lstm_elmo", "modeling_elmo"},
-    "task_attention_elmo": set(),
-    "token_classification_elmo": {
-        "configuration_elmo",
-        "crf_elmo",
-        "pipelines_elmo",
-        "task_features_elmo",
-        "task_layers_elmo",
-    },
-    "sequence_classification_elmo": {
-        "configuration_elmo",
-        "task_attention_elmo",
-        "task_features_elmo",
-        "task_layers_elmo",
-    },
-    "question_answering_elmo": {"configuration_elmo", "task_attention_elmo", "task_features_elmo", "task_layers_elmo"},
-    "crf_elmo": {"label_schemes_elmo"},
-}
+# The order of knowing: a file imports only from files above it, inside functions too.
+ORDER = """
+    auto_map_elmo configuration_elmo
+    word_splitting_elmo character_ids_elmo encoding_elmo tokenization_elmo
+    linear_elmo lstm_packed_elmo int8_elmo quantizer_elmo lstm_elmo_triton lstm_elmo
+    model_card_elmo saved_card_elmo char_cnn_elmo modeling_elmo
+    sampled_softmax_elmo label_schemes_elmo pipelines_elmo language_model_elmo
+    crf_elmo word_features_elmo task_layers_elmo task_model_elmo
+    token_classification_elmo sequence_classification_elmo question_answering_elmo
+""".split()
+MAX_LINES = {"a file": 550, "the files that travel": 5500, "training": 3200}
+# Private API of other libraries, which a release may change without notice.
+TORCH = "_C _are_functorch_transforms_active _forward_hooks _forward_pre_hooks _linear_pointwise _reorder_linear_weight"
+TORCH += " _values _version"
+MODELS = "_hf_hook _init_weights _is_hf_initialized _no_split_modules _upload_modified_files _dequantize"
+MODELS += " _process_model_after_weight_loading _process_model_before_weight_loading"
+TOKENIZERS = "_add_tokens _encode_plus _eventual_warn_about_too_long_sequence _get_padding_truncation_strategies"
+TOKENIZERS += " _save_pretrained"
+PIPELINES = "_forward _sanitize_parameters"
+TRAINERS = "_clip_grad_norm _get_eval_sampler _get_train_sampler _load_best_model _load_from_checkpoint"
+TRAINERS += " _push_from_checkpoint _save _save_checkpoint"
+ARGPARSE = "_actions _option_string_actions"
+LEANED_ON = {*" ".join([TORCH, MODELS, TOKENIZERS, PIPELINES, TRAINERS, ARGPARSE]).split()}
 # A Hub's visitor has these: torch and transformers, and what these two cannot be without.
 AT_HAND = {"torch", "transformers", "huggingface_hub", "numpy", "tokenizers", "yaml"}
 
 
-def imports(path: Path, everywhere: bool) -> list[ast.Import | ast.ImportFrom]:
-    """Import statements, inside functions too or only at the top (a branch or `try` there is still the top)."""
-    found, waiting = [], [ast.parse(path.read_text(encoding="utf-8"))]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            found.append(node)
-        if everywhere or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            waiting.extend(ast.iter_child_nodes(node))
-    return found
+def imports(path: Path) -> list[ast.Import | ast.ImportFrom]:
+    """Import statements, also those inside functions."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return [node for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom))]
 
 
-def siblings(path: Path, everywhere: bool = False) -> set[str]:
-    return {node.module for node in imports(path, everywhere) if isinstance(node, ast.ImportFrom) and node.level == 1}
+def siblings(path: Path) -> set[str]:
+    return {node.module for node in imports(path) if isinstance(node, ast.ImportFrom) and node.level == 1}
 
 
 def absolute(path: Path) -> set[str]:
     """Full names of the modules that a file imports, anywhere, from outside its folder."""
     names = set()
-    for node in imports(path, everywhere=True):
+    for node in imports(path):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif not node.level:
@@ -88,7 +67,7 @@ def absolute(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", TRAVELLING, ids=lambda path: path.stem)
 def test_travelling_files_import_siblings_and_what_every_visitor_has(path):
-    for node in imports(path, everywhere=True):
+    for node in imports(path):
         if isinstance(node, ast.ImportFrom) and node.level:
             assert node.level == 1, f"line {node.lineno} imports from outside the folder"
             assert node.module, f"line {node.lineno}: `from . import` copies no file"
@@ -100,28 +79,105 @@ def test_travelling_files_import_siblings_and_what_every_visitor_has(path):
 @pytest.mark.parametrize("path", TRAVELLING, ids=lambda path: path.stem)
 def test_the_loader_finds_the_imports_that_there_are(path):
     """It looks for a pattern in the text, and would take an example in a docstring for an import."""
-    assert set(get_relative_imports(path)) == siblings(path, everywhere=True)
+    assert set(get_relative_imports(path)) == siblings(path)
 
 
-@pytest.mark.parametrize("path", TRAVELLING, ids=lambda path: path.stem)
-def test_imports_go_one_way(path):
-    known = siblings(path)
-    if path.stem in KNOWS:
-        assert known == KNOWS[path.stem]
-    if path.stem.startswith("lstm"):  # tensors in, tensors out
-        assert all(name.startswith("lstm") or name in ("linear_elmo", "int8_elmo") for name in known)
+def test_every_file_imports_only_from_files_above_it_in_the_order_of_knowing():
+    assert sorted(ORDER) == [path.stem for path in TRAVELLING]
+    for path in TRAVELLING:
+        for name in siblings(path):
+            assert ORDER.index(name) < ORDER.index(path.stem), f"{path.name} imports from {name}, which is below it"
+
+
+def test_the_recurrence_is_tensors_in_tensors_out():
+    for path in MODEL.glob("lstm*_elmo*.py"):
+        assert siblings(path) <= {"lstm_elmo", "lstm_packed_elmo", "lstm_elmo_triton", "linear_elmo", "int8_elmo"}
         assert "transformers" not in {name.split(".")[0] for name in absolute(path)}
 
 
-def test_no_file_waits_for_itself():
-    """Imports at the top have no cycle."""
-    done: set[str] = set()
-    waiting = {path.stem: siblings(path) for path in TRAVELLING}
-    while waiting:
-        ready = [name for name, known in waiting.items() if known <= done]
-        assert ready, f"cycle among {sorted(waiting)}"
-        done.update(ready)
-        waiting = {name: known for name, known in waiting.items() if name not in ready}
+def test_files_stay_small_enough_to_be_read():
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in PACKAGE.rglob("*.py")}
+    kernels = MODEL / "lstm_elmo_triton.py"
+    assert {path.name: n for path, n in lines.items() if n > MAX_LINES["a file"] and path != kernels} == {}
+    assert sum(lines[path] for path in TRAVELLING) <= MAX_LINES["the files that travel"]
+    assert sum(n for path, n in lines.items() if PACKAGE / "training" in path.parents) <= MAX_LINES["training"]
+
+
+@pytest.mark.parametrize("path", TRAVELLING, ids=lambda path: path.stem)
+def test_each_file_that_travels_says_whose_it_is_and_under_which_license(path):
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    assert first == "# Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0."
+
+
+@pytest.mark.parametrize("path", TRAVELLING, ids=lambda path: path.stem)
+def test_nothing_that_travels_changes_another_library(path):
+    """Neither by an assignment to an attribute or item of what it imports, nor by `setattr`."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    foreign = {
+        (alias.asname or alias.name).split(".")[0]
+        for node in imports(path)
+        if isinstance(node, ast.Import) or not node.level
+        for alias in node.names
+    }
+    changed = set()
+    for node in ast.walk(tree):
+        targets = [*getattr(node, "targets", []), getattr(node, "target", None)]
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("setattr", "delattr"):
+            targets.append(ast.Attribute(node.args[0]))
+        for target in filter(None, targets):
+            root = target
+            while isinstance(root, (ast.Attribute, ast.Subscript)):
+                root = root.value
+            special = isinstance(target, ast.Attribute) and target.attr.startswith("__")
+            if special or (root is not target and isinstance(root, ast.Name) and root.id in foreign):
+                changed.add(ast.unparse(target))
+    assert changed == ({"stock.__new__"} if path.stem == "pipelines_elmo" else set())  # see `dispatch_by_model`
+
+
+def test_no_file_reaches_into_the_private_names_of_another():
+    for path in [*PACKAGE.rglob("*.py"), *(REPOSITORY / "conversion").glob("*.py")]:
+        for node in imports(path):
+            own = isinstance(node, ast.ImportFrom) and (node.level or node.module.split(".")[0] == "hf_elmo")
+            assert not own or not any(is_private(alias.name) for alias in node.names), f"{path.name}, {node.lineno}"
+
+
+def is_private(name: object) -> bool:
+    return isinstance(name, str) and name.startswith("_") and not name.startswith("__") and name != "_"
+
+
+def private_names(path: Path) -> Iterator[tuple[object, bool]]:
+    """Names in a file, and whether it makes them itself."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield node.name, True
+        elif isinstance(node, ast.arg):
+            yield node.arg, True
+        elif isinstance(node, (ast.Attribute, ast.Name)):
+            yield getattr(node, "attr", None) or node.id, isinstance(node.ctx, ast.Store)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield from ((name, False) for name in [*node.module.split("."), *(alias.name for alias in node.names)])
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("getattr", "hasattr"):
+            yield from ((name.value, False) for name in node.args[1:] if isinstance(name, ast.Constant))
+
+
+def overridden_names(path: Path) -> Iterator[str]:
+    """Private names that classes of a file redefine, or set, for a class of another library."""
+    module = importlib.import_module(".".join(path.relative_to(REPOSITORY).with_suffix("").parts))
+    for _, cls in inspect.getmembers(module, inspect.isclass):
+        if cls.__module__ == module.__name__:
+            foreign = [base for base in cls.__mro__ if base.__module__.split(".")[0] not in ("hf_elmo", "builtins")]
+            yield from (name for name in vars(cls) if any(hasattr(base, name) for base in foreign))
+
+
+def test_the_private_api_that_the_code_leans_on_is_listed_here():
+    """A new name is one more thing that a release can break: find a public way, or add it to the list."""
+    files = [path for path in PACKAGE.rglob("*.py") if path.name != "__main__.py"]
+    found = {pair for path in files for pair in private_names(path) if is_private(pair[0])}
+    leaned_on = {name for name, made in found if not made and (name, True) not in found}
+    leaned_on |= {name for path in files for name in overridden_names(path) if is_private(name)}
+    public = {"_asdict", "_replace"}  # of named tuples
+    made_by_others = {"_abc_impl", "_auto_class", "_backward_cls"}  # for our classes
+    assert leaned_on - public - made_by_others == LEANED_ON
 
 
 def test_conversion_knows_the_package_but_not_its_commands():
@@ -132,7 +188,7 @@ def test_conversion_knows_the_package_but_not_its_commands():
 
 def test_training_scripts_share_by_common_modules_only():
     for path in (PACKAGE / "training").glob("*.py"):
-        known = siblings(path, everywhere=True) | {name.removeprefix("hf_elmo.training.") for name in absolute(path)}
+        known = siblings(path) | {name.removeprefix("hf_elmo.training.") for name in absolute(path)}
         assert not known & set(SCRIPTS), f"{path.name} imports a script: {known & set(SCRIPTS)}"
 
 
