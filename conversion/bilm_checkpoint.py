@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from . import bilm_folder
 from .bilm_folder import find_options, find_vocabulary
 from .bilm_hdf5 import read_weights
 from .options import read_config, read_options
@@ -31,8 +32,21 @@ def is_checkpoint(path: Path) -> bool:
     return path.suffix == ".index" or path.with_name(f"{path.name}.index").is_file()
 
 
+def read_bilm(source: Source) -> Original:
+    """Read a checkpoint; or, where a folder holds hdf5 weights too, those unless the checkpoint is preferred."""
+    if not (source.path.is_dir() and bilm_folder.has_weights(source.path)):
+        return read_bilm_checkpoint(source)
+    chosen, other = ("checkpoint", "hdf5") if source.prefer == "checkpoint" else ("hdf5", "checkpoint")
+    original = read_bilm_checkpoint(source) if chosen == "checkpoint" else bilm_folder.read_bilm_folder(source)
+    original.notes.append(
+        f"{source.path} holds hdf5 weights and a checkpoint of TensorFlow; read the {chosen}, "
+        f"--prefer {other} reads the other"
+    )
+    return original
+
+
 def read_bilm_checkpoint(source: Source) -> Original:
-    """Read the weights of a checkpoint, and Adagrad's accumulators on request."""
+    """Read the weights of a checkpoint, its softmax, and Adagrad's accumulators."""
     folder = source.path if source.path.is_dir() else source.path.parent
     options_file = source.options or find_options(folder / "checkpoint")
     options = read_options(options_file)
@@ -46,7 +60,7 @@ def read_bilm_checkpoint(source: Source) -> Original:
     return Original(FORMAT.name, config, state, files, notes, vocabulary, adagrad_accumulators(checkpoint))
 
 
-FORMAT = Format("TensorFlow checkpoint", is_checkpoint, read_bilm_checkpoint)
+FORMAT = Format("TensorFlow checkpoint", is_checkpoint, read_bilm)
 
 
 def bilm_variables(checkpoint: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:

@@ -30,6 +30,9 @@ def add_arguments(parser: ArgumentParser):
     parser.add_argument("--license", metavar="ID", help="license of the weights, for the model card (apache-2.0, ...)")
     parser.add_argument("--language", metavar="CODE", help="language of the model, for the model card (en, de, ...)")
     parser.add_argument("--keep-optimizer", action="store_true", help="keep Adagrad's state of a TensorFlow checkpoint")
+    parser.add_argument(
+        "--prefer", choices=("hdf5", "checkpoint"), help="what to read where a folder holds both (default: hdf5)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a model that is at the output")
     parser.add_argument(
         "--verify", metavar="EXPECTED", help="compare with outputs of the original software (.npz, .hdf5)"
@@ -64,6 +67,7 @@ def run(arguments: Namespace) -> int:
         language=arguments.language,
         name=arguments.push_to_hub,
         keep_optimizer=arguments.keep_optimizer,
+        prefer=arguments.prefer,
         overwrite=arguments.overwrite,
     )
     for note in conversion.notes:

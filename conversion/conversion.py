@@ -23,6 +23,7 @@ from hf_elmo.model.quantizer_elmo import ElmoInt8Config
 from hf_elmo.model.saved_card_elmo import read_card
 from hf_elmo.model.tokenization_elmo import ElmoTokenizer
 
+from .archives import is_archive
 from .bilm_hdf5 import SHIFTED, read_weights, rules, write_weights
 from .file_kinds import EMPTY, GZIP, check_content, file_kind, one_line
 from .model_card import converted_card
@@ -72,6 +73,7 @@ def convert(
     language: str | None = None,
     name: str | None = None,
     keep_optimizer: bool = False,
+    prefer: str | None = None,
     overwrite: bool = False,
 ) -> Conversion:
     """Convert a model.
@@ -88,6 +90,7 @@ def convert(
             and the name of the output folder.
         keep_optimizer: Whether to store Adagrad's state too, in `adagrad_accumulators.safetensors`, to continue
             training without a break. Checkpoints of bilm-tf hold it.
+        prefer: `"hdf5"` (the default) or `"checkpoint"`, for folders that hold the weights in both forms.
         overwrite: Whether to replace a model that is at `output`.
     Raises:
         ValueError: The source is not supported or damaged, or its parts do not belong together.
@@ -101,46 +104,48 @@ def convert(
         option = "--to hdf5" if to == "hdf5" else "--keep-optimizer"
         raise ValueError(f"{option} needs weights as floats, to be trained or read by the original; leave out --dtype")
     check_free(output, overwrite)
-    request = localize(source, options=options, softmax=softmax, vocabulary=vocab)
-    original = open_source(request)
-    is_saved_model = original.format == "safetensors"
-    if is_saved_model and to == "safetensors" and dtype is None:
-        raise ValueError(
-            f"{source}: already a model for transformers; use --to hdf5 for the original format, or --dtype int8"
-        )
-    check_optimizer(original, source, to, keep_optimizer)
-    if any(output.resolve() in path.resolve().parents for path in original.files):
-        raise ValueError(f"{output}: holds the source itself; give another folder")
-    words = read_words(original, given=vocab is not None)
-    files = {path.name: sha256(path) for path in original.files}
+    request = localize(source, options=options, softmax=softmax, vocabulary=vocab)._replace(prefer=prefer)
     preset = find_preset(source)
-
-    with new_folder(output, overwrite) as folder:
-        check_space(original, folder)
-        if words is not None:
-            (folder / VOCABULARY).write_text("\n".join(words) + "\n", encoding="utf-8", newline="\n")
-        if to == "hdf5":
-            write_original(original, folder)
-        else:
-            if is_saved_model:
-                model = quantize_folder(request.path, folder)
-                original.notes.clear()  # they name what the original format cannot hold
-            else:
-                model = write_folder(original, folder, dtype)
-            if keep_optimizer:
-                write_accumulators(original, folder)
-            card = converted_card(
-                original,
-                model,
-                name=name or output.resolve().name,
-                source=f"{source} ({preset.about})" if preset else public_name(source),
-                files=files,
-                license=license,
-                language=language or (preset and preset.language),
-                inherited=read_card(original.files[0].parent),
+    with open_source(request) as original:
+        if original.format == "safetensors" and to == "safetensors" and dtype is None:
+            raise ValueError(
+                f"{source}: already a model for transformers; use --to hdf5 for the original format, or --dtype int8"
             )
-            (folder / "README.md").write_text(card, encoding="utf-8")
+        check_optimizer(original, source, to, keep_optimizer)
+        if any(output.resolve() in path.resolve().parents for path in original.files):
+            raise ValueError(f"{output}: holds the source itself; give another folder")
+        words = read_words(original, given=vocab is not None)
+        files = {path.name: sha256(path) for path in original.files}
+        with new_folder(output, overwrite) as folder:
+            check_space(original, folder)
+            if words is not None:
+                (folder / VOCABULARY).write_text("\n".join(words) + "\n", encoding="utf-8", newline="\n")
+            if to == "hdf5":
+                write_original(original, folder)
+            else:
+                model = write_model(original, request.path, folder, dtype)
+                if keep_optimizer:
+                    write_accumulators(original, folder)
+                card = converted_card(
+                    original,
+                    model,
+                    name=name or output.resolve().name,
+                    source=f"{source} ({preset.about})" if preset else public_name(source),
+                    files=files,
+                    license=license,
+                    language=language or (preset and preset.language),
+                    inherited=None if is_archive(request.path) else read_card(original.files[0].parent),
+                )
+                (folder / "README.md").write_text(card, encoding="utf-8")
     return Conversion(output, original.format, original.config, files, original.notes)
+
+
+def write_model(original: Original, source: Path, folder: Path, dtype: str | None) -> ElmoPreTrainedModel:
+    """Write what `from_pretrained` loads, of a saved model too."""
+    if original.format != "safetensors":
+        return write_folder(original, folder, dtype)
+    original.notes.clear()  # they name what the original format cannot hold
+    return quantize_folder(source, folder)
 
 
 def check_optimizer(original: Original, source: str | Path, to: str, keep_optimizer: bool):

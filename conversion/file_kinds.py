@@ -4,7 +4,7 @@
 import re
 from pathlib import Path
 
-HDF5, ZIP, GZIP, BZIP2, PICKLE, JSON = "hdf5", "zip", "gzip", "bzip2", "pickle", "json"
+HDF5, ZIP, GZIP, BZIP2, TAR, PICKLE, JSON = "hdf5", "zip", "gzip", "bzip2", "tar", "pickle", "json"
 LFS_POINTER, WEB_PAGE, EMPTY, UNKNOWN = "lfs-pointer", "web-page", "empty", "unknown"
 
 SIGNATURES: tuple[tuple[str, str], ...] = (  # kind, pattern at the beginning of the file
@@ -12,6 +12,7 @@ SIGNATURES: tuple[tuple[str, str], ...] = (  # kind, pattern at the beginning of
     (ZIP, r"PK\x03\x04"),
     (GZIP, r"\x1f\x8b"),
     (BZIP2, r"BZh[1-9]"),
+    (TAR, r"(?s:.{257})ustar"),
     (PICKLE, r"\x80[\x02-\x05]"),
     (LFS_POINTER, r"version https://git-lfs"),
     (WEB_PAGE, r"(?:\xef\xbb\xbf)?\s*(?i:<!doctype|<html|<head|<\?xml|<!--)"),
@@ -27,6 +28,7 @@ STAND_INS = {  # kind: what the file is, and what to do
 NO_WEIGHTS = {
     GZIP: "this is a gzip archive (AllenNLP's model.tar.gz?), not weights; give the archive itself as the source",
     ZIP: "this is a zip file, not weights; give the archive itself as the source",
+    TAR: "this is a tar archive, not weights; give the archive itself as the source",
     PICKLE: "this is a Python pickle (of PyTorch?), not hdf5; give the original hdf5 weights of the model",
     JSON: "this is a JSON file, not weights; give the weights or their folder as the source, and this with --options",
 }

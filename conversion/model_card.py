@@ -1,6 +1,9 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
 """The README.md of a converted model: what its files record, and nothing else."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from huggingface_hub import ModelCard
 
 from hf_elmo.model.model_card_elmo import ORIGIN, model_card
@@ -39,7 +42,8 @@ def converted_card(
         inherited: The card that lay beside the original files.
     """
     rows = "\n".join(f"| `{file}` | `{digest}` |" for file, digest in files.items())
-    notes = "".join(f"\n\n{note[0].upper()}{note[1:]}." for note in original.notes)
+    public_notes = [public(original.files, note) for note in original.notes]
+    notes = "".join(f"\n\n{note[0].upper()}{note[1:]}." for note in public_notes)
     moved = f"Converted by `hf-elmo convert` from `{source}` ({original.format}). " + (
         "The encoder's matrices were rounded to 8 bits; all other numbers are the original's. Results were measured "
         "before that."
@@ -47,10 +51,11 @@ def converted_card(
         else "The numbers are the original's, bit by bit."
     )
     read = f"| file | SHA-256 |\n| --- | --- |\n{rows}{notes}"
-    facts = {"tokenization": TOKENIZATION, "tags": ["converted"]}
+    facts = {"tokenization": TOKENIZATION, "tags": ["converted"], **original.facts}
+    recorded = original.facts.get("origin")
     if inherited is None:
         unknown = "Corpus, training and evaluation are not recorded in these files; see the publication of the weights."
-        facts["origin"] = f"{moved} {unknown}\n\n{read}"
+        facts["origin"] = "\n\n".join([moved, recorded or unknown, read])
     else:
         known = inherited_facts(inherited, source, changed=False)
         facts |= {key: fact for key, fact in known.items() if fact is not None}
@@ -59,3 +64,10 @@ def converted_card(
     given = {"license": license, "language": language}
     facts |= {key: fact for key, fact in given.items() if fact is not None}
     return model_card(name, model.config, type(model).__name__, num_parameters=model.num_parameters(), **facts).content
+
+
+def public(files: Sequence[Path], note: str) -> str:
+    """Return a note without the folders of this machine."""
+    for folder in sorted({str(file.parent) for file in files}, key=len, reverse=True):
+        note = note.replace(f"{folder}/", "").replace(folder, Path(folder).name)
+    return note

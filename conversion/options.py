@@ -95,7 +95,7 @@ def option(options: Mapping, name: str, default: Any = None) -> Any:
 def read_config(
     options: Mapping, stored: Mapping[str, StoredTensor], options_file: str | Path = "options.json"
 ) -> tuple[ElmoConfig, list[str]]:
-    """Return the configuration of original weights, and one line for each assumption.
+    """Return the configuration of weights in bilm-tf's format, and one line for each assumption.
 
     `config.original_format` keeps what no field holds and the conversion back needs: further options (`"options"`), a
     character table that already has its padding row (`"character_rows"`), and the cell name of one layer (`"cell"`).
@@ -107,7 +107,26 @@ def read_config(
     Raises:
         ValueError: Options and tensors do not belong together, or are no biLM.
     """
-    sizes = read_sizes(stored)
+    config, notes = build_config(options, read_sizes(stored), options_file, stored_file(stored))
+    if config.char_cnn_filters and stored["char_embed"].shape[0] == CHARACTERS:
+        config.original_format["character_rows"] = CHARACTERS
+    if not matches(stored, NUMBERED_CELL):
+        config.original_format["cell"] = ONLY_CELL
+    return config, notes
+
+
+def build_config(
+    options: Mapping, sizes: Mapping[str, tuple[Any, str]], options_file: str | Path, weight_file: str | Path
+) -> tuple[ElmoConfig, list[str]]:
+    """Return the configuration of a biLM, and one line for each assumption.
+
+    Args:
+        options: Content of options.json.
+        sizes: Fields that the tensors reveal, each with the tensor that does.
+        options_file, weight_file: Where both come from, for messages.
+    Raises:
+        ValueError: Options and tensors do not belong together, or an option has a wrong value.
+    """
     by_characters = bool(sizes["char_cnn_filters"][0])
     for name, field in FIELDS.items():
         given = option(options, name)
@@ -115,7 +134,7 @@ def read_config(
             value, tensor = sizes[field]
             if given != value or isinstance(given, bool):
                 raise ValueError(
-                    f"{options_file}: {name} is {given!r}, but {tensor} of {stored_file(stored)} means {value!r}; "
+                    f"{options_file}: {name} is {given!r}, but {tensor} of {weight_file} means {value!r}; "
                     "are these options of other weights?"
                 )
     if option(options, "char_cnn.n_characters", CHARACTERS) not in (CHARACTERS - 1, CHARACTERS) and by_characters:
@@ -124,7 +143,23 @@ def read_config(
             f"but is {option(options, 'char_cnn.n_characters')!r}"
         )
 
-    settings, notes = {}, []
+    settings, notes = read_settings(options, by_characters, options_file)
+    try:
+        config = ElmoConfig(
+            **{field: value for field, (value, _) in sizes.items()},
+            **settings,
+            original_format={"options": without_fields(options)},
+        )
+    except StrictDataclassError as error:
+        raise ValueError(f"{options_file}: {' '.join(str(error.__cause__ or error).split())}") from error
+    return config, notes
+
+
+def read_settings(options: Mapping, by_characters: bool, options_file: str | Path) -> tuple[dict[str, Any], list[str]]:
+    """Return the fields of the configuration that only options reveal, and one line for each that is missing."""
+    settings, notes = {"lstm_dropout": option(options, "dropout", DROPOUT)}, []
+    if not by_characters:
+        settings |= {"max_characters_per_token": 1, "bos_token_id": 1, "eos_token_id": 2}
     for name, (default, kind) in SETTINGS.items():
         if name.startswith("char_cnn") and not by_characters:
             continue
@@ -144,23 +179,7 @@ def read_config(
         if value is not None and option(options, name) is None:
             notes.append(f"{options_file} has no {name}; assumed {json.dumps(value)}, as bilm-tf does in training")
         settings[FIELDS[name]] = value
-    if not by_characters:
-        settings.update(max_characters_per_token=1, bos_token_id=1, eos_token_id=2)
-
-    settings["lstm_dropout"] = option(options, "dropout", DROPOUT)
-
-    remembered = {"options": without_fields(options)}
-    if by_characters and stored["char_embed"].shape[0] == CHARACTERS:
-        remembered["character_rows"] = CHARACTERS
-    if not matches(stored, NUMBERED_CELL):
-        remembered["cell"] = ONLY_CELL
-    try:
-        config = ElmoConfig(
-            **{field: value for field, (value, _) in sizes.items()}, **settings, original_format=remembered
-        )
-    except StrictDataclassError as error:
-        raise ValueError(f"{options_file}: {' '.join(str(error.__cause__ or error).split())}") from error
-    return config, notes
+    return settings, notes
 
 
 def read_sizes(stored: Mapping[str, StoredTensor]) -> dict[str, tuple[Any, str]]:

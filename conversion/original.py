@@ -27,6 +27,7 @@ class Source(NamedTuple):
     softmax: Path | None = None
     vocabulary: Path | None = None
     prefer: str | None = None  # "hdf5" or "checkpoint", where a folder holds both
+    archive: Path | None = None  # the archive that `path` was unpacked from
 
 
 class Original(NamedTuple):

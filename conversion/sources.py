@@ -1,59 +1,34 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
 """Recognition of a source by its content, in one place.
 
-A source is first made local (`presets.py`). The first entry of `FORMATS` that recognizes it reads it. To add a format,
-write its module and add its `FORMAT` here.
+A source is first made local (`presets.py`), and an archive is unpacked. The first entry of `FORMATS` that recognizes
+the result reads it. To add a format, write its module and add its `FORMAT` here.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from . import bilm_checkpoint, bilm_folder, saved_model, tfhub
-from .file_kinds import BZIP2, GZIP, JSON, PICKLE, STAND_INS, ZIP, check_content, file_kind
+from . import allennlp_archive, bilm_checkpoint, bilm_folder, nlpl, saved_model, tfhub
+from .archives import is_archive, unpacked
+from .file_kinds import JSON, STAND_INS, check_content, file_kind
 from .original import Format, Original, Source
 
 FORMATS: tuple[Format, ...] = (
     saved_model.FORMAT,
+    allennlp_archive.FORMAT,
+    nlpl.FORMAT,
     tfhub.FORMAT,
     bilm_checkpoint.FORMAT,
     bilm_folder.FORMAT,
 )
-EXPECTED = "weights in hdf5 format, a folder with them and their options.json, or a preset (`hf-elmo convert --help`)"
+EXPECTED = "weights in hdf5 format, a folder with them and their options.json, or a preset (`hf-elmo convert --list`)"
 
 
-def holds(*names: str) -> Callable[[Path], bool]:
-    """Return a test whether a path is a folder that holds all these files."""
-    return lambda path: path.is_dir() and all((path / name).is_file() for name in names)
-
-
-def is_kind(*kinds: str) -> Callable[[Path], bool]:
-    """Return a test whether a path is a file of one of these kinds."""
-    return lambda path: path.is_file() and file_kind(path) in kinds
-
-
-UNSUPPORTED: tuple[tuple[Callable[[Path], bool], str], ...] = (
-    (
-        holds("encoder.pkl", "token_embedder.pkl"),
-        "a model of ELMoForManyLangs, which reads Unicode characters and whole words; not supported yet",
-    ),
-    (
-        holds("weights.th", "config.json"),
-        "an unpacked AllenNLP archive (weights.th); not supported yet: give the options and hdf5 weights it had",
-    ),
-    (is_kind(ZIP), "a zip archive; unpack it and give the folder with options.json and the hdf5 weights"),
-    (
-        is_kind(GZIP, BZIP2),
-        "a compressed archive; unpack it and give the folder with options.json and the hdf5 weights (AllenNLP's "
-        "model.tar.gz and Transformer-ELMo have none and are not supported)",
-    ),
-    (is_kind(JSON), "a JSON file; give the hdf5 weights or their folder as the source, and this with --options"),
-    (is_kind(PICKLE), "a Python pickle (of PyTorch?), not hdf5; give the original hdf5 weights of the model"),
-)
-
-
-def open_source(source: Source) -> Original:
-    """Recognize a source and read it.
+@contextmanager
+def open_source(source: Source) -> Iterator[Original]:
+    """Recognize a source and read it. Files that were unpacked from an archive exist as long as the context lasts.
 
     Raises:
         ValueError: There is nothing there, or nothing that is supported and sound.
@@ -63,12 +38,45 @@ def open_source(source: Source) -> Original:
         raise ValueError(f"{path}: no such file or folder, and no preset or URL; expected {EXPECTED}")
     if path.is_file() and file_kind(path) in STAND_INS:
         check_content(path, "the weights of an ELMo")
-    for recognizes, refusal in UNSUPPORTED:
-        if recognizes(path):
-            raise ValueError(f"{path}: {refusal}")
-    if found := recognize(path):
-        return found.read(source)
-    return bilm_folder.FORMAT.read(source)  # whose messages say what is missing
+    if path.is_file() and file_kind(path) == JSON:
+        raise ValueError(
+            f"{path}: a JSON file; give the hdf5 weights or their folder as the source, and this with --options"
+        )
+    if not is_archive(path):
+        yield read_source(source)
+        return
+    with ExitStack() as stack:
+        folder = stack.enter_context(unpacked(path))
+        stack.enter_context(named_after(folder, path))
+        original = read_source(source._replace(path=model_folder(folder), archive=path))
+        notes = [in_archive(note, folder, path) for note in original.notes]
+        outside = [file for file in original.files if folder not in file.parents]
+        yield original._replace(files=[path, *outside], notes=notes)
+
+
+def read_source(source: Source) -> Original:
+    found = recognize(source.path)
+    return (found or bilm_folder.FORMAT).read(source)  # whose errors say what is missing
+
+
+@contextmanager
+def named_after(folder: Path, archive: Path) -> Iterator[None]:
+    """Let errors about files in a temporary folder name the archive that they come from."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(in_archive(str(error), folder, archive)) from error
+
+
+def in_archive(text: str, folder: Path, archive: Path) -> str:
+    return text.replace(f"{folder}/", f"{archive}: ").replace(str(folder), str(archive))
+
+
+def model_folder(folder: Path) -> Path:
+    """Return the folder of the model in an unpacked archive: the topmost one in a known format."""
+    folders = [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]
+    folders.sort(key=lambda path: len(path.parts))
+    return next((path for path in folders if recognize(path)), folder)
 
 
 def recognize(path: Path) -> Format | None:
@@ -94,8 +102,9 @@ def looks_unconverted(path: str | Path) -> str | None:
         if not path.exists() or is_transformers_model(path):
             return None
         found = recognize(path)
+        name = "an archive" if is_archive(path) else found and found.name
     except (OSError, ValueError):
         return None
-    if found is None or found is saved_model.FORMAT:
+    if name is None or found is saved_model.FORMAT:
         return None
-    return f"{path}: {found.name}, not a saved model; type `hf-elmo convert {path} OUTPUT` and give OUTPUT instead"
+    return f"{path}: {name}, not a saved model; type `hf-elmo convert {path} OUTPUT` and give OUTPUT instead"

@@ -1,18 +1,14 @@
 """What is wrong with a source is told in one line, and nothing is left where the result would have been."""
 
 import gzip
-import io
 import json
 import pickle
 import shutil
-import tarfile
-import zipfile
 from contextlib import suppress
 
 import h5py
 import numpy as np
 import pytest
-import torch
 from small_original import OPTIONS
 
 from hf_elmo.conversion import convert, looks_unconverted
@@ -257,8 +253,7 @@ def test_a_truncated_file(original, tmp_path, part):
 @pytest.mark.parametrize(
     ("files", "parts"),
     [
-        (["encoder.pkl", "token_embedder.pkl", "config.json"], ["ELMoForManyLangs", "not supported"]),
-        (["weights.th", "config.json"], ["AllenNLP archive", "not supported"]),
+        (["weights.th", "config.json"], ["weights.th: not a file of PyTorch"]),
         (["saved_model.pb"], ["SavedModel"]),
         (["notes.txt"], ["no weights", "notes.txt"]),
         ([], ["no weights", "nothing"]),
@@ -270,27 +265,6 @@ def test_folders_of_something_else(tmp_path, files, parts):
     for name in files:
         (folder / name).write_bytes(b"{}")
     assert_says(refusal(folder, tmp_path), folder, *parts)
-
-
-def test_an_allennlp_archive(tmp_path):
-    archive = tmp_path / "model.tar.gz"
-    with tarfile.open(archive, "w:gz") as tar:
-        member = tarfile.TarInfo("weights.th")
-        member.size = 3
-        tar.addfile(member, io.BytesIO(b"abc"))
-    assert_says(refusal(archive, tmp_path), archive, "AllenNLP", "Transformer-ELMo", "not supported")
-
-
-def test_a_zip_archive(tmp_path):
-    archive = tmp_path / "model.zip"
-    with zipfile.ZipFile(archive, "w") as file:
-        file.writestr("model.hdf5", b"abc")
-    assert_says(refusal(archive, tmp_path), archive, "zip archive", "unpack")
-
-
-def test_weights_of_pytorch(tmp_path):
-    torch.save({"weight": torch.zeros(2)}, tmp_path / "weights.th")
-    assert_says(refusal(tmp_path / "weights.th", tmp_path), "weights.th", "zip")
 
 
 def test_hdf5_files_of_something_else(original, tmp_path):

@@ -1,0 +1,218 @@
+# Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
+"""The ELMo inside what AllenNLP trained: archives (model.tar.gz), unpacked folders, and state dicts (weights.th).
+
+An `Elmo` module may stand anywhere in a model; `PREFIX` is where (`text_field_embedder.token_embedder_elmo._elmo.`):
+
+    PREFIX_elmo_lstm._token_embedder.   _char_embedding_weights  char_conv_{i}  _highways._layers.{k}  _projection
+    PREFIX_elmo_lstm._elmo_lstm.{forward,backward}_layer_{l}.   input_linearity  state_linearity  state_projection
+    PREFIXscalar_mix_{m}.   gamma  scalar_parameters.{layer}
+
+The forget gate's bias already contains its 1, so the converted model has `forget_bias=0` and every number as it was.
+The other parts of the task model are not carried over.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from hf_elmo.model.configuration_elmo import ElmoConfig
+
+from .allennlp_settings import ElmoSettings, find_archive_options, read_settings
+from .options import PUBLISHED_OPTIONS, build_config, published_note, read_options
+from .original import Format, Original, Source
+from .torch_file import checked, is_state_dict_file, read_state_dict
+
+ENTRY = "_token_embedder._char_embedding_weights"
+WEIGHTS = ("weights.th", "best.th")
+CHARACTERS = 262
+
+
+class Rule(NamedTuple):
+    """One tensor of the state dict, the parameters it becomes, and how."""
+
+    name: str
+    shape: tuple[int, ...]
+    parameters: tuple[str, ...]
+    read: Callable[[Tensor], tuple[Tensor, ...]]
+
+
+def as_is(tensor: Tensor) -> tuple[Tensor, ...]:
+    return (tensor,)
+
+
+def split_highway(rows: Tensor) -> tuple[Tensor, ...]:
+    """Split into transform and carry. AllenNLP gates the input, the model the transformed input: the sign differs."""
+    transform, carry = rows.chunk(2)
+    return transform, -carry
+
+
+def rules(config: ElmoConfig, bilm: str) -> Iterator[Rule]:
+    """Yield a rule for every tensor of a biLM whose names begin with `bilm`."""
+    size, features = config.char_embedding_size, config.char_features
+    width, cell = config.projection_size, config.cell_size
+    characters = f"{bilm}_token_embedder"
+    yield Rule(f"{bilm}{ENTRY}", (CHARACTERS, size), ("char_encoder.embeddings.weight",), as_is)
+    for i, (length, count) in enumerate(config.char_cnn_filters):
+        ours = f"char_encoder.convolutions.{i}"
+        yield Rule(f"{characters}.char_conv_{i}.weight", (count, size, length), (f"{ours}.weight",), as_is)
+        yield Rule(f"{characters}.char_conv_{i}.bias", (count,), (f"{ours}.bias",), as_is)
+    for k in range(config.num_highway_layers):
+        for part, shape in (("weight", (2 * features, features)), ("bias", (2 * features,))):
+            ours = tuple(f"char_encoder.highways.{k}.{gate}.{part}" for gate in ("transform", "carry"))
+            yield Rule(f"{characters}._highways._layers.{k}.{part}", shape, ours, split_highway)
+    for part, shape in (("weight", (width, features)), ("bias", (width,))):
+        yield Rule(f"{characters}._projection.{part}", shape, (f"char_encoder.projection.{part}",), as_is)
+    for direction in ("forward", "backward"):
+        for layer in range(config.num_hidden_layers):
+            theirs, ours = f"{bilm}_elmo_lstm.{direction}_layer_{layer}", f"layers.{layer}.{direction}_lstm"
+            for name, shape, parameter in (
+                ("input_linearity.weight", (4 * cell, width), "input_gates.weight"),
+                ("state_linearity.weight", (4 * cell, width), "recurrent_gates.weight"),
+                ("state_linearity.bias", (4 * cell,), "input_gates.bias"),
+                ("state_projection.weight", (width, cell), "projection.weight"),
+            ):
+                yield Rule(f"{theirs}.{name}", shape, (f"{ours}.{parameter}",), as_is)
+
+
+# ---- Recognition and reading
+
+
+def weight_file(path: Path) -> Path | None:
+    """Return the state dict of an archive's folder, or of a path that is one."""
+    if path.is_file():
+        return path if is_state_dict_file(path) else None
+    return next((path / name for name in WEIGHTS if (path / name).is_file()), None)
+
+
+def is_archive_folder(path: Path) -> bool:
+    """Return whether a path is an unpacked archive, or a state dict of PyTorch."""
+    return weight_file(path) is not None
+
+
+def read_archive(source: Source) -> Original:
+    """Read the biLM of a task model and its scalar mixes."""
+    file = weight_file(source.path)
+    state = read_state_dict(file)
+    bilm = find_bilm(state, file)
+    elmo = bilm.removesuffix("_elmo_lstm.")
+    settings = read_settings(file.parent, elmo)
+    sizes = read_sizes(state, bilm, file)
+    options_file = source.options or find_archive_options(file.parent, settings, source.archive or file)
+    options = PUBLISHED_OPTIONS if options_file is None else read_options(options_file)
+    config, notes = build_config(options, sizes, options_file or file, file)
+    mixes = read_mixes(state, elmo, config.num_hidden_layers + 1, file)
+    apply_settings(config, settings, len(mixes) // 2)
+    if options_file is None:
+        notes.append(published_note(file))
+    elif source.options is None:
+        notes.append(f"options are those of {options_file}")
+
+    converted, used = dict(mixes), {name for name in state if name.startswith(f"{elmo}scalar_mix_")}
+    for rule in rules(config, bilm):
+        if rule.name not in state:
+            raise ValueError(f"{file}: lacks {rule.name} {rule.shape}; expected every tensor of the biLM")
+        tensor = checked(rule.name, state[rule.name], rule.shape, file)
+        converted |= {name: part.contiguous() for name, part in zip(rule.parameters, rule.read(tensor), strict=True)}
+        used.add(rule.name)
+    notes += describe_leftovers(state, used, elmo, settings, file)
+    files = [file, *([options_file] if options_file else [])]
+    return Original(FORMAT.name, config, converted, files, notes, source.vocabulary)
+
+
+FORMAT = Format("AllenNLP archive", is_archive_folder, read_archive)
+
+
+def find_bilm(state: Mapping[str, Tensor], file: Path) -> str:
+    """Return the beginning of the names of the one biLM in a state dict."""
+    found = [name.removesuffix(ENTRY) for name in state if name.endswith(ENTRY)]
+    if len(found) == 1:
+        return found[0]
+    if len(found) > 1:
+        raise ValueError(f"{file}: holds {len(found)} ELMos, {', '.join(found)}; expected one")
+    names = " ".join(state)
+    if re.search(r"transformer|self_attn|attention\.self", names, re.IGNORECASE):
+        raise ValueError(
+            f"{file}: weights of a Transformer, not of an LSTM; Transformer-ELMo and models like it are not supported"
+        )
+    if "char_emb_layer" in names or "word_emb_layer" in names or "forward_layer_0.input_linearity.weight" in state:
+        raise ValueError(f"{file}: a part of a model of ELMoForManyLangs; give the folder or the zip file of the model")
+    shown = ", ".join(list(state)[:3])
+    raise ValueError(
+        f"{file}: no ELMo in it; expected a tensor named ...{ENTRY}, found {len(state)}, among them {shown}"
+    )
+
+
+def read_sizes(state: Mapping[str, Tensor], bilm: str, file: Path) -> dict[str, tuple[Any, str]]:
+    """Return the fields of the configuration that shapes reveal, each with the tensor that does."""
+
+    def shape(name: str, axes: int) -> tuple[int, ...]:
+        found = tuple(state[f"{bilm}{name}"].shape) if f"{bilm}{name}" in state else None
+        if found is None or len(found) != axes:
+            raise ValueError(f"{file}: {bilm}{name} must have {axes} axes, but is {found or 'missing'}")
+        return found
+
+    def count(pattern: str) -> int:
+        return len({match[1] for name in state if (match := re.fullmatch(re.escape(bilm) + pattern, name))})
+
+    convolutions = count(r"_token_embedder\.char_conv_(\d+)\.weight")
+    shapes = [shape(f"_token_embedder.char_conv_{i}.weight", 3) for i in range(convolutions)]
+    width, cell = shape("_elmo_lstm.forward_layer_0.state_projection.weight", 2)
+    return {
+        "vocab_size": (CHARACTERS, ENTRY),
+        "char_embedding_size": (shape(ENTRY, 2)[1], ENTRY),
+        "char_cnn_filters": ([[length, number] for number, _, length in shapes], "char_conv_*"),
+        "num_highway_layers": (count(r"_token_embedder\._highways\._layers\.(\d+)\.weight"), "_highways"),
+        "use_char_projection": (True, "_projection"),
+        "projection_size": (width, "state_projection"),
+        "cell_size": (cell, "state_projection"),
+        "use_cell_projection": (True, "state_projection"),
+        "num_hidden_layers": (count(r"_elmo_lstm\.forward_layer_(\d+)\.state_projection\.weight"), "forward_layer_*"),
+    }
+
+
+def read_mixes(state: Mapping[str, Tensor], elmo: str, layers: int, file: Path) -> dict[str, Tensor]:
+    """Return the parameters of all scalar mixes."""
+    mixes = {}
+    while (gamma := f"{elmo}scalar_mix_{len(mixes) // 2}.gamma") in state:
+        number = len(mixes) // 2
+        names = [f"{elmo}scalar_mix_{number}.scalar_parameters.{layer}" for layer in range(layers)]
+        if missing := [name for name in names if name not in state]:
+            raise ValueError(f"{file}: lacks {missing[0]}; expected a weight for each of the {layers} layers")
+        mixes[f"scalar_mixes.{number}.gamma"] = checked(gamma, state[gamma], (1,), file)
+        mixes[f"scalar_mixes.{number}.weights"] = torch.cat([checked(name, state[name], (1,), file) for name in names])
+    return mixes
+
+
+def apply_settings(config: ElmoConfig, settings: ElmoSettings, num_mixes: int):
+    """Set what the archive's config.json says about the mixes."""
+    config.forget_bias = 0.0
+    config.num_mixes = max(num_mixes, 1)
+    config.mix_layer_norm = settings.layer_norm
+    config.mix_trainable = settings.mix_is_trainable
+    config.classifier_dropout = settings.dropout
+
+
+def part_of_model(name: str) -> str:
+    """Return the part of a task model that a tensor belongs to: the first word of its name, or two for embedders."""
+    first, *rest = name.split(".")
+    return f"{first}.{rest[0]}" if rest and "text_field_embedder" in first else first
+
+
+def describe_leftovers(
+    state: Mapping[str, Tensor], used: set[str], elmo: str, settings: ElmoSettings, file: Path
+) -> list[str]:
+    """Return notes about every tensor that is not carried over."""
+    left = [name for name in state if name not in used]
+    if not left:
+        return []
+    inside = [name for name in left if name.startswith(elmo) and elmo]
+    notes = [f"{file} holds {name} {tuple(state[name].shape)}, which a biLM does not need; left out" for name in inside]
+    parts = sorted({part_of_model(name) for name in left if name not in inside})
+    if parts:
+        model = f"the {settings.model_type} around the ELMo" if settings.model_type else "the model around the ELMo"
+        notes.append(f"{model} is not carried over: {', '.join(parts)} ({len(left) - len(inside)} tensors)")
+    return notes
