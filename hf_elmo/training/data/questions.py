@@ -42,51 +42,42 @@ def read_questions(arguments: Any) -> Splits:
         `ValueError`: in one line, with the path to the field, for data that cannot be read.
     """
     understood = Understood("question")
-    reader = QuestionReader(arguments, understood)
-    examples = read_examples(arguments, understood, SCHEMA, reader.read_file, reader.read_rows)
+    examples = read_examples(arguments, understood, QuestionReader(arguments, understood))
     for split, dataset in examples.items():
         impossible = sum(values(dataset, "is_impossible"))
         if impossible:
-            understood.note(f"{split}: {impossible:,} questions have no answer in their text (SQuAD 2.0)")
-        if (
-            split == "validation"
-            and not impossible
-            and not any(answers["text"] for answers in values(dataset, "answers"))
-        ):
+            understood.notes.append(f"{split}: {impossible:,} questions have no answer in their text (SQuAD 2.0)")
+        if split == "validation" and not impossible and not any(row["text"] for row in values(dataset, "answers")):
             raise ValueError(f"{dataset[0]['source']}: no question of the validation examples has an answer")
     first = next(iter(examples.values()))[0]
     answer = first["answers"]["text"][:1] or ["no answer"]
     understood.first = f"{first['question']} {answer[0]} | {first['context'][:100]}"
-    return Splits(*(examples.get(split) for split in ("train", "validation", "test")), None, understood)
-
-
-def is_scored(row: Mapping) -> bool:
-    """Return whether it is known what is right: reference answers, or that there is none."""
-    return bool(row["answers"]["text"]) or bool(row["is_impossible"])
+    return Splits(understood, **examples)
 
 
 class QuestionReader:
-    """Readers of one run's files and datasets."""
+    """Reader of one run's files and datasets."""
+
+    schema = SCHEMA
 
     def __init__(self, arguments: Any, understood: Understood):
         self.arguments, self.understood = arguments, understood
 
     def read_file(self, path: str, split: str) -> Iterator[dict]:
-        if not path.removesuffix(".gz").endswith(".json") or is_array(path):
-            rows = read_table(path, (), self.arguments.split_column, getattr(self.arguments, f"{split}_split"))
-            return self.read_rows(rows, split)
-        return self.checked(self.squad_questions(path, split), path, split)
+        if path.removesuffix(".gz").endswith(".json") and not is_array(path):
+            return self.distinct(self.read_squad(path, split), path)
+        rows = read_table(path, (), self.arguments.split_column, getattr(self.arguments, f"{split}_split"))
+        return self.read_rows(rows, split)
 
     def read_rows(self, rows: Iterable[Row], split: str) -> Iterator[dict]:
-        self.understood.record(split, "a table with the columns of squad", {})
+        self.understood.record(split, "a table with the columns of squad")
         entries = (Field(row, str(place)) for place, row in rows)
-        is_listed = split != "test"
-        return self.checked((self.question(entry, entry["context"], is_listed) for entry in entries), None, split)
+        return self.distinct(self.question(entry, entry["context"], split != "test") for entry in entries)
 
-    def squad_questions(self, path: str, split: str) -> Iterator[dict]:
+    def read_squad(self, path: str, split: str) -> Iterator[dict]:
         document = Field(load_json(path), path)
         is_second = document.has("version") and str(document["version"].value).lower().lstrip("v").startswith("2")
-        self.understood.record(split, f"SQuAD {'2.0' if is_second else '1.1'}", {})
+        self.understood.record(split, f"SQuAD {'2.0' if is_second else '1.1'}")
         for article in document["data"].items():
             if article.has("context") and not article.has("paragraphs"):  # rows of a table in a list `data`
                 yield self.question(article, article["context"], is_second)
@@ -101,7 +92,7 @@ class QuestionReader:
         if entry.has("is_impossible") and entry["is_impossible"].value is not None:
             is_impossible = bool(entry["is_impossible"].value)
         else:
-            is_impossible = bool(is_listed and entry.has("answers") and not answers["text"])
+            is_impossible = is_listed and entry.has("answers") and not answers["text"]
         return {
             "id": entry["id"].identifier(),
             "question": entry["question"].text(),
@@ -111,24 +102,23 @@ class QuestionReader:
             "source": entry.place,
         }
 
-    def checked(self, questions: Iterable[dict], path: str | None, split: str) -> Iterator[dict]:
-        """Leave out what cannot be learned, and refuse a second question with the same id."""
+    def distinct(self, questions: Iterable[dict], path: str | None = None) -> Iterator[dict]:
+        """Yield the questions; `ValueError` for a second one with the same id."""
         seen = set()
         for question in questions:
             if question["id"] in seen:
                 where = path or question["source"]
                 raise ValueError(f"{where}: two questions have the id {question['id']!r}, and predictions go by id")
             seen.add(question["id"])
-            if split == "train" and not is_scored(question):
-                self.understood.leave_out(split, "questions without an answer", question["source"])
-            elif split == "train" and not question["is_impossible"] and not has_place(question):
-                self.understood.leave_out(split, "questions whose answers are not in the text", question["source"])
-            else:
-                yield question
+            yield question
 
-
-def has_place(question: Mapping) -> bool:
-    return any(start is not None for start in question["answers"]["answer_start"])
+    def problem(self, example: dict, split: str) -> str | None:
+        if split != "train" or example["is_impossible"]:
+            return None
+        starts = example["answers"]["answer_start"]
+        if not starts:
+            return "questions without an answer"
+        return "questions whose answers are not in the text" if set(starts) == {None} else None
 
 
 def is_array(path: str) -> bool:

@@ -3,16 +3,15 @@
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 
-from .files import Place
 from .tables import Row, dataset_rows
 
 SPLITS = {"train": "max_train_samples", "validation": "max_eval_samples", "test": "max_predict_samples"}
@@ -25,15 +24,14 @@ class Understood:
     """How the data were read, for the user to check before training.
 
     Args:
-        unit: What an example is called: sentence, text, pair, question.
-        format: Format of the files.
-        columns: Which column of the data holds what.
+        unit: Name of an example: sentence, text, pair, question.
+        format, columns: Format of the files, and which column holds what, of the first split that was read.
         scheme: Scheme of the labels of words, as found and as learned.
-        label_counts: Labels of the training examples, as the model learns them; of the test examples without training.
+        label_counts: Labels of the training examples as the model learns them; without training, of the test examples.
         examples: Number of examples of each split.
         notes: What was read by rule or differs between splits, a sentence each.
         left_out: For each split and reason, how many examples were left out, and the place of the first.
-        first: The first example, as text.
+        first: The first example.
     """
 
     unit: str
@@ -46,19 +44,17 @@ class Understood:
     left_out: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
     first: str = ""
 
-    def record(self, split: str, format: str, columns: dict[str, str]):
-        """Record format and columns of a split; where they differ from those of the first split read, as a note."""
+    def record(self, split: str, format: str, **columns: str | None):
+        """Record format and columns of a split; where they differ from those of the first split, as a note."""
+        word = "column " if format == "a table" else ""
+        named = {name: f"{word}{column}" for name, column in columns.items() if column is not None}
         if not self.format:
-            self.format, self.columns = format, columns
-        elif (format, columns) != (self.format, self.columns):
-            self.note("; ".join([f"{split} is read as {format}", *(f"{key} in {columns[key]}" for key in columns)]))
+            self.format, self.columns = format, named
+        elif (format, named) != (self.format, self.columns):
+            self.notes.append("; ".join([f"{split} is read as {format}", *(f"{key} in {named[key]}" for key in named)]))
 
-    def note(self, text: str):
-        if text not in self.notes:
-            self.notes.append(text)
-
-    def leave_out(self, split: str, reason: str, place: Place | str):
-        count, first = self.left_out.get((split, reason), (0, str(place)))
+    def leave_out(self, split: str, reason: str, place: str):
+        count, first = self.left_out.get((split, reason), (0, place))
         self.left_out[split, reason] = count + 1, first
 
 
@@ -67,16 +63,16 @@ class Splits:
     """Examples of a run, each split a `Dataset` or `None`, with the columns that its reader names.
 
     Args:
-        train, validation, test: The splits. Each has a column `source` with the place of every example.
-        label_names: Labels in the order of the model's outputs, or `None` for tasks without classes.
         understood: How the data were read.
+        label_names: Labels in the order of the model's outputs, or `None` for tasks without classes.
+        train, validation, test: The splits. A column `source` has the place of each example.
     """
 
-    train: Dataset | None
-    validation: Dataset | None
-    test: Dataset | None
-    label_names: list[str] | None
     understood: Understood
+    label_names: list[str] | None = None
+    train: Dataset | None = None
+    validation: Dataset | None = None
+    test: Dataset | None = None
 
     def items(self) -> list[tuple[str, Dataset]]:
         """Return name and examples of the splits that there are."""
@@ -84,11 +80,9 @@ class Splits:
 
     def describe(self) -> str:
         """Return the text that is printed before training."""
-        known, lines = self.understood, []
-        for split, _ in self.items():
-            lines.append((split, f"{known.examples[split]:,} {known.unit}s"))
-        lines.append(("format", known.format))
-        lines += list(known.columns.items())
+        known = self.understood
+        lines = [(split, f"{count:,} {known.unit}s") for split, count in known.examples.items()]
+        lines += [("format", known.format), *known.columns.items()]
         if known.scheme:
             lines.append(("scheme", known.scheme))
         if known.label_counts:
@@ -97,17 +91,14 @@ class Splits:
             lines.append(("counts", ", ".join(counts) + (f" and {more} others" if more > 0 else "")))
         for (split, reason), (count, place) in known.left_out.items():
             lines.append(("left out", f"{count:,} of {split}: {reason}; the first: {place}"))
-        lines += [("note", note) for note in known.notes]
-        lines.append(("first", known.first))
+        lines += [*(("note", note) for note in known.notes), ("first", known.first)]
         return "\n".join(f"{name + ':':13}{text}" for name, text in lines)
 
     def digest(self) -> str:
         """Return a hash of the content of the examples, whatever the names of their files."""
         digest = hashlib.sha256()
         for name, dataset in self.items():
-            content = dataset.remove_columns(
-                [column for column in ("source", "lines") if column in dataset.column_names]
-            )
+            content = dataset.select_columns([name for name in dataset.column_names if name not in ("source", "lines")])
             digest.update(f"{name} {len(dataset)}".encode())
             for batch in content.iter(CHUNK):
                 digest.update(repr(batch).encode("utf-8", "surrogatepass"))
@@ -117,21 +108,28 @@ class Splits:
 # ---- Reading
 
 
-def read_examples(
-    arguments: Any,
-    understood: Understood,
-    schema: pa.Schema,
-    read_file: Callable[[str, str], Iterable[dict]],
-    read_rows: Callable[[Iterator[Row], str], Iterable[dict]],
-) -> dict[str, Dataset]:
+class Reader(Protocol):
+    """What a task provides: the columns of an example, and how examples are read."""
+
+    schema: pa.Schema
+
+    def read_file(self, path: str, split: str) -> Iterable[dict]:
+        """Yield the examples of a file for the split train, validation or test."""
+
+    def read_rows(self, rows: Iterator[Row], split: str) -> Iterable[dict]:
+        """Yield the examples of the rows of a dataset."""
+
+    def problem(self, example: dict, split: str) -> str | None:
+        """Say why an example is left out of the split, if it is."""
+
+
+def read_examples(arguments: Any, understood: Understood, reader: Reader) -> dict[str, Dataset]:
     """Read those of the splits train, validation and test that the arguments name.
 
     Args:
         arguments: Fields as of `DataArguments`.
-        understood: Gets the number of examples.
-        schema: Columns of an example.
-        read_file: Yields the examples of a file; the second argument is the name of the split.
-        read_rows: Yields the examples of the rows of a dataset.
+        understood: Records the number of examples, and those left out.
+        reader: Reads the examples of the task.
 
     Raises:
         `ValueError`: if neither files nor a dataset are given, or both, or a split has no example.
@@ -141,24 +139,29 @@ def read_examples(
     if bool(files) == (arguments.dataset_name is not None):
         raise ValueError("give the examples: either files (--train_file, ...) or --dataset_name")
     if files:
-        sources = {split: (path, read_file(path, split)) for split, path in files.items()}
+        sources = {split: (path, reader.read_file(path, split)) for split, path in files.items()}
     else:
         found = named_splits(arguments)
         sources = {
-            split: (name, read_rows(dataset_rows(dataset, name), split)) for split, (name, dataset) in found.items()
+            name: (where, reader.read_rows(dataset_rows(rows, where), name)) for name, (where, rows) in found.items()
         }
     examples = {}
     for split, (name, read) in sources.items():
-        examples[split] = to_dataset(islice(read, getattr(arguments, SPLITS[split])), schema)
+        kept = keep(read, split, reader, understood)
+        examples[split] = to_dataset(islice(kept, getattr(arguments, SPLITS[split])), reader.schema)
         understood.examples[split] = len(examples[split])
         if not understood.examples[split]:
-            raise ValueError(f"{name}: there is no example for {split} in it{reasons(understood, split)}")
+            out = [f"; {n} left out: {why}" for (which, why), (n, _) in understood.left_out.items() if which == split]
+            raise ValueError(f"{name}: there is no example for {split} in it{''.join(out)}")
     return examples
 
 
-def reasons(understood: Understood, split: str) -> str:
-    found = [f"; {count} left out: {why}" for (which, why), (count, _) in understood.left_out.items() if which == split]
-    return "".join(found)
+def keep(examples: Iterable[dict], split: str, reader: Reader, understood: Understood) -> Iterator[dict]:
+    for example in examples:
+        if problem := reader.problem(example, split):
+            understood.leave_out(split, problem, example["source"])
+        else:
+            yield example
 
 
 def to_dataset(examples: Iterator[dict], schema: pa.Schema) -> Dataset:
@@ -185,9 +188,8 @@ def named_splits(arguments: Any) -> dict[str, tuple[str, Dataset]]:
             raise ValueError(f"--{split}_split: {name} has no split {wanted!r}, only {', '.join(found)}")
     splits = {split: (f"{name}/{wanted}", found[wanted]) for split, wanted in names.items() if wanted in found}
     if not splits:
-        raise ValueError(
-            f"{name} has the splits {', '.join(found)}: name them with --train_split, --validation_split, --test_split"
-        )
+        options = "--train_split, --validation_split, --test_split"
+        raise ValueError(f"{name} has the splits {', '.join(found)}: choose with {options}")
     return splits
 
 
@@ -219,52 +221,50 @@ def check_classes(
     Raises:
         `ValueError`: if the labels of training are implausible, or no example of a split has a label of the model.
     """
-    counts = {
-        split: Counter(label for label in values(dataset, "label") if label is not None)
-        for split, dataset in examples.items()
-    }
-    if "train" in counts and not is_chosen and (problem := implausible(counts["train"])):
-        file = examples["train"][0]["source"].split(", line ")[0]
+    counts = {split: Counter(values(dataset, "label")) for split, dataset in examples.items()}
+    counted = counts.get("train", counts.get("test", Counter()))
+    if "train" in counts and not is_chosen and (problem := implausible(counted)):
+        file, column = examples["train"][0]["source"].split(", line ")[0], understood.columns.get("labels", "trees")
         raise ValueError(
-            f"{file}: {problem}, read from {understood.columns.get('labels', 'it')}: name the column of labels with "
-            "--label_column; if it is this one, name it all the same"
+            f"{file}: {problem}, read from {column}: name the column of labels with --label_column; if it is this one, "
+            "name it all the same"
         )
-    check_known(examples, counts, understood, [*(known or ()), *counts.get("train", ())], is_known=bool(known))
-    understood.label_counts = counts.get("train", counts.get("test", Counter()))
+    names = dict.fromkeys([*(known or ()), *counts.get("train", ())])
+    for split in ("validation", "test"):
+        labels = counts.get(split, Counter())
+        if names and labels.keys() - {None} and not labels.keys() & names.keys():
+            found = ", ".join(sorted(labels.keys() - {None}))
+            place = examples[split][0]["source"]
+            raise ValueError(f"{place}: labels are {found}, but the model's are {', '.join(names)}")
+    note_unknown(examples, "label", names, understood, f"{understood.unit}s", "wrong")
+    understood.label_counts = Counter({label: count for label, count in counted.items() if label is not None})
     return understood.label_counts
 
 
 def implausible(counts: Counter[str]) -> str | None:
     """Say why these are most likely not the labels of texts: they are all the same, or nearly all different."""
     rows, classes = counts.total(), len(counts)
-    are_numbers = all(label.lstrip("+-").isdecimal() for label in counts)
     shown = ", ".join(repr(label[:30]) for label in list(counts)[:5])
     if classes == 1:
         return f"all {rows} labels are {shown}"
+    are_numbers = all(label.lstrip("+-").isdecimal() for label in counts)
     if classes > rows / 2 and (classes > 20 or (rows >= 4 and not are_numbers)):
         return f"there are {classes} different labels in {rows} rows ({shown}, ...)"
     return None
 
 
-def check_known(
-    examples: dict[str, Dataset],
-    counts: dict[str, Counter[str]],
-    understood: Understood,
-    known: Sequence[str],
-    is_known: bool,
+def note_unknown(
+    examples: dict[str, Dataset], column: str, names: Iterable[str], understood: Understood, unit: str, verdict: str
 ):
-    """Note labels that only held-out examples have; they count as not found. Raise `ValueError` if all are such."""
+    """Note the labels that only held-out examples have: the model cannot predict them."""
+    names = {None, *names}
     for split in ("validation", "test"):
-        unknown = {label: count for label, count in counts.get(split, {}).items() if label not in known}
-        if not unknown or not known:
-            continue
-        place = examples[split][
-            next(n for n, label in enumerate(values(examples[split], "label")) if label in unknown)
-        ]["source"]
-        names = ", ".join(sorted(unknown))
-        if len(unknown) == len(counts[split]):
-            raise ValueError(f"{place}: labels are {names}, but the model's are {', '.join(dict.fromkeys(known))}")
-        understood.note(
-            f"{split}: {sum(unknown.values())} {understood.unit}s have labels that the model does not know, which "
-            f"count as wrong: {names}; first in {place}"
-        )
+        rows = enumerate(values(examples[split], column) if split in examples and len(names) > 1 else ())
+        labels = [(label, number) for number, row in rows for label in (row if isinstance(row, list) else [row])]
+        unknown = [(label, number) for label, number in labels if label not in names]
+        if unknown:
+            found, place = sorted({label for label, _ in unknown}), examples[split][unknown[0][1]]["source"]
+            understood.notes.append(
+                f"{split}: {len(unknown)} {unit} have labels that the model does not know, which count as {verdict}: "
+                f"{', '.join(found)}; first in {place}"
+            )

@@ -194,8 +194,3 @@ def find_label_column(
 def clean_label(label: Any) -> str | None:
     """Return a label as text, without white space around it; `None` if it is missing or empty."""
     return None if label is None else str(label).strip() or None
-
-
-def named_columns(**columns: str | None) -> dict[str, str]:
-    """Return what is said of the columns that there are."""
-    return {name: f"column {column}" for name, column in columns.items() if column is not None}

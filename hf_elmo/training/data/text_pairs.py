@@ -16,16 +16,14 @@ import pyarrow as pa
 
 from .files import Place, numbered_lines
 from .splits import Splits, Understood, check_classes, read_examples
-from .tables import Row, clean_label, find_column, find_label_column, named_columns, read_table
+from .tables import Row, clean_label, find_column, find_label_column, read_table
 
 # Names of columns in SNLI, MultiNLI and GLUE; the same on the Hub; in SICK; in the other tasks of GLUE
 FIRST = ("sentence1", "premise", "sentence_A", "question1", "text1")
 SECOND = ("sentence2", "hypothesis", "sentence_B", "question2", "text2")
 LABEL = ("gold_label", "label", "entailment_label")
 IDENTIFIER = ("pairID", "pair_ID", "idx", "id")
-
 PARALLEL = ("s1", "s2", "labels")
-NO_LABEL = (None, "-")
 
 
 def read_text_pairs(arguments: Any, known_labels: Sequence[str] | None = None) -> Splits:
@@ -43,68 +41,59 @@ def read_text_pairs(arguments: Any, known_labels: Sequence[str] | None = None) -
         `ValueError`: in one line, for data that cannot be read or are most likely misread.
     """
     understood = Understood("pair")
-    label_type = pa.float64() if arguments.regression else pa.string()
-    texts = [(name, pa.string()) for name in ("text", "text_pair", "id", "source")]
-    schema = pa.schema([*texts, ("label", label_type)])
-    reader = PairReader(arguments, understood)
-    examples = read_examples(arguments, understood, schema, reader.read_file, reader.read_rows)
+    examples = read_examples(arguments, understood, PairReader(arguments, understood))
     names = None
     if not arguments.regression:
-        is_chosen = arguments.label_column is not None
-        counts = check_classes(examples, understood, known_labels, is_chosen)
+        counts = check_classes(examples, understood, known_labels, arguments.label_column is not None)
         names = sorted(counts) if "train" in examples else list(known_labels or ())
     first = next(iter(examples.values()))[0]
     understood.first = f"{first['label']}: {first['text'][:100]} | {first['text_pair'][:100]}"
-    return Splits(*(examples.get(split) for split in ("train", "validation", "test")), names, understood)
+    return Splits(understood, names, **examples)
 
 
 class PairReader:
-    """Readers of one run's files and datasets."""
+    """Reader of one run's files and datasets."""
 
     def __init__(self, arguments: Any, understood: Understood):
         self.arguments, self.understood = arguments, understood
+        self.columns = arguments.first_column, arguments.second_column, arguments.label_column
+        label_type = pa.float64() if arguments.regression else pa.string()
+        texts = [(name, pa.string()) for name in ("text", "text_pair", "id", "source")]
+        self.schema = pa.schema([*texts, ("label", label_type)])
 
     def read_file(self, path: str, split: str) -> Iterator[dict]:
-        arguments = self.arguments
         if Path(path).name.split(".")[0] in PARALLEL:
-            return self.checked(self.parallel_pairs(path, split), split)
-        chosen = arguments.first_column, arguments.second_column, arguments.label_column
-        return self.read_rows(
-            read_table(path, chosen, arguments.split_column, getattr(arguments, f"{split}_split")), split
-        )
+            return self.read_parallel(path, split)
+        wanted = getattr(self.arguments, f"{split}_split")
+        return self.read_rows(read_table(path, self.columns, self.arguments.split_column, wanted), split)
 
     def read_rows(self, rows: Iterable[Row], split: str) -> Iterator[dict]:
-        return self.checked(self.row_pairs(rows, split), split)
-
-    def row_pairs(self, rows: Iterable[Row], split: str) -> Iterator[dict]:
-        arguments, columns, is_first = self.arguments, (), True
+        columns = None
         for place, row in rows:
-            if is_first:
-                first = find_column(row, arguments.first_column, FIRST, place, "--first_column")
-                second = find_column(row, arguments.second_column, SECOND, place, "--second_column")
-                label = find_label_column(row, arguments.label_column, LABEL, place, split)
-                identifier = find_column(row, None, IDENTIFIER, place, needed=False)
-                columns, is_first = (first, second, label), False
-                self.understood.record(split, "a table", named_columns(first=first, second=second, labels=label))
-            texts = [row.get(column) for column in columns[:2]]
+            if columns is None:
+                first = find_column(row, self.columns[0], FIRST, place, "--first_column")
+                second = find_column(row, self.columns[1], SECOND, place, "--second_column")
+                label = find_label_column(row, self.columns[2], LABEL, place, split)
+                columns, identifier = (first, second), find_column(row, None, IDENTIFIER, place, needed=False)
+                self.understood.record(split, "a table", first=first, second=second, labels=label)
+            texts = [row.get(column) for column in columns]
             for column, text in zip(columns, texts):
                 if text is not None and not isinstance(text, str):
                     raise ValueError(f"{place}: {column} must be a sentence, but is {text!r:.60}")
-            number = row.get(identifier, place.number)
-            yield self.pair(*texts, row.get(columns[2]), place, str(number))
+            yield self.pair(*texts, row.get(label), place, str(row.get(identifier, place.number)))
 
-    def parallel_pairs(self, path: str, split: str) -> Iterator[dict]:
-        """Yield the pairs of parallel lines; without the file of labels, pairs have none.
+    def read_parallel(self, path: str, split: str) -> Iterator[dict]:
+        """Yield the pairs of parallel lines; test pairs without the file of labels have none.
 
         Raises:
-            `ValueError`: if one of the files of sentences is missing, or files have different numbers of lines.
+            `ValueError`: if one of the files is missing, or they have different numbers of lines.
         """
         ending = Path(path).name.split(".", 1)[1:]
         paths = [Path(path).with_name(".".join([name, *ending])) for name in PARALLEL]
         if split == "test" and not paths[2].is_file():
             del paths[2]
-        columns = dict(zip(("first", "second", "labels"), (file.name for file in paths)))
-        self.understood.record(split, "parallel lines", columns)
+        names = dict(zip(("first", "second", "labels"), (file.name for file in paths)))
+        self.understood.record(split, "parallel lines", **names)
         for number, lines in enumerate(zip_longest(*map(numbered_lines, paths)), start=1):
             if None in lines:
                 ended, longer = paths[lines.index(None)], next(file for file, line in zip(paths, lines) if line)
@@ -114,25 +103,16 @@ class PairReader:
 
     def pair(self, first: str | None, second: str | None, label: Any, place: Place, identifier: str) -> dict:
         label = clean_label(label)
-        label = None if label in NO_LABEL else label
+        label = None if label == "-" else label
         if self.arguments.regression and label is not None:
             label = as_number(label, place)
-        return {
-            "text": first or "",
-            "text_pair": second or "",
-            "label": label,
-            "id": identifier,
-            "source": str(place),
-        }
+        texts = {"text": first or "", "text_pair": second or ""}
+        return {**texts, "label": label, "id": identifier, "source": str(place)}
 
-    def checked(self, pairs: Iterable[dict], split: str) -> Iterator[dict]:
-        for pair in pairs:
-            if split == "train" and not (pair["text"].strip() and pair["text_pair"].strip()):
-                self.understood.leave_out(split, "pairs with an empty text", pair["source"])
-            elif split != "test" and pair["label"] is None:
-                self.understood.leave_out(split, "pairs without a label", pair["source"])
-            else:
-                yield pair
+    def problem(self, example: dict, split: str) -> str | None:
+        if split == "train" and not (example["text"].strip() and example["text_pair"].strip()):
+            return "pairs with an empty text"
+        return "pairs without a label" if split != "test" and example["label"] is None else None
 
 
 def as_number(label: str, place: Place) -> float:

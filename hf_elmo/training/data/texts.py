@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from .files import Place, numbered_lines
 from .splits import Splits, Understood, check_classes, implausible, read_examples
-from .tables import Row, clean_label, find_column, find_label_column, is_table, named_columns, read_table
+from .tables import Row, clean_label, find_column, find_label_column, is_table, read_table
 
 TEXT_COLUMNS = ("text", "sentence", "tokens", "words", "review", "content", "comment", "tweet")
 LABEL_COLUMNS = ("label", "labels", "sentiment", "class", "category", "stars")
@@ -42,7 +42,8 @@ def read_texts(arguments: Any, known_labels: Sequence[str] | None = None) -> Spl
     """Read texts with a class label each.
 
     Examples have the columns `text`, or `words` where the data are split into words (the other is `None`), `label`
-    (`None` if there is none) and `source`. Texts without words are left out of training.
+    (`None` if there is none) and `source`. Texts without words are left out of training, and texts without a label out
+    of training and validation.
 
     Args:
         arguments: Fields as of `TextLabelArguments`.
@@ -52,55 +53,42 @@ def read_texts(arguments: Any, known_labels: Sequence[str] | None = None) -> Spl
         `ValueError`: in one line, for data that cannot be read or are most likely misread.
     """
     understood = Understood("text")
-    reader = TextReader(arguments, understood, known_labels or ())
-    examples = read_examples(arguments, understood, SCHEMA, reader.read_file, reader.read_rows)
-    counts = check_classes(examples, understood, known_labels, is_chosen=arguments.label_column is not None)
+    examples = read_examples(arguments, understood, TextReader(arguments, understood, known_labels or ()))
+    counts = check_classes(examples, understood, known_labels, arguments.label_column is not None)
     first = next(iter(examples.values()))[0]
-    text = first["text"] if first["words"] is None else " ".join(first["words"])
-    understood.first = f"{first['label']}: {text[:200]}"
+    understood.first = f"{first['label']}: {(first['text'] or ' '.join(first['words'] or ()))[:200]}"
     names = sorted(counts, key=lambda label: (len(label), label)) if "train" in examples else list(known_labels or ())
-    return Splits(*(examples.get(split) for split in ("train", "validation", "test")), names, understood)
+    return Splits(understood, names, **examples)
 
 
 class TextReader:
-    """Readers of one run's files and datasets; validation and test files are read as labels of training suggest."""
+    """Reader of one run's files and datasets; test files are read as the labels of training suggest."""
+
+    schema = SCHEMA
 
     def __init__(self, arguments: Any, understood: Understood, known: Iterable[str]):
         self.arguments, self.understood, self.known = arguments, understood, set(known)
+        self.columns = arguments.text_column, arguments.label_column
 
     def read_file(self, path: str, split: str) -> Iterator[dict]:
-        if is_table(path):
-            columns = self.arguments.text_column, self.arguments.label_column
-            return self.read_rows(self.table_rows(path, split, columns), split)
-        return self.checked(split, self.read_lines(path, split))
-
-    def read_rows(self, rows: Iterable[Row], split: str) -> Iterator[dict]:
-        columns = self.arguments.text_column, self.arguments.label_column
-        return self.checked(split, self.row_examples(rows, split, *columns))
-
-    def table_rows(self, path: str, split: str, columns: Sequence[str | None]) -> Iterator[Row]:
-        return read_table(path, columns, self.arguments.split_column, getattr(self.arguments, f"{split}_split"))
-
-    def read_lines(self, path: str, split: str) -> Iterator[dict]:
         layout = find_layout(path, split, self.known, self.arguments.label_column)
         if layout == "table":
-            columns = table_columns(path, self.arguments.text_column, self.arguments.label_column)
-            yield from self.row_examples(self.table_rows(path, split, columns), split, *columns)
+            columns = table_columns(path, *self.columns)
+            wanted = getattr(self.arguments, f"{split}_split")
+            yield from self.read_rows(read_table(path, columns, self.arguments.split_column, wanted), split, columns)
             return
-        self.understood.record(split, *LAYOUTS[layout])
+        self.understood.record(split, LAYOUTS[layout], labels=LABEL_PLACES.get(layout))
         if layout == "trees":
-            yield from self.tree_examples(path, split)
+            yield from self.read_trees(path, split)
             return
         for number, line in numbered_lines(path):
             place, words = Place(path, number), line.split()
             if not words:
                 continue
-            if layout == "sentences":
-                yield example(words, None, place)
-            elif layout == "label last":
-                yield example(words[:-1], words[-1], place)
-            else:
+            if layout == "label first":
                 yield self.label_first(line, words, place)
+            else:
+                yield example(words, None, place) if layout == "sentences" else example(words[:-1], words[-1], place)
 
     def label_first(self, line: str, words: list[str], place: Place) -> dict:
         """Return the example of a line of one or more labels and the words of a sentence."""
@@ -110,28 +98,27 @@ class TextReader:
             raise ValueError(f"{place}: a label and a blank must go before the sentence, but the line is {line[:40]!r}")
         return example(words[count:], self.one_label(labels, place), place)
 
-    def tree_examples(self, path: str, split: str) -> Iterator[dict]:
+    def read_trees(self, path: str, split: str) -> Iterator[dict]:
         with_phrases = self.arguments.phrases and split == "train"
         for place, phrases in read_trees(path):
-            for phrase in phrases if with_phrases else phrases[-1:]:
-                label = binary(phrase.label) if self.arguments.binary else phrase.label
-                if label is not None:
-                    yield example(phrase.words, label, place)
+            for words, label in phrases if with_phrases else phrases[-1:]:
+                if not self.arguments.binary:
+                    yield example(words, label, place)
+                elif int(label) != NEUTRAL:  # as in SST-2
+                    yield example(words, str(int(int(label) > NEUTRAL)), place)
 
-    def row_examples(
-        self, rows: Iterable[Row], split: str, text_column: str | None, label_column: str | None
-    ) -> Iterator[dict]:
-        is_first = True
+    def read_rows(self, rows: Iterable[Row], split: str, columns: Sequence | None = None) -> Iterator[dict]:
+        text_column = None
         for place, row in rows:
-            if is_first:
-                text_column = find_column(row, text_column, TEXT_COLUMNS, place, "--text_column")
-                label_column = find_label_column(row, label_column, LABEL_COLUMNS, place, split)
-                self.understood.record(split, "a table", named_columns(texts=text_column, labels=label_column))
-                is_first = False
-            text, label = row.get(text_column), row.get(label_column)
+            if text_column is None:
+                chosen_text, chosen_label = columns or self.columns
+                text_column = find_column(row, chosen_text, TEXT_COLUMNS, place, "--text_column")
+                label_column = find_label_column(row, chosen_label, LABEL_COLUMNS, place, split)
+                self.understood.record(split, "a table", texts=text_column, labels=label_column)
+            text = row.get(text_column)
             if not isinstance(text, str) and not (isinstance(text, list) and all(isinstance(w, str) for w in text)):
                 raise ValueError(f"{place}: the text must be a string, or a list of words, but is {text!r:.60}")
-            yield example(text, self.one_label(label, place), place)
+            yield example(text, self.one_label(row.get(label_column), place), place)
 
     def one_label(self, label: Any, place: Place) -> str | None:
         """Return the one label of a text, without white space around it; `None` for an empty one.
@@ -140,24 +127,21 @@ class TextReader:
             `ValueError`: if there are several, unless `--first_label` was given.
         """
         labels = label if isinstance(label, list) else [label]
-        if len(labels) > 1 and not getattr(self.arguments, "first_label", False):
+        if len(labels) > 1 and not self.arguments.first_label:
             raise ValueError(
                 f"{place}: {len(labels)} labels ({', '.join(map(str, labels))}), where a text must have one: "
                 "--first_label True keeps the first"
             )
         return clean_label(labels[0]) if labels else None
 
-    def checked(self, split: str, examples: Iterable[dict]) -> Iterator[dict]:
-        """Leave out what cannot be learned or scored, and collect the labels of training."""
-        for one in examples:
-            if split == "train" and not (one["words"] or (one["text"] or "").strip()):
-                self.understood.leave_out(split, "texts without words", one["source"])
-            elif split != "test" and one["label"] is None:
-                self.understood.leave_out(split, "texts without a label", one["source"])
-            else:
-                if split == "train":
-                    self.known.add(one["label"])
-                yield one
+    def problem(self, example: dict, split: str) -> str | None:
+        if split == "train" and not (example["words"] or (example["text"] or "").strip()):
+            return "texts without words"
+        if split != "test" and example["label"] is None:
+            return "texts without a label"
+        if split == "train":
+            self.known.add(example["label"])
+        return None
 
 
 def example(text: str | list[str], label: str | None, place: Place) -> dict:
@@ -168,18 +152,21 @@ def example(text: str | list[str], label: str | None, place: Place) -> dict:
 # ---- Lines
 
 LAYOUTS = {
-    "trees": ("trees of the Stanford Sentiment Treebank", {}),
-    "label first": ("a label and a sentence per line", {"labels": "the first word of a line"}),
-    "label last": ("a sentence and a label per line", {"labels": "the last word of a line"}),
-    "sentences": ("a sentence per line, without labels", {}),
+    "trees": "trees of the Stanford Sentiment Treebank",
+    "label first": "a label and a sentence per line",
+    "label last": "a sentence and a label per line",
+    "sentences": "a sentence per line, without labels",
 }
+LABEL_PLACES = {"label first": "the first word of a line", "label last": "the last word of a line"}
 
 
 def find_layout(path: str, split: str, known: Collection[str], label_column: str | None) -> str:
-    """Return the layout of a text file: a key of `LAYOUTS`, or `table` for columns separated by tabs.
+    """Return the layout of a file: a key of `LAYOUTS`, or `table`, also for columns separated by tabs.
 
     A sentence without a label is expected in test files alone, where no label of training is found.
     """
+    if is_table(path):
+        return "table"
     lines = [line for _, line in islice(numbered_lines(path), LINES_TO_JUDGE) if line.strip()]
     if not lines or lines[0].startswith("("):
         return "trees"
@@ -205,6 +192,8 @@ def table_columns(path: str, text_column: str | None, label_column: str | None) 
     Raises:
         `ValueError`: if it cannot be seen which is which.
     """
+    if is_table(path):
+        return text_column, label_column
     rows = [line.split("\t") for _, line in islice(numbered_lines(path), LINES_TO_JUDGE) if line.strip()]
     has_header = any(cell.strip().lower() in (*TEXT_COLUMNS, *LABEL_COLUMNS) for cell in rows[0])
     if has_header or text_column or label_column or len(rows[0]) != 2:
@@ -236,7 +225,8 @@ def read_trees(path: str) -> Iterator[tuple[Place, list[Phrase]]]:
     """
     for number, line in numbered_lines(path):
         if line and not line.isspace():
-            yield Place(path, number), phrases_of(line, Place(path, number))
+            place = Place(path, number)
+            yield place, phrases_of(line, place)
 
 
 def phrases_of(line: str, place: Place) -> list[Phrase]:
@@ -260,8 +250,3 @@ def phrases_of(line: str, place: Place) -> list[Phrase]:
     if opened or not phrases:
         raise ValueError(f"{place}: {len(opened)} brackets are not closed")
     return phrases
-
-
-def binary(label: str) -> str | None:
-    """Return `0` for a negative label, `1` for a positive one, `None` for the neutral one, as in SST-2."""
-    return None if int(label) == NEUTRAL else str(int(int(label) > NEUTRAL))

@@ -27,8 +27,8 @@ from ...model.label_schemes_elmo import (
     parse_label,
 )
 from .files import Place
-from .splits import Splits, Understood, read_examples, values
-from .tables import Row, clean_label, find_column, find_label_column, is_table, named_columns, read_table
+from .splits import Splits, Understood, note_unknown, read_examples, values
+from .tables import Row, clean_label, find_column, find_label_column, is_table, read_table
 from .word_lines import OUTSIDE, SENTENCE_NAMES, Layout, find_layout, looks_like_entities, read_word_lines
 
 LABEL_SCHEMES = ("bio", "bioul", "keep", "plain")
@@ -58,28 +58,29 @@ def read_word_labels(arguments: Any, known_labels: Sequence[str] | None = None) 
     Raises:
         `ValueError`: in one line, for data that cannot be read or are most likely misread.
     """
-    understood = Understood("sentence")
+    understood, scheme = Understood("sentence"), arguments.label_scheme
     reader = WordLabelReader(arguments, understood, known_labels or ())
-    examples = read_examples(arguments, understood, SCHEMA, reader.read_file, reader.read_rows)
-    meanings = read_labels(reader.places, reader.counts, arguments.label_scheme, understood)
-    examples = {name: map_labels(dataset, lambda row: [meanings[x] for x in row]) for name, dataset in examples.items()}
-    names = label_names(examples.get("train"), known_labels, arguments.label_scheme, understood)
-    target = None if arguments.label_scheme in ("keep", "plain") else find_scheme(names)
+    examples = read_examples(arguments, understood, reader)
+    meanings = read_labels(reader.places, reader.counts, scheme, understood)
+    change_labels(examples, lambda labels: [meanings[label] for label in labels])
+    names = label_names(examples.get("train"), known_labels, scheme, understood)
+    target = None if scheme in ("keep", "plain") else find_scheme(names)
     if target is not None:
-        examples = {name: map_labels(dataset, lambda row: convert(row, target)) for name, dataset in examples.items()}
+        change_labels(examples, lambda labels: convert(labels, target))
         understood.scheme = f"{understood.scheme or target}, learned as {target}"
-    check_known(examples, names, understood)
-    counted = examples.get("train", next(iter(examples.values())))
-    understood.label_counts = Counter(label for labels in values(counted, "labels") for label in labels or ())
+    note_unknown(examples, "labels", names, understood, "words", "not found")
+    counted = values(next(iter(examples.values())), "labels")
+    understood.label_counts = Counter(label for labels in counted for label in labels or ())
     first = next(iter(examples.values()))[0]
-    understood.first = " ".join(
-        f"{word}/{label}" if label else word for word, label in zip(first["tokens"], first["labels"] or [""] * 999)
-    )[:200]
-    return Splits(*(examples.get(split) for split in ("train", "validation", "test")), names, understood)
+    pairs = zip(first["tokens"], first["labels"] or first["tokens"])
+    understood.first = " ".join(f"{word}/{label}" if first["labels"] else word for word, label in pairs)[:200]
+    return Splits(understood, names, **examples)
 
 
 class WordLabelReader:
-    """Readers of one run's files and datasets, and the count and first place of each label as the data have it."""
+    """Reader of one run's files and datasets; it keeps count and first place of each label as the data have it."""
+
+    schema = SCHEMA
 
     def __init__(self, arguments: Any, understood: Understood, known: Iterable[str]):
         self.arguments, self.understood, self.known = arguments, understood, set(known)
@@ -104,25 +105,25 @@ class WordLabelReader:
 
     def read_lines(self, path: str, split: str, layout: Layout) -> Iterator[dict]:
         self.layout = self.layout or layout
-        self.understood.record(split, *layout.describe())
+        format, columns = layout.describe()
+        self.understood.record(split, format, **columns)
         if layout.header is not None:
-            self.understood.note(f"{path}, line {layout.header}: the names of columns")
+            self.understood.notes.append(f"{path}, line {layout.header}: the names of columns")
         if layout.ignored:
-            self.understood.note(f"{path}: column {', '.join(map(str, layout.ignored))} also holds labels; not read")
+            columns = ", ".join(map(str, layout.ignored))
+            self.understood.notes.append(f"{path}: column {columns} also holds labels; not read")
         empty = []
         for words, labels, lines in read_word_lines(path, layout):
             if labels is None and split != "test":
                 raise ValueError(
-                    f"{path}, line {lines[0]}: there is no label to learn, as lines have one column: words and labels "
-                    "must be columns of the same line"
+                    f"{path}, line {lines[0]}: there is no label to learn; a line must have a word and its label"
                 )
             self.count(labels or (), (Place(path, line) for line in lines), split)
             empty += [line for word, line in zip(words, lines) if not word.strip()]
-            place = str(Place(path, lines[0]))
-            lines = None if layout.kind == "sentences" else lines
-            yield {"tokens": words, "labels": labels, "lines": lines, "source": place}
+            numbers = None if layout.kind == "sentences" else lines
+            yield {"tokens": words, "labels": labels, "lines": numbers, "source": f"{path}, line {lines[0]}"}
         if empty:
-            self.understood.note(
+            self.understood.notes.append(
                 f"{path}: {len(empty)} empty words are words of their own, the first in line {empty[0]}"
             )
 
@@ -150,8 +151,8 @@ class WordLabelReader:
         place, row = head[0]
         word_column = find_column(row, word_column, WORD_COLUMNS, place, "--word_column")
         label_column = find_label_column(row, label_column, LABEL_COLUMNS, place, split)
-        columns = named_columns(words=word_column, labels=label_column)
         sentences = ((place, row.get(word_column), row.get(label_column), None) for place, row in chain(head, rows))
+        column = None
         if all(isinstance(row.get(word_column), str) and " " not in row[word_column].strip() for _, row in head):
             column = find_column(
                 row, getattr(arguments, "sentence_column", None), sorted(SENTENCE_NAMES), place, needed=False
@@ -164,9 +165,8 @@ class WordLabelReader:
                     f"{place}: a row has one word, and neither a column nor an empty line shows where sentences end: "
                     "name the column of sentence numbers with --sentence_column"
                 )
-            columns |= named_columns(sentences=column)
             sentences = grouped(chain(head, rows), word_column, label_column, column)
-        self.understood.record(split, "a table", columns)
+        self.understood.record(split, "a table", words=word_column, labels=label_column, sentences=column)
         for place, words, labels, lines in sentences:
             words, labels = as_list(words), as_list(labels)
             if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
@@ -176,13 +176,13 @@ class WordLabelReader:
             if labels is not None:
                 labels = [clean_label(label) for label in labels]
                 labels = None if None in labels else self.named(labels, place)
-            if not words:
-                self.understood.leave_out(split, "sentences without words", place)
-            elif labels is None and split != "test":
-                self.understood.leave_out(split, "sentences without labels", place)
-            else:
-                self.count(labels or (), repeat(place), split)
-                yield {"tokens": words, "labels": labels, "lines": lines, "source": str(place)}
+            self.count(labels or (), repeat(place), split)
+            yield {"tokens": words, "labels": labels, "lines": lines, "source": str(place)}
+
+    def problem(self, example: dict, split: str) -> str | None:
+        if not example["tokens"]:
+            return "sentences without words"
+        return "sentences without labels" if split != "test" and example["labels"] is None else None
 
     def named(self, labels: list[str], place: Place) -> list[str] | None:
         """Return labels with the names of `--label_names` in place of numbers, or `None` if one is negative."""
@@ -270,7 +270,7 @@ def read_labels(places: dict[str, str], counts: Counter[str], scheme: str, under
         )
     elif mark_runs(inside, counts):
         meanings |= {label: f"I-{label}" for label in inside}
-        understood.note(
+        understood.notes.append(
             f"the labels {', '.join(sorted(inside)[:5])} have no B- or I-: neighboring words with the same label are "
             "one entity; --label_scheme plain learns the labels as they are"
         )
@@ -279,7 +279,7 @@ def read_labels(places: dict[str, str], counts: Counter[str], scheme: str, under
         return meanings
     changed = [f"{label!r} as {new} ({places[label]})" for label, new in meanings.items() if label != new]
     if changed:
-        understood.note(
+        understood.notes.append(
             f"labels are read in the usual form: {', '.join(changed[:8])}{', ...' if len(changed) > 8 else ''}"
         )
     return meanings
@@ -305,25 +305,12 @@ def label_names(train: Dataset | None, known: Sequence[str] | None, scheme: str,
     return list(known) if known and set(found) <= set(known) else found
 
 
-def map_labels(dataset: Dataset, change: Callable[[list[str]], list[str]]) -> Dataset:
-    """Return the dataset with other labels of each example."""
-    table = dataset.data.table
-    changed = [[row and change(row) for row in chunk.to_pylist()] for chunk in table["labels"].chunks]
-    column = pa.chunked_array([pa.array(rows, pa.list_(pa.string())) for rows in changed], pa.list_(pa.string()))
-    return Dataset(table.set_column(table.column_names.index("labels"), "labels", column))
-
-
-def check_known(examples: dict[str, Dataset], names: Sequence[str], understood: Understood):
-    """Note labels that only held-out examples have: words, or entities, with them count as not found."""
-    for split in ("validation", "test"):
-        unknown: Counter[str] = Counter()
-        place = ""
-        for number, labels in enumerate(values(examples[split], "labels") if split in examples else ()):
-            odd = [label for label in labels or () if label not in names]
-            place = place or (examples[split][number]["source"] if odd else "")
-            unknown.update(odd)
-        if unknown:
-            understood.note(
-                f"{split}: {unknown.total()} words have labels that the model does not know, which count as not found: "
-                f"{', '.join(sorted(unknown))}; first in {place}"
-            )
+def change_labels(examples: dict[str, Dataset], change: Callable[[list[str]], list[str]]):
+    """Replace the labels of all sentences that have any."""
+    for split, dataset in examples.items():
+        table, type = dataset.data.table, pa.list_(pa.string())
+        chunks = [
+            pa.array([row and change(row) for row in chunk.to_pylist()], type) for chunk in table["labels"].chunks
+        ]
+        index = table.column_names.index("labels")
+        examples[split] = Dataset(table.set_column(index, "labels", pa.chunked_array(chunks, type)))
