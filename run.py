@@ -41,11 +41,9 @@ class Environment:
         if done.exists() and done.read_text(encoding="utf-8") == wanted:
             return
         print(f"installing hf_elmo{extra} and what it needs", flush=True)
-        options = ["--quiet", *(["--constraint", str(self.versions)] if self.versions else ["--upgrade"])]
-        # Building in this environment, not in one of pip's own, uses the version of setuptools that is fixed.
-        self.pip("install", *options, "setuptools", check=True)
         torch = [f"torch=={version}"] if (version := self.cpu_build_of_torch()) else []
-        self.pip("install", *options, "--no-build-isolation", *torch, "--editable", f"{ROOT}{extra}", check=True)
+        upgrade = [] if self.versions else ["--upgrade"]
+        self.pip("install", "--quiet", *upgrade, *torch, "--editable", f"{ROOT}{extra}", check=True)
         done.write_text(wanted, encoding="utf-8")
 
     def cpu_build_of_torch(self) -> str | None:
@@ -63,7 +61,12 @@ class Environment:
 
     def pip(self, *arguments: str, **options) -> subprocess.CompletedProcess:
         command = [str(self.python), "-m", "pip", "--disable-pip-version-check", *arguments]
-        return subprocess.run(command, cwd=ROOT, **options)
+        variables = dict(os.environ)
+        if self.versions:
+            # As variables, and not as options, constraints also hold where pip builds a package from its sources: by
+            # the first in older versions, by the second in newer ones. An address, as spaces would separate files.
+            variables |= dict.fromkeys(["PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT"], self.versions.as_uri())
+        return subprocess.run(command, cwd=ROOT, env=variables, **options)
 
     def run(self, *command: str | Path, **variables: str) -> int:
         return subprocess.call([str(part) for part in command], cwd=ROOT, env={**os.environ, **variables})

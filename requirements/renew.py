@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
+BUILD = ["setuptools-scm"]  # packages that come as sources only are built with it
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 # Platforms whose markers count; pip itself evaluates them for the machine that it runs on.
 PLATFORMS = (
@@ -29,7 +30,7 @@ def main() -> int:
     parser.add_argument("--torch", metavar="VERSION", help="this version of torch, not the newest")
     parser.add_argument("--python", nargs="+", default=PYTHONS, metavar="3.X", help="only for these versions of Python")
     arguments = parser.parse_args()
-    wanted = declared()
+    wanted = declared() + BUILD
     if arguments.torch:
         # `===` takes the build of the package index, whose metadata name what a build with CUDA needs.
         wanted.append(f"torch==={arguments.torch}")
