@@ -1,0 +1,109 @@
+"""The README and the pages of the documentation: every block is run as printed, in order, in a clone after the demo."""
+
+import contextlib
+import re
+from pathlib import Path
+
+import pytest
+from pages import Session, blocks_of, clone
+
+from hf_elmo import cli
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+README = REPOSITORY / "README.md"
+DOCS = sorted((REPOSITORY / "docs").glob("*.md"))
+PAGES = [README, *(page for page in DOCS if page.name != "index.md")]
+# pip finds everything installed, and is asked to build without fetching what a build needs.
+OFFLINE = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0", "HF_HUB_OFFLINE": "1", "PIP_CONFIG_FILE": "/dev/null"}
+
+
+def name_of(page) -> str | None:
+    return page.stem if isinstance(page, Path) else None
+
+
+@pytest.fixture(scope="module")
+def fresh_clone(tmp_path_factory) -> Path:
+    return clone(REPOSITORY, tmp_path_factory.mktemp("pages") / "clone")
+
+
+@pytest.fixture
+def session(fresh_clone):
+    session = Session(fresh_clone, **OFFLINE)
+    yield session
+    session.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_block_runs_as_printed(page, session):
+    """A page of docs/ starts where the README's first block ends; that block runs `run.py` for real."""
+    session.run(blocks_of(README)[0])
+    for block in blocks_of(page)[page == README :]:
+        if block.language in ("sh", "python") and block.not_run is None:
+            session.run(block)
+
+
+def test_the_demo_prints_the_similarities_of_the_readme(session):
+    printed = session.run(blocks_of(README)[0])
+    (table,) = (block.code for block in blocks_of(README) if block.language == "text")
+    assert [line.strip() for line in table.splitlines()] == [
+        line.strip() for line in printed.splitlines() if re.match(r" +[ -]\d\.\d\d  ", line)
+    ]
+
+
+def commands_of(page: Path) -> list[list[str]]:
+    """Return the shell commands of a page that are not run, each as its words."""
+    text = "\n".join(block.code for block in blocks_of(page) if block.language == "sh" and block.not_run)
+    lines = re.sub(r"\s+#.*$", "", text.replace("\\\n", " "), flags=re.MULTILINE).splitlines()
+    return [line.split() for line in lines if line.strip()]
+
+
+def help_of(command: list[str], capsys) -> str:
+    """Return the help of a command of the documentation, or the source of a script that reads its own options."""
+    if command[0] == "hf-elmo":
+        words = command[1:3] if command[1] == "train" else command[1:2]
+    elif command[:2] == ["python", "-m"]:
+        words = ["train", command[2].removeprefix("hf_elmo.training.")]
+        words[1] = {"nli": "pairs"}.get(words[1], words[1])
+    else:
+        return (REPOSITORY / command[1]).read_text(encoding="utf-8")
+    with contextlib.suppress(SystemExit):  # how argparse ends
+        cli.main([*words, "--help"])
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("page", [README, *DOCS], ids=name_of)
+def test_options_of_blocks_that_are_not_run_exist(page, capsys):
+    for command in commands_of(page):
+        if command[0] not in ("hf-elmo", "python", "python3"):
+            continue
+        options = {word for word in command if re.fullmatch(r"--[a-z][\w-]*", word)}
+        text = help_of(command, capsys)
+        assert not {option for option in options if not re.search(rf"{option}\b", text)}, command
+
+
+@pytest.mark.parametrize("page", [README, *DOCS], ids=name_of)
+def test_links_lead_to_files(page):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_readme_is_short():
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
+
+
+@pytest.mark.slow
+def test_the_site_builds(tmp_path):
+    """With every page, and the API out of the docstrings."""
+    pytest.importorskip("mkdocs")
+    pytest.importorskip("material")
+    pytest.importorskip("mkdocstrings")
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    build(load_config(str(REPOSITORY / "mkdocs.yml"), site_dir=str(tmp_path / "site")))
+    for page in DOCS:
+        folder = "" if page.stem == "index" else page.stem
+        assert (tmp_path / "site" / folder / "index.html").is_file()
+    models = (tmp_path / "site" / "api" / "models" / "index.html").read_text(encoding="utf-8")
+    assert "ElmoForTokenClassification" in models
