@@ -1,4 +1,4 @@
-"""The code is lint-free and formatted: `ruff check .` and `ruff format .` have nothing to say."""
+"""The code is free of lint, formatted and spelled right: ruff and codespell find nothing."""
 
 import subprocess
 import sys
@@ -9,8 +9,17 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("arguments", [["check"], ["format", "--check"]], ids=" ".join)
-def test_ruff_has_nothing_to_say(arguments):
-    command = [sys.executable, "-m", "ruff", *arguments, "--no-cache", "."]
+CHECKS = {
+    "lint": ["ruff", "check", "--no-cache", "."],
+    "format": ["ruff", "format", "--check", "--no-cache", "."],
+    "spelling": ["codespell_lib", "."],
+}
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_check_finds_nothing(name):
+    if name == "spelling":
+        pytest.importorskip("codespell_lib")
+    command = [sys.executable, "-m", *CHECKS[name]]
     run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
