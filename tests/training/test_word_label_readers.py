@@ -87,8 +87,8 @@ def test_an_empty_word_is_a_word(tmp_path):
 @pytest.mark.parametrize(
     ("text", "columns", "message"),
     [
-        ("a O\nb O\nc\nd O\ne O\n", {}, "{path}, line 3: 1 columns where the file has 2: 'c'"),
-        ("a O\n\nb X O\nc O\nd O\ne O\n", {}, "{path}, line 3: 3 columns where the file has 2: 'b X O'"),
+        ("a O\nb O\nc\n", {}, "{path}, line 3: 1 columns where the file has 2: 'c'"),
+        ("a O\n\nb X O\nc O\n", {}, "{path}, line 3: 3 columns where the file has 2: 'b X O'"),
         ("a O\n# x y\nc O\n", {}, "{path}, line 2: 3 columns where the file has 2"),
         ("a\tO\nb\t\n", {}, "{path}, line 2: there is no label in column 1"),
         ("a O\n", {"word_column": "2"}, "{path}: --word_column 2, but its lines have 2 columns, 0 to 1"),

@@ -95,7 +95,7 @@ class WordLabelReader:
         columns = arguments.word_column, arguments.label_column
         if not is_table(path) or path.removesuffix(".gz").endswith(".tsv"):
             layout = find_layout(path, *columns, split == "test", self.known, self.layout)
-            if not layout.is_table:
+            if layout.kind != "table":
                 yield from self.read_lines(path, split, layout)
                 return
             if layout.header is None:
@@ -105,8 +105,8 @@ class WordLabelReader:
 
     def read_lines(self, path: str, split: str, layout: Layout) -> Iterator[dict]:
         self.layout = self.layout or layout
-        format, columns = layout.describe()
-        self.understood.record(split, format, **columns)
+        format, words, labels = layout.describe()
+        self.understood.record(split, format, words=words, labels=labels)
         if layout.header is not None:
             self.understood.notes.append(f"{path}, line {layout.header}: the names of columns")
         if layout.ignored:

@@ -13,8 +13,7 @@ the ranges (`3-4`) and empty nodes (`8.1`) of CoNLL-U are no words. A line with 
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,9 +23,9 @@ from .files import numbered_lines
 Line = tuple[int, list[str]]  # number and columns
 
 LINES_TO_JUDGE = 20_000  # lines by which the layout of a file is recognized
-CONLLU = ["ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC"]
-CONLL2012 = ["document", "part", "number", "word", "pos", "parse", "lemma", "frameset", "sense", "speaker", "ner"]
-WORD_NAMES = {"token", "tokens", "word", "words", "form", "text"}
+CONLLU = "ID FORM LEMMA UPOS XPOS FEATS HEAD DEPREL DEPS MISC".split()
+CONLL2012 = "document part number word pos parse lemma frameset sense speaker ner".split()
+WORD_NAMES = {"token", "tokens", "word", "words", "form", "text", "sentence"}
 LABEL_NAMES = {"label", "labels", "tag", "tags", "ner", "ner_tag", "ner_tags", "pos", "upos", "xpos", "chunk", "entity"}
 SENTENCE_NAMES = {"sentence #", "sentence_id", "sent_id", "sentence_idx", "sentence_number", "sentence"}
 CHUNKS = {*"NP VP PP ADVP ADJP SBAR PRT CONJP INTJ LST UCP NC VC PC".split()}  # of English and German CoNLL-2003
@@ -35,12 +34,11 @@ COMMENT = re.compile(r"#\s+(id\s|\S+\s*=)")
 RANGE = re.compile(r"\d+[-.]\d+")
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """Where a file with a word per line has its words and labels.
 
     Args:
-        kind: columns, CoNLL-U, CoNLL-2012 or sentences.
+        kind: columns, CoNLL-U, CoNLL-2012, sentences, or table, if rows are sentences or a column numbers them.
         has_tabs: Whether tabs separate the columns.
         width: Number of columns; the least number in CoNLL-2012.
         names: Names of the columns, where they have any.
@@ -49,35 +47,28 @@ class Layout:
         word, label: Columns from 0; `None` for a file without labels.
         attribute: Attribute of the label column that holds the label, in MISC of CoNLL-U.
         ignored: Further columns that look like labels.
-        is_table: Whether rows are sentences, or a column numbers the sentences: `tables` reads such a file.
     """
 
     kind: str
     has_tabs: bool = False
     width: int = 0
-    names: tuple[str, ...] = ()
+    names: Sequence[str] = ()
     is_numbered: bool = False
     header: int | None = None
     word: int = 0
     label: int | None = None
     attribute: str | None = None
-    ignored: tuple[int, ...] = ()
-    is_table: bool = False
+    ignored: Sequence[int] = ()
 
-    def describe(self) -> tuple[str, dict[str, str]]:
-        """Return what is said of format and columns."""
+    def describe(self) -> tuple[str, str | None, str | None]:
+        """Return what is said of the format and of the columns of words and labels."""
         if self.kind == "sentences":
-            return "a sentence per line, words separated by blanks, without labels", {}
+            return "a sentence per line, words separated by blanks, without labels", None, None
         separator = "tabs" if self.has_tabs else "blanks"
         format = f"a word per line, columns separated by {separator}" if self.kind == "columns" else self.kind
-        columns = {"words": self.name(self.word)}
-        if self.label is not None:
-            attribute = f", attribute {self.attribute}" if self.attribute else ""
-            columns["labels"] = self.name(self.label) + attribute
-        return format, columns
-
-    def name(self, column: int) -> str:
-        return f"column {column}" + (f" ({self.names[column]})" if self.names else "")
+        names = [f"column {n}" + (f" ({self.names[n]})" if self.names else "") for n in (self.word, self.label or 0)]
+        attribute = f", attribute {self.attribute}" if self.attribute else ""
+        return format, names[0], None if self.label is None else names[1] + attribute
 
 
 # ---- Recognizing the layout
@@ -107,58 +98,39 @@ def find_layout(
     filled = [line for _, line in lines if line.strip()]
     body = [line for line in filled if not line.startswith("#")] or filled
     has_tabs = 2 * sum("\t" in line for line in body) > len(body)
-    rows = [(number, split_line(line, has_tabs)) for number, line in lines]
-    if any(line.startswith("#begin document") for line in filled[:3]):
-        return conll2012_layout(path, word_column, label_column)
     widths = Counter(len(split_line(line, has_tabs)) for line in body)
     width = widths.most_common(1)[0][0] if widths else 1
-    plus = next((line.split("=", 1)[1].split() for line in filled[:50] if line.startswith("# global.columns")), ())
+    if any(line.startswith("#begin document") for line in filled[:3]):
+        layout = Layout("CoNLL-2012", False, len(CONLL2012) + 1, CONLL2012)
+        return choose_columns(path, layout, [Counter()] * layout.width, word_column or "word", label_column or "ner")
+    rows = [(number, split_line(line, has_tabs)) for number, line in lines]
     rows = [row for row in rows if len(row[1]) in (0, width) and row[1][:1] != ["#"]]
     sentences = [sentence for sentence in blocks(rows) if sentence]
-    layout = Layout("columns", has_tabs, width, is_numbered=width > 1 and all(map(is_numbered, sentences)))
+    plus = next((line.split("=", 1)[1].split() for line in filled[:50] if line.startswith("# global.columns")), ())
+    layout = Layout("columns", has_tabs, width)
+    if sentences and is_header(sentences[0][0][1]):
+        header, cells = sentences[0].pop(0)
+        layout = layout._replace(header=header, names=[cell.strip() for cell in cells])
+    layout = layout._replace(is_numbered=width > 1 and all(map(is_numbered, sentences)))
     if layout.is_numbered and has_tabs and (plus or width == len(CONLLU)):
-        layout = replace(layout, kind="CoNLL-U Plus" if plus else "CoNLL-U", names=tuple(plus or CONLLU))
-    elif sentences and is_header(sentences[0][0][1]):
-        layout = replace(layout, header=sentences[0][0][0], names=tuple(cell.strip() for cell in sentences[0][0][1]))
-        sentences[0] = sentences[0][1:]
-        if SENTENCE_NAMES.intersection(name.lower() for name in layout.names):
-            return replace(layout, is_table=True)
-        layout = replace(layout, is_numbered=width > 1 and all(map(is_numbered, filter(None, sentences))))
+        layout = layout._replace(kind="CoNLL-U", names=plus or CONLLU)
     cells = [columns for block in sentences for _, columns in block]
-    if has_tabs and width == 2 and holds_sentences(cells):
-        return replace(layout, is_table=True, label=1)
+    if SENTENCE_NAMES.intersection(map(str.lower, layout.names)) or (has_tabs and width == 2 and hold_sentences(cells)):
+        return layout._replace(kind="table", label=1)
     values = [Counter(columns[column].strip() for columns in cells) for column in range(width)]
     if not (has_tabs or word_column or label_column) and width > 1 and is_text(widths, sentences, values, known):
-        if not is_test:
-            raise ValueError(
-                f"{path}: this looks like a sentence per line, and not a word and its label: name the columns with "
-                "--word_column and --label_column"
-            )
-        return Layout("sentences")
+        if is_test:
+            return Layout("sentences")
+        raise ValueError(
+            f"{path}: this looks like a sentence per line, and not a word and its label: name the columns with "
+            "--word_column and --label_column"
+        )
     same = previous is not None and (previous.kind, previous.width) == (layout.kind, width)
     if same and not (word_column or label_column):
-        return replace(layout, word=previous.word, label=previous.label, attribute=previous.attribute)
+        return layout._replace(word=previous.word, label=previous.label, attribute=previous.attribute)
     layout = choose_columns(path, layout, values, word_column, label_column)
-    if is_test and known and layout.label is not None and label_column is None:
-        return layout if is_known(values[layout.label], known) else replace(layout, label=None)
-    return layout
-
-
-def holds_sentences(cells: list[list[str]]) -> bool:
-    """Return whether rows of two cells hold a sentence and as many labels each."""
-    lengths = [[len(cell.strip().split(" ")) for cell in row] for row in cells]
-    return all(words == labels for words, labels in lengths) and any(words > 1 for words, _ in lengths)
-
-
-def is_text(
-    widths: Counter[int], sentences: list[list[Line]], values: list[Counter[str]], known: Collection[str]
-) -> bool:
-    """Return whether lines are sentences: they have no columns, or no column holds labels of the model or entities."""
-    if max(widths.values()) < 0.8 * widths.total():
-        return True
-    is_listed = all(len(block) == 1 for block in sentences) or len(sentences) == 1
-    has_labels = any(is_known(column, known) if known else looks_like_entities(column) for column in values)
-    return is_listed and not has_labels and len(values) > (2 if known else 4)
+    is_unknown = is_test and known and layout.label is not None and not is_known(values[layout.label], known)
+    return layout._replace(label=None) if is_unknown and label_column is None else layout
 
 
 def split_line(line: str, has_tabs: bool) -> list[str]:
@@ -186,87 +158,72 @@ def blocks(rows: Iterable[Line]) -> Iterator[list[Line]]:
 def is_numbered(block: list[Line]) -> bool:
     """Return whether the first column counts the words of a sentence, from 0 or from 1."""
     numbers = [columns[0] for _, columns in block if not RANGE.fullmatch(columns[0])]
-    if not all(number.isdecimal() for number in numbers):
-        return False
-    counted = [int(number) for number in numbers]
-    return counted in ([*range(len(numbers))], [*range(1, len(numbers) + 1)])
+    counts = range(len(numbers)), range(1, len(numbers) + 1)
+    return any(numbers == [*map(str, count)] for count in counts)
 
 
 def is_header(cells: Sequence[str]) -> bool:
-    names = [cell.strip().lower() for cell in cells]
-    return bool(WORD_NAMES.intersection(names)) and bool(LABEL_NAMES.intersection(names))
+    names = {cell.strip().lower() for cell in cells}
+    return bool(WORD_NAMES & names) and bool(LABEL_NAMES & names)
 
 
-def conll2012_layout(path: str, word_column: str | None, label_column: str | None) -> Layout:
-    layout = Layout("CoNLL-2012", False, len(CONLL2012) + 1, tuple(CONLL2012), word=3, label=10)
-    word, label = (find_number(path, layout, *option) for option in columns_given(word_column, label_column))
-    return replace(layout, word=layout.word if word is None else word, label=layout.label if label is None else label)
+def hold_sentences(cells: list[list[str]]) -> bool:
+    """Return whether rows of two cells hold a sentence and as many labels each."""
+    lengths = [[len(cell.strip().split(" ")) for cell in row] for row in cells]
+    return all(words == labels for words, labels in lengths) and any(words > 1 for words, _ in lengths)
 
 
-def columns_given(word: str | None, label: str | None) -> list[tuple[str, str | None]]:
-    return [("--word_column", word), ("--label_column", label)]
-
-
-def find_number(path: str, layout: Layout, option: str, column: str | None) -> int | None:
-    """Return the number of a column that the user gave by number or by name."""
-    if column is None:
-        return None
-    names = [name.lower() for name in layout.names]
-    if column.lower() in names:
-        return names.index(column.lower())
-    try:
-        number = int(column)
-    except ValueError:
-        have = f"one of {', '.join(layout.names)} or a number" if names else "a number"
-        raise ValueError(
-            f"{path}: {option} must be {have} in a file with a word per line, from 0, but is {column!r}"
-        ) from None
-    if not -layout.width <= number < layout.width:
-        raise ValueError(
-            f"{path}: {option} {number}, but its lines have {layout.width} columns, 0 to {layout.width - 1}"
-        )
-    return number % layout.width
+def is_text(
+    widths: Counter[int], sentences: list[list[Line]], values: list[Counter[str]], known: Collection[str]
+) -> bool:
+    """Return whether lines are sentences: they have no columns, or no column holds labels of the model or entities."""
+    if max(widths.values()) < 0.8 * widths.total():
+        return sum(width * count for width, count in widths.items()) >= 4 * widths.total()
+    is_listed = all(len(block) == 1 for block in sentences) or len(sentences) == 1
+    has_labels = any(is_known(column, known) if known else looks_like_entities(column) for column in values)
+    return is_listed and not has_labels and len(values) > (2 if known else 4)
 
 
 def choose_columns(
     path: str, layout: Layout, values: list[Counter[str]], word_column: str | None, label_column: str | None
 ) -> Layout:
-    """Return the layout with the columns of words and labels: those given, or what the values look like."""
-    width = layout.width
-    attribute = None
-    if layout.kind.startswith("CoNLL-U"):
-        names = [name.upper() for name in layout.names]
-        attribute = find_attribute(values[-1], label_column) if names[-1] == "MISC" else None
-        if attribute:
-            label_column = str(width - 1)
+    """Return the layout with the columns of words and labels: those given, those of the format, or by the values."""
+    names, width = [name.lower() for name in layout.names], layout.width
+    attribute = find_attribute(values[-1], label_column) if names[-1:] == ["misc"] else None
     if width == 1:
         label_column = None
-    word, label = (find_number(path, layout, *option) for option in columns_given(word_column, label_column))
-    if layout.kind.startswith("CoNLL-U"):
-        word = names.index("FORM") if word is None else word
-        default = names.index("UPOS") if "UPOS" in names and "MISC" in names[-1:] else width - 1
-        return replace(layout, word=word, label=default if label is None else label, attribute=attribute)
-    if layout.header:
-        named = [name.lower() for name in layout.names]
-        if word is None:
-            word = next(column for column, name in enumerate(named) if name in WORD_NAMES)
+    word = find_number(path, layout, "--word_column", word_column)
+    label = find_number(path, layout, "--label_column", "misc" if attribute else label_column)
+    if word is None and names:
+        word = next((column for column, name in enumerate(names) if name in WORD_NAMES), None)
+    if label is None and layout.kind == "CoNLL-U":
+        label = names.index("upos") if layout.names is CONLLU else width - 1
     entities = [column for column in range(width) if looks_like_entities(values[column])]
     if word is None:
         word = 1 if layout.is_numbered else 0
-        if label is None and entities == [word] and width > 1:  # labels go first
-            word, label = width - 1, word
-            if width > 2:
-                raise ValueError(
-                    f"{path}: column {label} looks like labels; name the column of words with --word_column"
-                )
-        elif label == word:
-            word = next(column for column in range(width) if column != label)
+        if label is None and entities == [word] and width > 2:
+            raise ValueError(f"{path}: column {word} looks like labels; name the column of words with --word_column")
+        if width == 2 and (label == word or (label is None and entities == [word])):  # labels go first
+            word, label = 1 - word, word
     ignored = ()
     if label is None:
         entities = [column for column in entities if column != word]
-        entities = [column for column in entities if not is_chunks(values[column])] or entities
-        label, ignored = choose_label(path, layout, values, word, entities), tuple(entities[1:])
-    return replace(layout, word=word, label=label, ignored=ignored)
+        entities = [column for column in entities if not are_chunks(values[column])] or entities
+        label, ignored = choose_label(path, layout, values, word, entities), entities[1:]
+    return layout._replace(word=word, label=label, attribute=attribute, ignored=ignored)
+
+
+def find_number(path: str, layout: Layout, option: str, column: str | None) -> int | None:
+    """Return the number of a column that the user gave by number or by name."""
+    names, last = [name.lower() for name in layout.names], layout.width - 1
+    if column is None or column.lower() in names:
+        return None if column is None else names.index(column.lower())
+    if not re.fullmatch(r"-?\d+", column):
+        have = f"one of {', '.join(layout.names)} or a number" if names else "a number"
+        raise ValueError(f"{path}: {option} must be {have} in a file with a word per line, from 0, but is {column!r}")
+    if not -layout.width <= int(column) <= last:
+        raise ValueError(f"{path}: {option} {column}, but its lines have {layout.width} columns, 0 to {last}")
+    return int(column) % layout.width
 
 
 def choose_label(path: str, layout: Layout, values: list[Counter[str]], word: int, entities: list[int]) -> int | None:
@@ -274,11 +231,9 @@ def choose_label(path: str, layout: Layout, values: list[Counter[str]], word: in
     if len(entities) > 1 and not layout.is_numbered:
         columns = ", ".join(map(str, entities))
         raise ValueError(f"{path}: columns {columns} all look like labels: choose with --label_column")
-    if entities:
-        return entities[0]  # nested entities follow in further columns (GermEval)
     last = layout.width - 1
-    if last == word:
-        return None
+    if entities or last == word:
+        return entities[0] if entities else None  # nested entities follow in further columns (GermEval)
     rows, words, labels = values[word].total(), len(values[word]), len(values[last])
     if rows >= 8 and (labels >= 2 * words or labels > max(50, rows / 2)):
         raise ValueError(
@@ -291,24 +246,24 @@ def choose_label(path: str, layout: Layout, values: list[Counter[str]], word: in
 def looks_like_entities(values: Counter[str]) -> bool:
     """Return whether most of the values mark entities."""
     inside = {value: count for value, count in values.items() if value not in OUTSIDE}
-    read = sum(count for value, count in inside.items() if parse_label(value))
-    begins = any((label := parse_label(value)) and label.letter in "BIU" for value in inside)
-    return begins and read >= 0.8 * sum(inside.values())
+    labels = {value: label for value in inside if (label := parse_label(value))}
+    is_begun = any(label.letter in "BIU" for label in labels.values())
+    return is_begun and sum(inside[value] for value in labels) >= 0.8 * sum(inside.values())
 
 
-def is_chunks(values: Counter[str]) -> bool:
-    labels = [parse_label(value) for value in values]
-    return {label.type for label in labels if label and label.type} <= CHUNKS
+def are_chunks(values: Counter[str]) -> bool:
+    return {label.type for label in map(parse_label, values) if label and label.type} <= CHUNKS
 
 
 def find_attribute(misc: Counter[str], wanted: str | None) -> str | None:
     """Return the attribute of MISC that the user named, or whose values mark entities."""
     found: dict[str, Counter[str]] = {}
     for value, count in misc.items():
-        for key, _, content in (part.partition("=") for part in value.split("|")):
-            found.setdefault(key, Counter())[content] += count
+        for key, equals, content in (part.partition("=") for part in value.split("|")):
+            if equals:
+                found.setdefault(key, Counter())[content] += count
     if wanted is not None:
-        return wanted if wanted in found and wanted not in ("_", "") else None
+        return wanted if wanted in found else None
     return next((key for key, contents in found.items() if looks_like_entities(contents)), None)
 
 
@@ -337,21 +292,19 @@ def read_word_lines(path: str, layout: Layout) -> Iterator[WordLines]:
     Raises:
         `ValueError`: with file and line, if a line has another number of columns than the others, or no label.
     """
-    lines = ((number, line) for number, line in numbered_lines(path) if number != layout.header)
-    if layout.kind == "sentences":
-        for number, line in lines:
-            if words := split_line(line, False):
-                yield WordLines(words, None, [number] * len(words))
-        return
     rows: list[Line] = []
-    for number, line in lines:
+    for number, line in chain(numbered_lines(path), [(0, "")]):
         columns = split_line(line, layout.has_tabs)
-        if not columns or "-DOCSTART-" in columns:
-            yield from sentence_of(path, rows, layout)
+        if layout.kind == "sentences":
+            if columns:
+                yield WordLines(columns, None, [number] * len(columns))
+        elif not columns or "-DOCSTART-" in columns:
+            if rows := [row for row in rows if not (layout.is_numbered and RANGE.fullmatch(row[1][0]))]:
+                yield read_sentence(path, rows, layout)
             rows = []
-        elif is_comment(line, columns, layout, not rows):
+        elif number == layout.header or is_comment(line, columns, layout, not rows):
             continue
-        elif len(columns) == layout.width or (layout.kind == "CoNLL-2012" and len(columns) >= layout.width):
+        elif len(columns) == layout.width or (layout.kind == "CoNLL-2012" and len(columns) > layout.width):
             rows.append((number, columns))
         elif len(columns) == layout.width - 1 and not layout.has_tabs and line[0] in " \t":
             rows.append((number, ["", *columns]))
@@ -360,40 +313,28 @@ def read_word_lines(path: str, layout: Layout) -> Iterator[WordLines]:
                 f"{path}, line {number}: {len(columns)} columns where the file has {layout.width}: "
                 f"{' '.join(columns)[:60]!r}"
             )
-    yield from sentence_of(path, rows, layout)
 
 
 def is_comment(line: str, columns: list[str], layout: Layout, is_first: bool) -> bool:
     """Return whether a line is a comment. A `#` with all columns is a word, unless it goes on as comments do."""
-    if not line.startswith("#"):
-        return False
     if layout.is_numbered or layout.kind == "CoNLL-2012":
-        return True
-    return is_first and (len(columns) != layout.width or bool(COMMENT.match(line)))
+        return line.startswith("#")
+    return is_first and line.startswith("#") and (len(columns) != layout.width or bool(COMMENT.match(line)))
 
 
-def sentence_of(path: str, rows: list[Line], layout: Layout) -> Iterator[WordLines]:
-    if layout.is_numbered:
-        rows = [row for row in rows if not RANGE.fullmatch(row[1][0])]
-    if not rows:
-        return
+def read_sentence(path: str, rows: list[Line], layout: Layout) -> WordLines:
     labels = None
-    if layout.kind == "CoNLL-2012" and layout.label == 10:
-        labels = labels_of_brackets(path, [(number, columns[10]) for number, columns in rows])
+    if layout.kind == "CoNLL-2012" and layout.label == CONLL2012.index("ner"):
+        labels = labels_of_brackets(path, [(number, columns[layout.label]) for number, columns in rows])
     elif layout.label is not None:
-        labels = [label_of(columns[layout.label], layout.attribute) for _, columns in rows]
+        labels = [columns[layout.label].strip() for _, columns in rows]
+        if layout.attribute:  # a word without it is outside of entities
+            pairs = [dict(part.partition("=")[::2] for part in label.split("|")) for label in labels]
+            labels = [pair.get(layout.attribute, "O") for pair in pairs]
         if "" in labels:
             raise ValueError(f"{path}, line {rows[labels.index('')][0]}: there is no label in column {layout.label}")
     words = [columns[layout.word].strip(" \t\r") for _, columns in rows]
-    yield WordLines(words, labels, [number for number, _ in rows])
-
-
-def label_of(cell: str, attribute: str | None) -> str:
-    """Return the label in a cell, or in an attribute of it; a word without the attribute is outside of entities."""
-    if attribute is None:
-        return cell.strip()
-    pairs = (part.partition("=") for part in cell.strip().split("|"))
-    return next((value for key, _, value in pairs if key == attribute), "O")
+    return WordLines(words, labels, [number for number, _ in rows])
 
 
 def labels_of_brackets(path: str, cells: list[tuple[int, str]]) -> list[str]:
