@@ -1,6 +1,7 @@
 """The pretraining script as users run it: it trains as the original, goes on exactly, on any number of processes."""
 
 import json
+import logging
 import math
 import os
 import random
@@ -284,3 +285,58 @@ def test_two_processes_are_one_with_twice_the_rows(texts, tmp_path):
     # A checkpoint of two processes is not for one.
     halves += ["--resume_from_checkpoint", str(tmp_path / "two" / "checkpoint-6")]
     assert pretrained(*command(texts, tmp_path / "other", *halves, lstm_dropout=0.0)) == 2
+
+
+# ---- Killed at any moment
+
+
+def test_runs_killed_at_random_moments_end_as_the_unbroken_run(tmp_path):
+    """A few kills here, and a run that has ended stays as it is; the script kills any number of times."""
+    script = Path(__file__).parents[1] / "helpers" / "killed_pretraining.py"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    arguments = [sys.executable, str(script), str(tmp_path), "--kills", "5"]
+    run = subprocess.run(arguments, capture_output=True, text=True, env=environment, timeout=300)
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert json.loads(run.stdout.splitlines()[-1])["kills"] >= 5
+
+
+def test_an_ended_run_is_left_alone(texts, tmp_path, caplog):
+    arguments = command(texts, tmp_path, "--validation_files", str(texts / "held_out.txt"))
+    assert not pretrained(*arguments)
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.rglob("*") if path.is_file()}
+    caplog.set_level(logging.INFO)
+    assert not pretrained(*arguments)
+    assert f"{tmp_path}: this run has ended before, and nothing is changed" in caplog.text
+    after = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_a_longer_run_from_the_last_checkpoint(texts, tmp_path):
+    """`--resume_from_checkpoint` and another folder: the run that was longer from the start."""
+    more = ["--save_steps", "6", "--logging_steps", "1"]
+    assert not pretrained(*command(texts, tmp_path / "whole", *more))
+    assert not pretrained(*command(texts, tmp_path / "half", *more, "--max_steps", "6"))
+    checkpoint = ["--resume_from_checkpoint", str(tmp_path / "half" / "checkpoint-6")]
+    assert not pretrained(*command(texts, tmp_path / "on", *more, *checkpoint))
+    assert_same_run(tmp_path / "on", tmp_path / "whole")
+
+
+def test_another_run_replaces_what_is_there_on_request(texts, tmp_path):
+    assert not pretrained(*command(texts, tmp_path / "other", "--seed", "5"))
+    assert not pretrained(*command(texts, tmp_path / "model"))
+    assert not pretrained(*command(texts, tmp_path / "model", "--seed", "5", "--overwrite_output_dir", "True"))
+    assert_same_run(tmp_path / "model", tmp_path / "other")
+
+
+def test_a_folder_holds_what_a_user_uploads(texts, tmp_path):
+    """Model, tokenizer, code and results once, and the checkpoints if they are kept."""
+    assert not pretrained(*command(texts, tmp_path / "kept"))
+    assert not pretrained(*command(texts, tmp_path / "alone", "--keep_checkpoints", "False"))
+    alone = {path.name for path in (tmp_path / "alone").iterdir()}
+    assert not [path for path in (tmp_path / "alone").iterdir() if path.is_dir()]
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == {*alone, "checkpoint-8", "checkpoint-12"}
+    others = {name for name in alone if not name.endswith("_elmo.py") and not name.endswith("_elmo_triton.py")}
+    assert others == {
+        *("config.json", "model.safetensors", "tokenizer_config.json", "vocab.txt", "README.md"),
+        *("all_results.json", "trainer_state.json", "run.json"),
+    }

@@ -78,7 +78,7 @@ def duration(seconds: float) -> str:
     for name, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {name}"
-    return f"{max(1, round(seconds))} seconds"
+    return f"{max(1, round(seconds))} s"
 
 
 def report_results(metrics: dict[str, float]) -> None:

@@ -234,7 +234,7 @@ class BiLMTrainer(AtomicCheckpointTrainer):
         last = next((log for log in reversed(self.state.log_history) if "eval_loss" in log), {})
         if last.get("step") != self.state.global_step or self.args.load_best_model_at_end:
             last = self.evaluate()
-        return {name: value for name, value in last.items() if name.startswith("eval_")}
+        return {name: last[name] for name in sorted(last) if name.startswith("eval_") and name != "eval_runtime"}
 
     # ---- Checkpoints
 
@@ -312,15 +312,19 @@ class BiLMTrainer(AtomicCheckpointTrainer):
             position = {"layout": self.layout(), "logged": logged, "text": self.train_dataset.state()}
             (folder / POSITION_FILE).write_text(json.dumps(position), encoding="utf-8")
 
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
-        """Save the model, unless a weight is not finite."""
+    def check_weights(self) -> None:
+        """Refuse to save weights that are not finite."""
         for name, parameter in self.model.named_parameters():
             if not bool(torch.isfinite(parameter).all()):
                 raise self.divergence(f"{name} has values that are not finite")
-        super()._save(output_dir, state_dict)
+
+    def _save_checkpoint(self, model: nn.Module, trial: None) -> None:
+        self.check_weights()
+        super()._save_checkpoint(model, trial)
 
     def save_to_staging(self) -> Path:
         """Save the trained model and the state of the Trainer into a staging folder, and return it."""
+        self.check_weights()
         staging = Path(self.args.output_dir) / STAGING_FOLDER
         if self.args.should_save:
             shutil.rmtree(staging, ignore_errors=True)
