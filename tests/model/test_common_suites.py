@@ -77,6 +77,8 @@ def without(tests):
 
     def decorate(case):
         for name, reason in tests.items():
+            if transformers_suite.allow_unknown_reasons and not hasattr(case, name):
+                continue  # another version of the suites has other tests
             setattr(case, name, unittest.skip(reason)(getattr(case, name)))
         return case
 

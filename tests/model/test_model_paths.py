@@ -98,6 +98,7 @@ def test_exported_with_ragged_masks_and_any_batch(tiny_config, head, strict):
         assert_close(program.module()(**again)[0], model(**again)[0], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.upstream_text
 def test_the_length_of_an_exported_graph_is_fixed_and_that_is_said(tiny_model):
     words = {1: torch.export.Dim("words", min=2, max=9)}
     with pytest.raises(Exception, match=r"words.*(specializ|constant|5)"):
