@@ -79,8 +79,8 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options):
         super().__init__(**options, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace=None) -> argparse.Namespace:
-        parsed, unknown = self.parse_known_args(args, namespace)
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+        parsed, unknown = self.parse_known_args(arguments)
         if unknown:
             option = unknown[0].split("=")[0]
             self.error(f"no such argument: {option}{did_you_mean(option, self._option_string_actions)}")
@@ -119,7 +119,7 @@ def run(name: str, arguments: list[str]) -> int:
         parser = Parser(prog=f"hf-elmo {name}", description=f"{command.summary[0].upper()}{command.summary[1:]}.")
         module.add_arguments(parser)
         parser.epilog = "\n\n".join(filter(None, [parser.epilog, listing("examples", command.examples)]))
-        return module.run(parser.parse_args(arguments)) or 0
+        return module.run(parser.parse(arguments)) or 0
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
