@@ -61,7 +61,8 @@ class Environment:
 
     def pip(self, *arguments: str, **options) -> subprocess.CompletedProcess:
         command = [str(self.python), "-m", "pip", "--disable-pip-version-check", *arguments]
-        variables = dict(os.environ)
+        # Older versions of pip would run a package's setup.py in this environment, not in one with what it needs.
+        variables = {**os.environ, "PIP_USE_PEP517": "1"}
         if self.versions:
             # As variables, and not as options, constraints also hold where pip builds a package from its sources: by
             # the first in older versions, by the second in newer ones. An address, as spaces would separate files.
