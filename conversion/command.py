@@ -1,53 +1,75 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""`hf-elmo convert`: any published ELMo format to a Hub-ready folder, or back to the original's files."""
+"""`hf-elmo convert`: any published ELMo format to a Hub-ready folder, or back to the files of bilm-tf."""
 
 import json
 import math
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, Namespace
+from dataclasses import asdict
 from pathlib import Path
 
-from huggingface_hub import HfApi
-
-from hf_elmo.hub import hub_errors
-
+from .catalogue import convert_many, list_presets, table
 from .conversion import Conversion, convert
-from .presets import PRESETS
+from .presets import catalogue, read_catalogue
+from .push import push
+from .sources import FORMATS
 from .verify import TOLERANCE, Verification, verify
+
+EXAMPLES = """\
+formats: {formats}; folders, zip and tar archives of them
+presets: {presets} and {more} more: `hf-elmo convert --list`
+"""
 
 
 def add_arguments(parser: ArgumentParser):
-    width = max(map(len, PRESETS))
-    parser.formatter_class = RawDescriptionHelpFormatter
-    parser.epilog = "presets:\n" + "\n".join(f"  {name:{width}}  {preset.about}" for name, preset in PRESETS.items())
-    parser.add_argument("source", help="weight file, folder, preset, URL of a weight file, or user/name on the Hub")
-    parser.add_argument("output", help="folder to make")
-    parser.add_argument("--options", metavar="FILE", help="options.json, if it is not beside the weights (file or URL)")
-    parser.add_argument("--softmax", metavar="FILE", help="softmax of the language model (file, URL, or 'published')")
-    parser.add_argument("--vocab", metavar="FILE", help="its words, one a line (file, URL, or 'published')")
-    parser.add_argument("--to", choices=("safetensors", "hdf5"), default="safetensors", help="format to write")
-    parser.add_argument("--dtype", choices=("int8",), help="round the encoder's matrices to 8 bits")
-    parser.add_argument("--license", metavar="ID", help="license of the weights, for the model card (apache-2.0, ...)")
-    parser.add_argument("--language", metavar="CODE", help="language of the model, for the model card (en, de, ...)")
-    parser.add_argument("--keep-optimizer", action="store_true", help="keep Adagrad's state of a TensorFlow checkpoint")
+    """Add the options of the command, in groups."""
+    first = ["small", "original", "original-5.5b", "german"]
+    formats = ", ".join(form.name for form in FORMATS if form.name != "safetensors")
+    parser.epilog = EXAMPLES.format(formats=formats, presets=", ".join(first), more=len(catalogue()) - len(first))
     parser.add_argument(
+        "source", nargs="?", help="weight file, archive, folder, preset, URL of one, or user/name on the Hub"
+    )
+    parser.add_argument("output", nargs="?", help="folder to make; with --catalogue, the folder of all folders")
+    files = parser.add_argument_group("files beside the weights")
+    files.add_argument("--options", metavar="FILE", help="options.json, if it is not beside the weights (file or URL)")
+    files.add_argument("--softmax", metavar="FILE", help="softmax of the language model (file, URL, or 'published')")
+    files.add_argument("--vocab", metavar="FILE", help="its words, one a line (file, URL, or 'published')")
+    files.add_argument(
         "--prefer", choices=("hdf5", "checkpoint"), help="what to read where a folder holds both (default: hdf5)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a model that is at the output")
-    parser.add_argument(
-        "--verify", metavar="EXPECTED", help="compare with outputs of the original software (.npz, .hdf5)"
+    files.add_argument("--keep-optimizer", action="store_true", help="keep Adagrad's state of a TensorFlow checkpoint")
+    result = parser.add_argument_group("result")
+    result.add_argument("--to", choices=("safetensors", "hdf5"), default="safetensors", help="format to write")
+    result.add_argument("--dtype", choices=("int8",), help="round the encoder's matrices to 8 bits")
+    result.add_argument("--license", metavar="ID", help="license of the weights, for the model card (apache-2.0, ...)")
+    result.add_argument(
+        "--language", metavar="CODE", help="language of the model, for the model card (en, de, ...), or of --list"
     )
-    parser.add_argument(
-        "--verify-text", metavar="FILE", help="the sentences of these outputs, one a line, where they lack them"
+    result.add_argument("--overwrite", action="store_true", help="replace a model that is at the output")
+    result.add_argument(
+        "--push-to-hub", metavar="USER/NAME", help="upload the folder; with --catalogue, to an organization"
     )
-    parser.add_argument("--verify-batch-size", type=int, metavar="B", help="batch size they were computed with")
-    parser.add_argument("--tolerance", type=float, default=TOLERANCE, help="largest difference allowed (%(default)s)")
-    parser.add_argument("--push-to-hub", metavar="USER/NAME", help="upload the folder")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    result.add_argument("--json", action="store_true", help="print one JSON object")
+    check = parser.add_argument_group("comparison with outputs of the original software")
+    check.add_argument("--verify", metavar="EXPECTED", help="the outputs (.npz, .hdf5)")
+    check.add_argument("--verify-text", metavar="FILE", help="their sentences, one a line, where they lack them")
+    check.add_argument("--verify-batch-size", type=int, metavar="B", help="batch size they were computed with")
+    check.add_argument("--tolerance", type=float, default=TOLERANCE, help="largest difference allowed (%(default)s)")
+    many = parser.add_argument_group("published models")
+    many.add_argument("--list", action="store_true", help="list them, of one language with --language")
+    many.add_argument(
+        "--catalogue", metavar="FILE", help="convert every model of a list (JSON, or 'published' for all), and continue"
+    )
 
 
 def run(arguments: Namespace) -> int:
-    """Convert, verify and push as asked. Returns the exit code: 1 if the outputs differ."""
+    """Convert, verify and push as asked. Returns the exit code: 1 if outputs differ, or a model of a list failed."""
+    if arguments.list:
+        return run_list(arguments)
+    if arguments.catalogue:
+        return run_catalogue(arguments)
+    if arguments.source is None or arguments.output is None:
+        raise ValueError("expected SOURCE and OUTPUT, or --list, or --catalogue FILE OUTPUT; --help says more")
     if arguments.verify and arguments.to != "safetensors":
         raise ValueError("--verify computes with the converted model; it goes with --to safetensors")
     for file in (arguments.verify, arguments.verify_text):
@@ -90,13 +112,31 @@ def run(arguments: Namespace) -> int:
     return 0 if passed else 1
 
 
-def push(folder: Path, name: str) -> str:
-    """Upload a converted folder, model card included, to a repository that is made if need be."""
-    api = HfApi()
-    with hub_errors(name):
-        repository = api.create_repo(name, exist_ok=True)
-        api.upload_folder(folder_path=folder, repo_id=repository.repo_id, commit_message="Convert the original weights")
-    return str(repository)
+def run_list(arguments: Namespace) -> int:
+    """Print the published models."""
+    presets = [preset for preset in catalogue().values() if arguments.language in (None, preset.language)]
+    if not presets:
+        languages = sorted({preset.language for preset in catalogue().values() if preset.language})
+        raise ValueError(f"no published model of the language {arguments.language!r}; known are {', '.join(languages)}")
+    print(json.dumps([asdict(preset) for preset in presets]) if arguments.json else list_presets(presets))
+    return 0
+
+
+def run_catalogue(arguments: Namespace) -> int:
+    """Convert every model of a list, and end with a table."""
+    if (output := arguments.output or arguments.source) is None or None not in (arguments.source, arguments.output):
+        raise ValueError("--catalogue FILE takes one folder, OUTPUT, in which each model gets a folder of its own")
+    published = arguments.catalogue == "published" and not Path("published").exists()
+    presets = catalogue() if published else read_catalogue(Path(arguments.catalogue))
+    outcomes = []
+    for outcome in convert_many(presets.values(), Path(output), arguments.push_to_hub):
+        print(f"{outcome.name}: {outcome.result}", file=sys.stderr)
+        outcomes.append(outcome)
+    if arguments.json:
+        print(json.dumps([outcome._asdict() for outcome in outcomes]))
+    else:
+        print(table([("name", "result", "detail"), *outcomes]))
+    return 1 if any(outcome.result == "failed" for outcome in outcomes) else 0
 
 
 def report(conversion: Conversion, verification: Verification | None, url: str | None):

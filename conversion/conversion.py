@@ -2,7 +2,6 @@
 """Conversion of a source in any known format to a folder for the Hub, or to the two files of bilm-tf."""
 
 import gzip
-import hashlib
 import json
 import shutil
 import zlib
@@ -25,19 +24,18 @@ from hf_elmo.model.tokenization_elmo import ElmoTokenizer
 
 from .archives import is_archive
 from .bilm_hdf5 import SHIFTED, read_weights, rules, write_weights
-from .file_kinds import EMPTY, GZIP, check_content, file_kind, one_line
+from .file_kinds import EMPTY, GZIP, check_content, file_kind, one_line, sha256
 from .model_card import converted_card
 from .new_folder import check_free, new_folder
 from .options import write_options
 from .original import Original
-from .presets import find_preset, localize
+from .presets import Preset, find_preset, localize
 from .sources import open_source
 
 WEIGHTS, OPTIONS, VOCABULARY = "weights.hdf5", "options.json", "vocab.txt"
 ACCUMULATORS = "adagrad_accumulators.safetensors"  # read by continued pretraining
 INITIAL_ACCUMULATOR = 1.0  # of bilm-tf
 SPECIAL_WORDS = ("<S>", "</S>", "<UNK>")
-CHUNK = 1 << 20  # bytes
 OVERHEAD = 1 << 20  # bytes of what is written beside the weights: code, card, file headers
 
 
@@ -61,7 +59,7 @@ class Conversion:
 
 
 def convert(
-    source: str | Path,
+    source: str | Path | Preset,
     output: str | Path,
     *,
     options: str | Path | None = None,
@@ -79,7 +77,7 @@ def convert(
     """Convert a model.
 
     Args:
-        source: Weight file, folder, preset name, URL, or repository on the Hub.
+        source: Weight file, archive, folder, preset or its name, URL, or repository on the Hub.
         output: The folder to make. It appears under this name only when it is complete.
         options: Options file, or its URL. By default the one beside the weights.
         softmax: File with the softmax of the language model, if the weights do not hold it, or its URL.
@@ -107,6 +105,7 @@ def convert(
     request = localize(source, options=options, softmax=softmax, vocabulary=vocab)._replace(prefer=prefer)
     preset = find_preset(source)
     with open_source(request) as original:
+        original = original._replace(facts={**(preset.facts() if preset else {}), **original.facts})
         if original.format == "safetensors" and to == "safetensors" and dtype is None:
             raise ValueError(
                 f"{source}: already a model for transformers; use --to hdf5 for the original format, or --dtype int8"
@@ -133,7 +132,7 @@ def convert(
                     source=f"{source} ({preset.about})" if preset else public_name(source),
                     files=files,
                     license=license,
-                    language=language or (preset and preset.language),
+                    language=language,
                     inherited=None if is_archive(request.path) else read_card(original.files[0].parent),
                 )
                 (folder / "README.md").write_text(card, encoding="utf-8")
@@ -291,12 +290,3 @@ def read_words(original: Original, given: bool) -> list[str] | None:
 def public_name(source: str | Path) -> str:
     """Return the name of a source without the folders of this machine."""
     return Path(source).resolve().name if Path(source).exists() else str(source)
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

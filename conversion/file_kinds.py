@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
 """Kinds of files, recognized by their first bytes, and advice where a file is not what its name says."""
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -19,6 +20,7 @@ SIGNATURES: tuple[tuple[str, str], ...] = (  # kind, pattern at the beginning of
     (JSON, r"(?:\xef\xbb\xbf)?\s*[{\[]"),
 )
 HEAD = 512  # bytes
+CHUNK = 1 << 20  # bytes
 
 STAND_INS = {  # kind: what the file is, and what to do
     LFS_POINTER: ("this is a git-lfs pointer, not the file itself", "run `git lfs pull` in its repository"),
@@ -69,6 +71,15 @@ def check_weights(path: Path):
     check_content(path, "weights in hdf5 format")
     if advice := NO_WEIGHTS.get(file_kind(path)):
         raise ValueError(f"{path}: {advice}")
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def one_line(error: BaseException) -> str:

@@ -52,7 +52,9 @@ def converted_card(
     )
     read = f"| file | SHA-256 |\n| --- | --- |\n{rows}{notes}"
     facts = {"tokenization": TOKENIZATION, "tags": ["converted"], **original.facts}
-    recorded = original.facts.get("origin")
+    citation, recorded = facts.pop("citation", None), facts.pop("origin", None)
+    if citation:
+        read = f"The weights are those of {citation}.\n\n{read}"
     if inherited is None:
         unknown = "Corpus, training and evaluation are not recorded in these files; see the publication of the weights."
         facts["origin"] = "\n\n".join([moved, recorded or unknown, read])

@@ -70,11 +70,18 @@ def test_errors_are_one_line_and_exit_code_2(original, tmp_path, capsys):
     )
 
 
-def test_help_names_the_presets(capsys):
+def test_help_names_presets_and_formats(capsys):
     with pytest.raises(SystemExit) as stopped:
         run("--help")
     assert stopped.value.code == 0
-    assert "original-5.5b" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "original-5.5b" in printed
+    assert "AllenNLP archive" in printed
+
+
+def test_source_and_output_are_needed(capsys):
+    assert run() == 2
+    assert "expected SOURCE and OUTPUT, or --list, or --catalogue FILE OUTPUT" in capsys.readouterr().err
 
 
 def test_there_and_back(original, tmp_path):

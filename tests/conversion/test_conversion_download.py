@@ -2,13 +2,16 @@
 
 import re
 import threading
+import zipfile
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import huggingface_hub
 import pytest
 
-from hf_elmo.conversion import convert, download, presets
+from hf_elmo.conversion import convert, download
 from hf_elmo.conversion.download import download as fetch
+from hf_elmo.conversion.presets import Preset
 from hf_elmo.conversion.random_weights import OPTIONS, random_weights, write_files
 
 CHUNK = huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE  # parts are kept in multiples of it
@@ -240,22 +243,39 @@ def test_the_addresses_of_a_pair_of_files(published, tmp_path):
         convert(f"{published.url}/w", tmp_path / "another")
 
 
-def test_the_name_of_a_preset(published, tmp_path, monkeypatch):
-    preset = presets.Preset(
-        f"{published.url}/elmo_2x_weights.hdf5",
-        f"{published.url}/elmo_2x_options.json",
-        "Slovenian, a test",
+def test_a_preset(published, tmp_path):
+    """The first source that answers is used, and the softmax and words of the preset only on request."""
+    address = {"weights": f"{published.url}/elmo_2x_weights.hdf5", "options": f"{published.url}/elmo_2x_options.json"}
+    gone = {"archive": f"{published.url}/gone.zip"}
+    preset = Preset(
+        "slovenian",
         "sl",
+        "bilm-tf hdf5",
+        "a test",
+        license="mit",
+        citation="Nobody et al. 2020",
+        sources=[gone, address],
         vocabulary=f"{published.url}/vocab.txt",
     )
-    monkeypatch.setitem(presets.PRESETS, "slovenian", preset)
-    conversion = convert("Slovenian", tmp_path / "model", vocab="published")
+    conversion = convert(preset, tmp_path / "model", vocab="published")
     assert set(conversion.files) == {"elmo_2x_weights.hdf5", "elmo_2x_options.json"}
     card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
-    assert "language: sl\n" in card
-    assert "Slovenian (Slovenian, a test)" in card
+    for text in ("language: sl\n", "license: mit\n", "slovenian (a test)", "Nobody et al. 2020"):
+        assert text in card
     with pytest.raises(ValueError, match="slovenian: no published softmax is known"):
-        convert("slovenian", tmp_path / "another", softmax="published")
+        convert(preset, tmp_path / "another", softmax="published")
+    with pytest.raises(ValueError, match=r"slovenian: no source answers: .*/gone\.zip: the server answers 404"):
+        convert(replace(preset, sources=[gone]), tmp_path / "another")
+    with pytest.raises(ValueError, match=r"SHA-256 is .*, but the catalogue has 00; the file has changed"):
+        convert(replace(preset, sha256={"elmo_2x_options.json": "00"}), tmp_path / "another")
+
+
+def test_the_address_of_an_archive(published, tmp_path):
+    with zipfile.ZipFile(tmp_path / "elmo.zip", "w") as file:
+        for name in ("weights.hdf5", "options.json"):
+            file.write(tmp_path / "original" / name, name)
+    published.files["/elmo.zip"] = (tmp_path / "elmo.zip").read_bytes()
+    assert convert(f"{published.url}/elmo.zip", tmp_path / "model").files.keys() == {"elmo.zip"}
 
 
 def test_local_files_win_over_names_and_are_never_fetched(published, tmp_path, monkeypatch):
@@ -270,16 +290,3 @@ def test_a_download_that_is_no_model(published, tmp_path):
     with pytest.raises(ValueError, match="web page"):
         convert(f"{published.url}/elmo_2x_weights.hdf5", tmp_path / "model")
     assert not (tmp_path / "model").exists()
-
-
-def test_presets_are_well_formed():
-    for name, preset in presets.PRESETS.items():
-        assert name == name.lower()
-        urls = [preset.weights, preset.options, preset.softmax, preset.vocabulary]
-        assert all(re.fullmatch(r"https?://[\w./-]+\.(hdf5|json|txt)", url) for url in urls if url)
-        assert preset.options.endswith(".json")
-    assert {"small", "medium", "original", "original-5.5b", "portuguese", "pubmed"} <= set(presets.PRESETS)
-    assert presets.PRESETS["original-5.5b"].weights == (
-        "https://allennlp.s3.amazonaws.com/models/elmo/2x4096_512_2048cnn_2xhighway_5.5B/"
-        "elmo_2x4096_512_2048cnn_2xhighway_5.5B_weights.hdf5"
-    )

@@ -1,0 +1,83 @@
+# Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
+"""The conversion of many published models in a row, and the list of those that are known."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from .conversion import convert
+from .file_kinds import one_line
+from .presets import Preset
+from .push import push
+
+STATE = "catalogue-state.json"  # in the output folder: what is done, so that a second run continues
+
+
+class Outcome(NamedTuple):
+    """What became of a model: "pushed", "converted", "done before" or "failed", and the address or the error."""
+
+    name: str
+    result: str
+    detail: str
+
+
+def convert_many(presets: Iterable[Preset], output: Path, organization: str | None = None) -> Iterator[Outcome]:
+    """Convert models into folders of `output` and push them, one after the other; an error stops only its own model.
+
+    A second run with the same output leaves out what is done, and tries again what failed.
+
+    Args:
+        presets: The models.
+        output: The folder of their folders.
+        organization: Where on the Hub they are pushed; None for nowhere.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    state = read_state(output / STATE)
+    for preset in presets:
+        name = f"{organization}/{preset.name}" if organization else None
+        if state.get(preset.name) == (name or "converted"):
+            yield Outcome(preset.name, "done before", state[preset.name])
+            continue
+        try:
+            folder = output / preset.name
+            if not (folder / "config.json").is_file():  # a folder appears only when it is complete
+                convert(preset, folder, name=name)
+            detail = push(folder, name) if name else str(folder)
+        except (ValueError, OSError) as error:
+            yield Outcome(preset.name, "failed", one_line(error))
+            continue
+        state[preset.name] = name or "converted"
+        write_state(output / STATE, state)
+        yield Outcome(preset.name, "pushed" if name else "converted", detail)
+
+
+def read_state(file: Path) -> dict[str, str]:
+    if not file.is_file():
+        return {}
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{file}: not readable ({one_line(error)}); remove it to convert everything again") from error
+
+
+def write_state(file: Path, state: Mapping[str, str]):
+    partial = file.with_name(f"{file.name}.partial")
+    partial.write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+    os.replace(partial, file)
+
+
+def table(rows: list[tuple[str, ...]]) -> str:
+    """Return rows as lines with aligned columns, the last one ragged."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
+
+
+def list_presets(presets: Iterable[Preset]) -> str:
+    """Return a table of models: name, language, format, license, description."""
+    rows = [("name", "language", "format", "license", "about")]
+    for preset in presets:
+        note = "" if preset.sources else f" (by hand from {preset.page})"
+        rows.append((preset.name, preset.language or "-", preset.format, preset.license, f"{preset.about}{note}"))
+    return table(rows)
