@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,10 +86,12 @@ def undecodable(path: str, encoding: str) -> str:
         return f"{path}: the file begins as {encoding.upper()}, but is not that throughout; convert the text to UTF-8"
     with open_binary(path) as raw:
         lines = ((number, line.decode("utf-8", "surrogateescape")) for number, line in enumerate(raw, start=1))
-        number, line = next((number, line) for number, line in lines if not line.isascii() and max(line) >= "\udc80")
-    start = next(index for index, character in enumerate(line) if "\udc80" <= character <= "\udcff")
-    shown = line[max(0, start - 10) : start + 10].encode("utf-8", "surrogateescape").decode("windows-1252", "replace")
+        number, line, wrong = next(
+            (n, line, wrong) for n, line in lines if (wrong := re.search("[\udc80-\udcff]", line))
+        )
+    shown = line[max(0, wrong.start() - 10) : wrong.end() + 9].encode("utf-8", "surrogateescape")
     return (
-        f"{path}, line {number}: not UTF-8; read as Windows-1252 (Latin-1) it has {shown.strip()!r}. Convert the text "
-        f"to UTF-8: iconv -f windows-1252 -t utf-8 {path} > NEW_FILE"
+        f"{path}, line {number}: not UTF-8; read as Windows-1252 (Latin-1) it has "
+        f"{shown.decode('windows-1252', 'replace').strip()!r}. Convert the text to UTF-8: "
+        f"iconv -f windows-1252 -t utf-8 {path} > NEW_FILE"
     )

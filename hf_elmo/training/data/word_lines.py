@@ -24,7 +24,7 @@ Line = tuple[int, list[str]]  # number and columns
 
 LINES_TO_JUDGE = 20_000  # lines by which the layout of a file is recognized
 CONLLU = "ID FORM LEMMA UPOS XPOS FEATS HEAD DEPREL DEPS MISC".split()
-CONLL2012 = "document part number word pos parse lemma frameset sense speaker ner".split()
+CONLL2012 = "document part number word pos parse lemma frameset sense speaker ner coreference".split()
 WORD_NAMES = {"token", "tokens", "word", "words", "form", "text", "sentence"}
 LABEL_NAMES = {"label", "labels", "tag", "tags", "ner", "ner_tag", "ner_tags", "pos", "upos", "xpos", "chunk", "entity"}
 SENTENCE_NAMES = {"sentence #", "sentence_id", "sent_id", "sentence_idx", "sentence_number", "sentence"}
@@ -101,7 +101,7 @@ def find_layout(
     widths = Counter(len(split_line(line, has_tabs)) for line in body)
     width = widths.most_common(1)[0][0] if widths else 1
     if any(line.startswith("#begin document") for line in filled[:3]):
-        layout = Layout("CoNLL-2012", False, len(CONLL2012) + 1, CONLL2012)
+        layout = Layout("CoNLL-2012", False, len(CONLL2012), CONLL2012)
         return choose_columns(path, layout, [Counter()] * layout.width, word_column or "word", label_column or "ner")
     rows = [(number, split_line(line, has_tabs)) for number, line in lines]
     rows = [row for row in rows if len(row[1]) in (0, width) and row[1][:1] != ["#"]]
@@ -112,8 +112,8 @@ def find_layout(
         header, cells = sentences[0].pop(0)
         layout = layout._replace(header=header, names=[cell.strip() for cell in cells])
     layout = layout._replace(is_numbered=width > 1 and all(map(is_numbered, sentences)))
-    if layout.is_numbered and has_tabs and (plus or width == len(CONLLU)):
-        layout = layout._replace(kind="CoNLL-U", names=plus or CONLLU)
+    if layout.is_numbered and has_tabs and width in (len(plus), len(CONLLU)):
+        layout = layout._replace(kind="CoNLL-U", names=plus if len(plus) == width else CONLLU)
     cells = [columns for block in sentences for _, columns in block]
     if SENTENCE_NAMES.intersection(map(str.lower, layout.names)) or (has_tabs and width == 2 and hold_sentences(cells)):
         return layout._replace(kind="table", label=1)
