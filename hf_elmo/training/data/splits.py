@@ -109,7 +109,7 @@ class Splits:
 
 
 class Reader(Protocol):
-    """What a task provides: the columns of an example, and how examples are read."""
+    """The part of a task in reading its data: the columns of an example, and how examples are read."""
 
     schema: pa.Schema
 

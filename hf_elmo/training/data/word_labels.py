@@ -66,6 +66,11 @@ def read_word_labels(arguments: Any, known_labels: Sequence[str] | None = None) 
     names = label_names(examples.get("train"), known_labels, scheme, understood)
     target = None if scheme in ("keep", "plain") else find_scheme(names)
     if target is not None:
+        for label, meaning in meanings.items():
+            if parse_label(meaning) is None:
+                raise ValueError(
+                    f"{reader.places[label]}: {label!r} is no label of entities, as those of the model are"
+                )
         change_labels(examples, lambda labels: convert(labels, target))
         understood.scheme = f"{understood.scheme or target}, learned as {target}"
     note_unknown(examples, "labels", names, understood, "words", "not found")
@@ -154,11 +159,8 @@ class WordLabelReader:
         sentences = ((place, row.get(word_column), row.get(label_column), None) for place, row in chain(head, rows))
         column = None
         if all(isinstance(row.get(word_column), str) and " " not in row[word_column].strip() for _, row in head):
-            column = find_column(
-                row, getattr(arguments, "sentence_column", None), sorted(SENTENCE_NAMES), place, needed=False
-            )
-            if column == word_column:
-                column = None
+            chosen, others = getattr(arguments, "sentence_column", None), set(row) - {word_column}
+            column = find_column(others, chosen, sorted(SENTENCE_NAMES), place, needed=False)
             numbers = [place.number for place, _ in head]
             if column is None and numbers == [*range(numbers[0], numbers[0] + len(numbers))] and len(head) > 1:
                 raise ValueError(
@@ -247,7 +249,7 @@ def read_labels(places: dict[str, str], counts: Counter[str], scheme: str, under
     meanings = {label: label for label in counts}
     if scheme == "plain" or not counts:
         return meanings
-    if all(label.isdecimal() for label in counts):
+    if all(re.fullmatch(r"-?\d+", label) for label in counts):
         place = next(iter(places.values()))
         raise ValueError(
             f"{place}: the labels are numbers ({', '.join(sorted(counts, key=int)[:5])}, ...) without names: give the "
@@ -259,7 +261,7 @@ def read_labels(places: dict[str, str], counts: Counter[str], scheme: str, under
     usual = {label: join_label(*found) for label, found in parsed.items() if found and found.letter != "O"}
     if inside and len(usual) == len(inside) and find_scheme({*usual.values(), "O"}) is not None:
         meanings |= {**usual, **{label: "O" for label in counts if label in OUTSIDE}}
-    elif looks_like_entities(counts):
+    elif looks_like_entities(counts):  # all but a few
         typed = 2 * sum(bool(parsed[label].type) for label in usual) >= len(usual)
         odd = [label for label in inside if label not in usual or bool(parsed[label].type) != typed]
         usual = [label for label in usual if label not in odd]
@@ -268,27 +270,17 @@ def read_labels(places: dict[str, str], counts: Counter[str], scheme: str, under
             f"{places[odd[0]]}: most labels mark entities ({', '.join(sorted(usual)[:4])}, ...), but not {shown}: "
             "correct them, or learn all labels as they are, without entities, with --label_scheme plain"
         )
-    elif mark_runs(inside, counts):
-        meanings |= {label: f"I-{label}" for label in inside}
+    elif inside and counts["O"] == max(counts.values()) and all(re.fullmatch(r"[^\W\d_][\w.-]+", x) for x in inside):
         understood.notes.append(
             f"the labels {', '.join(sorted(inside)[:5])} have no B- or I-: neighboring words with the same label are "
             "one entity; --label_scheme plain learns the labels as they are"
         )
-        return meanings
-    else:
-        return meanings
+        return meanings | {label: f"I-{label}" for label in inside}
     changed = [f"{label!r} as {new} ({places[label]})" for label, new in meanings.items() if label != new]
     if changed:
-        understood.notes.append(
-            f"labels are read in the usual form: {', '.join(changed[:8])}{', ...' if len(changed) > 8 else ''}"
-        )
+        more = ", ..." if len(changed) > 8 else ""
+        understood.notes.append(f"labels are read in the usual form: {', '.join(changed[:8])}{more}")
     return meanings
-
-
-def mark_runs(inside: list[str], counts: Counter[str]) -> bool:
-    """Return whether labels without positions mark entities: names beside an `O` that is the most frequent label."""
-    is_outside = "O" in counts and counts["O"] >= max(counts.values())
-    return bool(inside) and is_outside and all(re.fullmatch(r"[^\W\d_][\w.-]+", label) for label in inside)
 
 
 def label_names(train: Dataset | None, known: Sequence[str] | None, scheme: str, understood: Understood) -> list[str]:
