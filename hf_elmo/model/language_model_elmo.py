@@ -293,8 +293,5 @@ class ElmoForMaskedLM(ElmoLanguageModel):
 
 
 dispatch_by_model(ElmoFillMaskPipeline)
-# Their code is saved with their weights.
-ElmoForPreTraining.register_for_auto_class("AutoModelForPreTraining")
-ElmoForMaskedLM.register_for_auto_class("AutoModelForMaskedLM")
 
 __all__ = ["ElmoForMaskedLM", "ElmoForPreTraining", "ElmoForPreTrainingOutput"]

@@ -651,7 +651,4 @@ def stack_states(layers: list[tuple[State, State]], previous: State | None) -> S
     return tuple(parts)
 
 
-# Its code is saved with its weights.
-ElmoModel.register_for_auto_class("AutoModel")
-
 __all__ = ["ElmoModel", "ElmoModelOutput", "ElmoPreTrainedModel"]

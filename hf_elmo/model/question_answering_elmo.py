@@ -219,7 +219,4 @@ class BidirectionalAttentionFlow(nn.Module):
         return scores - self.no_answer(self.dropout(torch.cat(summary, dim=-1)))
 
 
-# Saved with its code.
-ElmoForQuestionAnswering.register_for_auto_class("AutoModelForQuestionAnswering")
-
 __all__ = ["ElmoForQuestionAnswering"]

@@ -206,7 +206,4 @@ def xavier_layer(inputs: int, outputs: int) -> nn.Linear:
     return layer
 
 
-# Saved with its code.
-ElmoForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")
-
 __all__ = ["ElmoForSequenceClassification"]

@@ -102,7 +102,5 @@ class ElmoForTokenClassification(ElmoTaskModel):
 
 
 dispatch_by_model(ElmoTokenClassificationPipeline)
-# Saved with its code.
-ElmoForTokenClassification.register_for_auto_class("AutoModelForTokenClassification")
 
 __all__ = ["ElmoForTokenClassification"]

@@ -1,10 +1,15 @@
-"""`import hf_elmo`: quiet, without side effects, and as cheap as the Auto classes that it registers with."""
+"""`import hf_elmo`: quiet, without side effects, and as cheap as the classes of transformers that it derives from."""
 
 import json
 
 from fresh_process import REPOSITORY, run_python
 
-AUTO_CLASSES = "import torch\nfrom transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer"
+BASE_CLASSES = """
+import torch
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer
+from transformers import FillMaskPipeline, PreTrainedModel, TokenClassificationPipeline
+from transformers.modeling_layers import GradientCheckpointingLayer
+"""
 
 # Reports the modules that an import loads, and every socket made and file written on the way.
 WATCHED = """
@@ -35,11 +40,24 @@ def watched(import_lines: str, tmp_path) -> tuple[set[str], list[str]]:
     return set(told["modules"]), told["seen"]
 
 
-def test_import_costs_no_more_than_the_auto_classes(tmp_path):
-    before, done_before = watched(AUTO_CLASSES, tmp_path)
+def test_import_loads_no_module_beside_those_of_its_base_classes(tmp_path):
+    before, done_before = watched(BASE_CLASSES, tmp_path)
     after, done = watched("import hf_elmo", tmp_path)
     assert "hf_elmo" in after
     assert {name for name in after - before if name.split(".")[0] != "hf_elmo"} == set()
     assert not [event for event in done if event.startswith("socket.")]
     assert set(done) <= set(done_before)
     assert not any((tmp_path / "home").iterdir())
+
+
+def test_a_configuration_needs_no_torch(tmp_path):
+    """The file alone, as transformers opens it from a repository."""
+    script = f"""
+import sys, types
+package = types.ModuleType("elmo")
+package.__path__ = [{str(REPOSITORY / "hf_elmo" / "model")!r}]
+sys.modules["elmo"], sys.modules["torch"] = package, None
+from elmo.configuration_elmo import ElmoConfig
+print(ElmoConfig().hidden_size)
+"""
+    assert run_python("-c", script, home=tmp_path).stdout.endswith("1024\n")

@@ -165,8 +165,9 @@ def overridden_names(path: Path) -> Iterator[str]:
     module = importlib.import_module(".".join(path.relative_to(REPOSITORY).with_suffix("").parts))
     for _, cls in inspect.getmembers(module, inspect.isclass):
         if cls.__module__ == module.__name__:
-            foreign = [base for base in cls.__mro__ if base.__module__.split(".")[0] not in ("hf_elmo", "builtins")]
-            yield from (name for name in vars(cls) if any(hasattr(base, name) for base in foreign))
+            own = [base for base in cls.__mro__ if base.__module__.split(".")[0] == "hf_elmo"]
+            foreign = [base for base in cls.__mro__ if base not in (*own, object)]
+            yield from (name for base in own for name in vars(base) if any(hasattr(parent, name) for parent in foreign))
 
 
 def test_the_private_api_that_the_code_leans_on_is_listed_here():
