@@ -4,12 +4,15 @@ import shutil
 
 import pytest
 import torch
+from datasets import Dataset
 from fresh_process import REPOSITORY
 from huggingface_hub import EvalResult, ModelCard
 from loopback_hub import card_errors
+from transformers import AutoModelForTokenClassification, AutoTokenizer, Trainer, TrainingArguments
 
 import hf_elmo
 from hf_elmo.conversion import convert
+from hf_elmo.hub import remove_code_and_card
 from hf_elmo.model.model_card_elmo import CLASSES, model_card
 from hf_elmo.model.saved_card_elmo import is_automatic, read_card, renamed
 
@@ -115,6 +118,39 @@ def test_any_readme_that_is_there_stays_and_breaks_nothing(tiny_config, tmp_path
     hf_elmo.ElmoModel(tiny_config).save_pretrained(tmp_path)
     assert (tmp_path / "README.md").read_text() == text
     assert save(hf_elmo.ElmoModel.from_pretrained(tmp_path), tmp_path / "again").data.license == "unknown"
+
+
+def test_the_stock_trainers_card_of_data_in_memory(tiny_config, tmp_path):
+    batches = [{"input_ids": [[[1] * 50] * 4], "labels": [0]}] * 4
+    data = Dataset.from_list([{name: column[0] for name, column in batch.items()} for batch in batches])
+    trainer = Trainer(
+        hf_elmo.ElmoForSequenceClassification(tiny_config),
+        TrainingArguments(str(tmp_path), max_steps=1, report_to=[], use_cpu=True, disable_tqdm=True),
+        train_dataset=data,
+        eval_dataset=data,
+    )
+    trainer.train()
+    trainer.evaluate()
+    trainer.create_model_card(tasks="text-classification", finetuned_from="ada/elmo")
+    card = read_card(tmp_path)
+    assert card.data.base_model == "ada/elmo"
+    assert "This model is a fine-tuned version of [ada/elmo]" in card.text
+    trainer.save_model()
+    assert read_card(tmp_path).content == card.content  # asked for by a person, and so kept
+
+
+def test_a_checkpoint_without_code_and_card_opens_with_the_package(tiny_config, tmp_path):
+    model, tokenizer = hf_elmo.ElmoForTokenClassification(tiny_config), hf_elmo.ElmoTokenizer()
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path)
+    remove_code_and_card(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "model.safetensors", "tokenizer_config.json"}
+    opened = AutoModelForTokenClassification.from_pretrained(tmp_path)
+    assert type(opened) is hf_elmo.ElmoForTokenClassification
+    assert type(AutoTokenizer.from_pretrained(tmp_path)) is hf_elmo.ElmoTokenizer
+    (tmp_path / "README.md").write_text("My notes.\n")
+    remove_code_and_card(tmp_path)
+    assert (tmp_path / "README.md").exists()
 
 
 def test_converted_weights_keep_what_the_card_beside_them_tells(tmp_path):

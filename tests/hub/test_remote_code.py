@@ -117,6 +117,40 @@ def test_with_the_package_its_models_open_folders_that_bring_code(saved, home, t
         assert [path.split(".")[0] for path in classes[key]] == ["hf_elmo", "transformers_modules", "hf_elmo"]
 
 
+BASE = {
+    f"{name}_elmo.py"
+    for name in "auto_map configuration linear lstm_packed int8 quantizer lstm model_card saved_card char_cnn".split()
+} | {"lstm_elmo_triton.py", "modeling_elmo.py"}
+TASK = BASE | {f"{name}_elmo.py" for name in ("word_features", "task_layers", "task_model")}
+FETCHED = {
+    "AutoTokenizer": TOKENIZER,
+    "AutoConfig": {"auto_map_elmo.py", "configuration_elmo.py"},
+    "AutoModel": BASE,
+    "AutoModelForPreTraining": BASE
+    | {f"{name}_elmo.py" for name in ("sampled_softmax", "label_schemes", "pipelines", "language_model")},
+    "AutoModelForTokenClassification": TASK
+    | {f"{name}_elmo.py" for name in ("label_schemes", "pipelines", "crf", "token_classification")},
+    "AutoModelForSequenceClassification": TASK | {"sequence_classification_elmo.py"},
+    "AutoModelForQuestionAnswering": TASK | {"question_answering_elmo.py"},
+}
+
+
+@pytest.mark.parametrize("auto_class", FETCHED)
+def test_a_visitor_fetches_only_the_code_of_what_is_opened(saved, home, auto_class):
+    """A base model without the code of heads, a tokenizer without that of models."""
+    folder, _ = saved["ElmoModel"]
+    script = f"""
+from pathlib import Path
+import transformers
+from transformers.utils import HF_MODULES_CACHE
+opened = transformers.{auto_class}.from_pretrained({str(folder)!r}, trust_remote_code=True)
+code = Path(HF_MODULES_CACHE, *type(opened).__module__.split(".")).parent
+print(*sorted(path.name for path in code.glob("*_elmo*.py")))
+"""
+    process = run_python("-c", script, home=home)
+    assert set(process.stdout.split()) == FETCHED[auto_class]
+
+
 def test_parts_open_alone(home, tmp_path):
     """A repository may hold only a configuration, or only a tokenizer."""
     hf_elmo.ElmoConfig(char_cnn_filters=[[1, 4]], projection_size=6, cell_size=8).save_pretrained(tmp_path / "config")
