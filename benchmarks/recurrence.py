@@ -20,7 +20,8 @@ from measuring import (
 from torch import nn
 
 from hf_elmo.model.int8_elmo import int8_weight
-from hf_elmo.model.lstm_elmo import Direction, bilstm, last_lstm_path, lstm_path
+from hf_elmo.model.lstm_elmo import bilstm, last_lstm_path, lstm_path
+from hf_elmo.model.lstm_packed_elmo import Direction
 
 CLIPS = {"cell_clip": 3.0, "projection_clip": 3.0}
 TRAINING_WINDOW = 20  # words, as pretraining cuts text
@@ -55,8 +56,8 @@ class Layer:
         self.operations = 2 * 2 * self.words * 9 * cell * width * (3 if training else 1)
 
     def run(self, weights: list) -> list[torch.Tensor]:
-        ahead, behind = weights
-        directions = Direction(self.x, *ahead), Direction(self.x, *behind, reverse=True)
+        forward, backward = weights
+        directions = Direction(self.x, *forward), Direction(self.x, *backward, reverse=True)
         return [outputs for outputs, _ in bilstm(*directions, self.mask, **CLIPS)]
 
     def ours(self):

@@ -1,76 +1,169 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""The character CNN at inference on a CPU: what its layers compute when they are called, several times as fast.
+"""The character encoder: one vector for a word from its characters, without context.
 
-N words   W characters a word   E width of a character   F filters   D features of all convolutions
+    character ids -> embeddings -> convolutions -> maximum over positions, activation -> highways -> projection
 
-Words are computed with words of like length, and only over the characters that exist and one window of padding beyond
-them, for further windows of padding are the same again. A convolution is one product of matrices, and small enough that
-its result is still in the cache when its maximum is taken.
+N words   W characters per word   E embedding width   F filters of a convolution   D filters of all   P projection width
+
+Equal words are computed once. At inference on a CPU the convolutions run several times as fast as the calls of their
+layers: words are grouped with words of like length and computed only over the characters that exist and one window of
+padding, because further windows of padding are all the same. Each convolution is then one product of matrices, small
+enough that its result is still in the cache when its maximum is computed.
 """
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+import itertools
+from functools import partial
 
-from .linear_elmo import may_be_onednn, onednn_linear
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import initialization as init
+
+from .configuration_elmo import ElmoConfig
+from .linear_elmo import apply_linear, may_skip_calls, onednn_linear, onednn_supports, unsupported_reason
 
 WINDOWS = 2048  # of characters, computed at a time: their products are some megabytes
+HASH_FACTOR = -7046029254386353131  # 2^64 divided by the golden ratio, as a signed number: spreads small ids over bits
 
 
-def may_run_fast(*tensors: Tensor) -> bool:
-    """Whether what is here may take the place of calls of layers with these weights: nothing looks into the calls."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._are_functorch_transforms_active():
-        return False
-    if torch.is_autocast_enabled("cpu") or any(tensor.device.type != "cpu" for tensor in tensors):
-        return False
-    return not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors))
+class ElmoHighway(nn.Module):
+    """A highway layer (Srivastava et al. 2015): a gate chooses between a transformed and the unchanged input."""
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.transform = nn.Linear(features, features)
+        self.carry = nn.Linear(features, features)  # the original's name; it gates the *transformed* input
+        for layer in (self.transform, self.carry):
+            layer.init_weight = partial(init.normal_, std=features**-0.5)
+        self.carry.init_bias = -2.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = torch.sigmoid(apply_linear(self.carry, x))
+        return torch.lerp(x, torch.relu(apply_linear(self.transform, x)), gate)
 
 
-def highest_activations(types: Tensor, embeddings: Tensor, filters: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """For each word the highest value of each filter, `(N, D)`, before the activation.
+class ElmoCharacterEncoder(nn.Module):
+    """Encode words by their characters: embeddings, convolutions, maximum, highways, projection."""
+
+    def __init__(self, config: ElmoConfig):
+        super().__init__()
+        size, features = config.char_embedding_size, config.char_features
+        self.activation = {"relu": torch.relu, "tanh": torch.tanh}[config.char_cnn_activation]
+        self.embeddings = nn.Embedding(config.vocab_size, size, padding_idx=config.pad_token_id)
+        self.convolutions = nn.ModuleList(nn.Conv1d(size, count, width) for width, count in config.char_cnn_filters)
+        self.highways = nn.ModuleList(ElmoHighway(features) for _ in range(config.num_highway_layers))
+        self.projection = nn.Linear(features, config.projection_size) if config.use_char_projection else None
+        for convolution, (width, _) in zip(self.convolutions, config.char_cnn_filters):
+            if config.char_cnn_activation == "relu":
+                convolution.init_weight = partial(init.uniform_, a=-0.05, b=0.05)
+            else:
+                convolution.init_weight = partial(init.normal_, std=(width * size) ** -0.5)
+        if self.projection is not None:
+            self.projection.init_weight = partial(init.normal_, std=features**-0.5)
+
+    def forward(self, words: Tensor) -> Tensor:
+        """From ids `(N, W)` to vectors `(N, P)`."""
+        if torch.compiler.is_compiling():  # the number of distinct words is unknown to a graph
+            return self.encode_characters(self.embeddings(words))
+        types, inverse = unique_rows(words)
+        filters = [(convolution.weight, convolution.bias) for convolution in self.convolutions]
+        layers = self.embeddings, *self.convolutions
+        called = any(unsupported_reason(layer, nn.Conv1d, nn.Embedding) for layer in layers)
+        if not called and may_skip_calls(self.embeddings.weight, *itertools.chain(*filters)):
+            maxima = largest_values(types, self.embeddings.weight, filters)
+            return self.finish(self.activation(maxima))[inverse]
+        types = without_common_padding(types, max(convolution.kernel_size[0] for convolution in self.convolutions))
+        return self.encode_characters(self.embeddings(types))[inverse]
+
+    def encode_characters(self, characters: Tensor) -> Tensor:
+        """From character embeddings `(N, W, E)` to vectors `(N, P)`."""
+        characters = characters.transpose(1, 2)  # (N, E, W)
+        # The maximum is over all positions, padding included: the original was trained that way.
+        features = [self.activation(convolution(characters).amax(dim=-1)) for convolution in self.convolutions]
+        return self.finish(torch.cat(features, dim=-1))
+
+    def finish(self, features: Tensor) -> Tensor:
+        """From the filters' features of each word `(N, D)` to vectors `(N, P)`."""
+        for highway in self.highways:
+            features = highway(features)
+        return features if self.projection is None else apply_linear(self.projection, features)
+
+
+def largest_values(
+    types: Tensor, embeddings: Tensor, filters: list[tuple[Tensor, Tensor]], group_windows: int = WINDOWS
+) -> Tensor:
+    """Return the largest value of each filter in each word, `(N, D)`, before the activation.
 
     Args:
-        types (`(N, W)`): Character ids of words; what ends a row and is all the same is padding.
-        embeddings (`(V, E)`): Of characters.
+        types (`(N, W)`): Character ids of words; equal ids at the end of a row are padding.
+        embeddings (`(V, E)`): Character embeddings.
         filters (`(F, E, width)` and `(F,)` each): Weights and biases of the convolutions.
+        group_windows: The most windows computed at a time.
     """
-    lengths, order = characters_used(types).sort()
+    lengths, order = padded_from(types).sort()
     lengths, types = lengths.tolist(), types[order]
     widths = [weight.shape[2] for weight, _ in filters]
     weights = [weight.transpose(1, 2).flatten(1) for weight, _ in filters]  # (F, width E)
     size, count, start = embeddings.shape[1], len(types), 0
-    largest = power_of_two(max(1, WINDOWS // max(widths)))
-    maxima = embeddings.new_empty(count + largest, sum(map(len, weights)))
+    largest_group = power_of_two(max(1, group_windows // max(widths)))
+    maxima = embeddings.new_empty(count + largest_group, sum(map(len, weights)))
     while start < count:
-        n = min(power_of_two(max(1, WINDOWS // (lengths[start] + max(widths)))), 1 << (count - start - 1).bit_length())
+        n = power_of_two(max(1, group_windows // (lengths[start] + max(widths))))
+        n = min(n, 1 << (count - start - 1).bit_length())
         last = min(start + n, count) - 1
-        columns = min(types.shape[1], rounded_up(lengths[last] + max(widths), 4))
-        rows = torch.arange(start, start + n, device=types.device).clamp(max=last)  # the last word fills up
+        columns = min(types.shape[1], round_up(lengths[last] + max(widths), 4))
+        rows = torch.arange(start, start + n, device=types.device).clamp(max=last)  # the last word fills up the group
         characters = embeddings[types[rows, :columns]]  # (n, columns, E)
         parts = maxima[start : start + n].split([len(weight) for weight in weights], dim=1)
         for width, weight, part in zip(widths, weights, parts):
             shape = n, columns - width + 1, width * size
-            windows = characters.as_strided(shape, (columns * size, size, 1))
-            torch.amax(product(windows.flatten(0, 1), weight).unflatten(0, shape[:2]), dim=1, out=part)
+            windows = characters.as_strided(shape, (columns * size, size, 1)).flatten(0, 1)
+            values = onednn_linear(windows, weight) if onednn_supports(weight) else F.linear(windows, weight)
+            torch.amax(values.unflatten(0, shape[:2]), dim=1, out=part)
         start = last + 1
     maxima = maxima[:count] + torch.cat([bias for _, bias in filters])
     return torch.empty_like(maxima).index_copy_(0, order, maxima)
 
 
-def characters_used(types: Tensor) -> Tensor:
-    """How many characters of each row `(N, W)` come before those at its end that are all the same."""
+def padded_from(types: Tensor) -> Tensor:
+    """Return where the padding of each row of ids `(N, W)` starts: the equal ids at its end."""
     return ((types != types[:, -1:]) * torch.arange(1, types.shape[1] + 1, device=types.device)).amax(dim=1)
 
 
 def power_of_two(number: int) -> int:
-    """The largest one that is not above `number`."""
+    """Round down to a power of two."""
     return 1 << (number.bit_length() - 1)
 
 
-def rounded_up(number: int, step: int) -> int:
+def round_up(number: int, step: int) -> int:
     return -(-number // step) * step
 
 
-def product(x: Tensor, weight: Tensor) -> Tensor:
-    """x @ weight.T, by oneDNN however small it is: the shapes are few."""
-    return onednn_linear(x, weight) if len(x) and may_be_onednn(weight) else F.linear(x, weight)
+def unique_rows(rows: Tensor, hash_factor: int = HASH_FACTOR) -> tuple[Tensor, Tensor]:
+    """Return the distinct rows of `(N, W)` ids, and for each row its place among them.
+
+    Rows are compared by a 64-bit hash, several times faster than sorting whole rows; then in full, so that a collision
+    costs time, never correctness.
+    """
+    multipliers = torch.arange(1, rows.shape[1] + 1, device=rows.device) * hash_factor
+    mixed = (rows.long() + 1) * multipliers
+    hashes = (mixed ^ (mixed >> 29)).sum(dim=1)
+    values, inverse = hashes.unique(return_inverse=True)
+    first = torch.empty_like(values).scatter_(0, inverse, torch.arange(len(rows), device=rows.device))
+    types = rows[first]
+    if not torch.equal(types[inverse], rows):
+        return rows.unique(dim=0, return_inverse=True)
+    return types, inverse
+
+
+def without_common_padding(types: Tensor, widest: int) -> Tensor:
+    """Cut the last columns of `(N, W)` ids that only repeat each row's last id, as padding does.
+
+    All windows of such columns are the same, and one of them is enough for the maximum: so `widest` columns stay.
+    """
+    varied = (types != types[:, -1:]).any(dim=0)
+    used = int(varied.nonzero().max()) + 1 if varied.any() else 0
+    return types[:, : used + widest]
+
+
+__all__ = ["ElmoCharacterEncoder", "ElmoHighway", "unique_rows", "without_common_padding"]

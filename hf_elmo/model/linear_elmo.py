@@ -1,76 +1,117 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""Products of matrices for inputs whose number of rows varies from one product to the next.
+"""Products of linear layers on a CPU, and whether a layer's weight may be used in place of a call of the layer.
 
-On a CPU, oneDNN multiplies float32 up to four times as fast as torch.mm. It takes some 10 microseconds longer to begin,
-and for each shape it compiles a kernel of half a megabyte, and keeps the last thousand of them. So small products are
-left to torch.mm, and of the others the numbers of rows are rounded up to few different ones.
+On a CPU, oneDNN multiplies float32 up to four times as fast as torch.mm. A call costs some 10 microseconds more, and
+for each new shape oneDNN compiles a kernel of half a megabyte and keeps the last thousand of them. So small products
+are left to torch.mm, and for the others the number of rows is rounded up to one of few.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-WORTH_ONEDNN = 1 << 20  # multiplications
-MOST_FRESH = 1 << 20  # numbers; larger memory comes from the system each time, which costs more than the product
+ONEDNN_THRESHOLD = 1 << 20  # multiplications
+LARGEST_RESULT = 1 << 20  # numbers; larger memory comes from the system each time, which costs more than the product
 
 
-def few(rows: int) -> int:
-    """`rows` rounded up, by a sixteenth of it at most."""
+def round_up_rows(rows: int) -> int:
+    """Round up, by a sixteenth at most, to one of few numbers of rows."""
     step = max(1, (1 << rows.bit_length()) // 32)
     return -(-rows // step) * step
 
 
-def padded(x: Tensor, rows: int) -> Tensor:
-    """`x` and, below it, rows of zeros."""
+def pad_rows(x: Tensor, rows: int) -> Tensor:
+    """Append rows of zeros to `x` until it has `rows` rows."""
     return x if len(x) == rows else F.pad(x, (0, 0, 0, rows - len(x)))
 
 
-def suits_onednn(rows: int, weight: Tensor) -> bool:
-    return weight.is_mkldnn or (rows * weight.numel() >= WORTH_ONEDNN and may_be_onednn(weight))
-
-
-def may_be_onednn(weight: Tensor) -> bool:
+def onednn_supports(weight: Tensor) -> bool:
     return weight.dtype == torch.float32 and weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
 
 
+def onednn_is_faster(rows: int, weight: Tensor) -> bool:
+    """Return whether oneDNN multiplies so many rows with a weight; one in oneDNN's own layout leaves no choice."""
+    return weight.is_mkldnn or (rows * weight.numel() >= ONEDNN_THRESHOLD and onednn_supports(weight))
+
+
 def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x @ weight.T + bias, of this very shape."""
+    """x @ weight.T + bias, with a kernel for exactly this shape."""
     return torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, "none", [], "")
 
 
-def padded_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x @ weight.T + bias, by oneDNN, with few different numbers of rows."""
-    return onednn_linear(padded(x, few(len(x))), weight, bias)[: len(x)]
+def onednn_linear_rounded(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x @ weight.T + bias, with a kernel for the rounded number of rows."""
+    return onednn_linear(pad_rows(x, round_up_rows(len(x))), weight, bias)[: len(x)]
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x @ weight.T + bias, by whatever is fastest."""
-    return (padded_linear if suits_onednn(len(x), weight) else F.linear)(x, weight, bias)
+    """x @ weight.T + bias, by the faster library."""
+    return (onednn_linear_rounded if onednn_is_faster(len(x), weight) else F.linear)(x, weight, bias)
 
 
-def put_linear(out: Tensor, x: Tensor, weight: Tensor):
+def write_linear_(out: Tensor, x: Tensor, weight: Tensor) -> None:
     """out = x @ weight.T. oneDNN writes to new memory only."""
-    if suits_onednn(len(x), weight):
-        out.copy_(padded_linear(x, weight))
+    if onednn_is_faster(len(x), weight):
+        out.copy_(onednn_linear_rounded(x, weight))
     else:
         torch.mm(x, weight.T, out=out)
 
 
 def add_linear_(total: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     """total += x @ weight.T."""
-    if total.dtype != x.dtype or suits_onednn(len(x), weight):
+    if total.dtype != x.dtype or onednn_is_faster(len(x), weight):
         return total.add_(linear(x, weight))
     return total.addmm_(x, weight.T)
 
 
-def add_product_(total: Tensor, left: Tensor, right: Tensor):
-    """total += left.T @ right. The sum over blocks is never rounded to half precision."""
-    if suits_onednn(len(left), total):
-        left, right = (padded(part, few(len(part))) for part in (left, right))
-        rows = max(1, MOST_FRESH // total.shape[1])
+def add_product_(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """total += left.T @ right. A sum over blocks in float32 is never rounded to half precision."""
+    if onednn_is_faster(len(left), total):
+        left, right = (pad_rows(part, round_up_rows(len(part))) for part in (left, right))
+        rows = max(1, LARGEST_RESULT // total.shape[1])
         for part, left_part in zip(total.split(rows), left.split(rows, dim=1)):
             part += onednn_linear(left_part.T, right.T)
     elif total.dtype == left.dtype:
         total.addmm_(left.T, right)
     else:
         total += left.T @ right
+
+
+def unsupported_reason(layer: nn.Module, *kinds: type[nn.Module]) -> str | None:
+    """Return why a layer must be called and its weight alone does not say what it computes, or None.
+
+    Adapters, quantization and offloading replace the layer or its weight, or hook its call.
+
+    Args:
+        layer: The layer.
+        kinds: The classes whose weight can be used; `nn.Linear` by default.
+    """
+    if type(layer) not in (kinds or (nn.Linear,)):
+        return f"it is a {type(layer).__name__}"
+    if type(layer.weight) is not nn.Parameter:
+        return f"its weight is a {type(layer.weight).__name__}"
+    if layer.weight.is_meta:
+        return "its weight is elsewhere until it is called"
+    if hasattr(layer, "_hf_hook") or layer._forward_hooks or layer._forward_pre_hooks:
+        return "it has hooks"
+    return None
+
+
+def may_skip_calls(*tensors: Tensor | None) -> bool:
+    """Return whether faster products may replace calls of layers with these weights: on a CPU, without gradients, and
+    where neither a compiler, an exporter, a transform nor autocast looks into the calls."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._are_functorch_transforms_active():
+        return False
+    tensors = [tensor for tensor in tensors if tensor is not None]
+    if torch.is_autocast_enabled("cpu") or any(tensor.device.type != "cpu" for tensor in tensors):
+        return False
+    return not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors))
+
+
+def apply_linear(layer: nn.Module, x: Tensor) -> Tensor:
+    """Return `layer(x)` for a linear layer and `x` `(N, features)`, by a faster product where there is one."""
+    if unsupported_reason(layer) or not may_skip_calls(x, layer.weight, layer.bias):
+        return layer(x)
+    if not onednn_supports(layer.weight) or len(x) == 0:
+        return layer(x)
+    return onednn_linear_rounded(x, layer.weight, layer.bias)

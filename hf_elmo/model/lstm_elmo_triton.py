@@ -6,7 +6,7 @@ no program ever waits for another, and none can wait forever. The kernels of a s
 sentence and every layer of one shape: where a step's words are is read from memory, and so are the addresses of all
 tensors. That lets a CUDA graph of several steps be captured once and replayed: a whole recurrence is a few launches.
 
-An axis of the grid is for what shares nothing, its lanes: the two directions.
+The last axis of the grid is for the two directions, which share nothing.
 
 The order of the words, what is kept for the backward and everything that is a product over many words are the packed
 path's. c and gates are float32; the products are as `torch.backends.cuda.matmul.fp32_precision` says, exact float32 by
@@ -15,12 +15,26 @@ default. B, C, P, M and n as in `lstm_packed_elmo`.
 
 import contextlib
 import functools
+import itertools
 import threading
+from collections.abc import Callable
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
-from .lstm_packed_elmo import Backward, clip, spread, step_sizes, with_forget_bias, words_of
+from .lstm_packed_elmo import (
+    Backward,
+    BackwardTask,
+    Block,
+    Engine,
+    Result,
+    Task,
+    clip,
+    spread,
+    state_in_batch_order,
+    with_forget_bias,
+)
 
 try:
     import triton
@@ -28,11 +42,20 @@ try:
 except ImportError as error:
     raise ImportError("it needs the package triton: pip install triton") from error
 
-LARGEST_BLOCK = 2048  # words: their (M, 4C) gates are the largest memory of an inference
+BLOCK_TOKENS = 2048  # their (M, 4C) gates are the largest memory of an inference
 SPLITS = 16  # of the longest sum, over 4C, so that it occupies the whole GPU; added up in a fixed order
 STEPS_OF_A_GRAPH = 8
 LARGEST_ROWS = 64  # of a program
-SLOTS = tl.constexpr(16)  # of the table of addresses, for each lane; the first one is that of the steps
+# The table of addresses has a row for each direction, with a slot for each tensor that a kernel may read or write.
+SLOT_NAMES = (
+    "steps", "weight_hh", "weight_hr", "h", "c", "m", "gates_x", "gates", "unclipped_c", "hidden", "first_c", "dh",
+    "dh_parts", "dc", "d_gates",
+)  # fmt: skip
+(
+    SLOT_STEPS, SLOT_WEIGHT_HH, SLOT_WEIGHT_HR, SLOT_H, SLOT_C, SLOT_M, SLOT_GATES_X, SLOT_GATES, SLOT_UNCLIPPED_C,
+    SLOT_HIDDEN, SLOT_FIRST_C, SLOT_DH, SLOT_DH_PARTS, SLOT_DC, SLOT_D_GATES,
+) = map(tl.constexpr, range(len(SLOT_NAMES)))  # fmt: skip
+SLOTS = tl.constexpr(len(SLOT_NAMES))
 DTYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}
 
 
@@ -53,7 +76,7 @@ def clipped(x, bound):
 
 @triton.jit
 def address(table, slot, dtype):
-    """The `slot`-th address of this program's lane."""
+    """Return the address in a slot of the table, in the row of this program's direction."""
     return tl.multiple_of(tl.load(table + tl.program_id(2) * SLOTS + slot).to(tl.pointer_type(dtype)), 16)
 
 
@@ -83,11 +106,15 @@ def forward_cells(
 ):  # fmt: skip
     """gates = activate(gates_x + W_hh h); c = clip(f c + i g); m = o tanh(c)."""
     step = begin_step(progress, 0)
-    steps = address(table, 0, tl.int64)
+    steps = address(table, SLOT_STEPS, tl.int64)
     start, n = tl.load(steps + 3 * step), tl.load(steps + 3 * step + 1)
     if tl.program_id(1) * ROWS < n:
-        w_hh, h, c = address(table, 1, DTYPE), address(table, 2, DTYPE), address(table, 3, tl.float32)
-        m, gates_x = address(table, 4, DTYPE), address(table, 5, DTYPE)
+        weight_hh, h, c = (
+            address(table, SLOT_WEIGHT_HH, DTYPE),
+            address(table, SLOT_H, DTYPE),
+            address(table, SLOT_C, tl.float32),
+        )
+        m, gates_x = address(table, SLOT_M, DTYPE), address(table, SLOT_GATES_X, DTYPE)
         rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
         cells = tl.program_id(0) * CELLS + tl.arange(0, CELLS)[None, :]
         here = (rows < n) & (cells < C)
@@ -98,7 +125,10 @@ def forward_cells(
         for first in range(0, P, INNER):
             across, down = first + tl.arange(0, INNER)[None, :], first + tl.arange(0, INNER)[:, None]
             h_part = tl.load(h + rows * P + across, (rows < n) & (across < P), 0.0).to(FACTOR)
-            w, inside = w_hh + (down * (4 * C) + cells if TRANSPOSED else cells * P + down), (cells < C) & (down < P)
+            w, inside = (
+                weight_hh + (down * (4 * C) + cells if TRANSPOSED else cells * P + down),
+                (cells < C) & (down < P),
+            )
             gate = C if TRANSPOSED else C * P
             i = tl.dot(h_part, tl.load(w, inside, 0.0).to(FACTOR), i, input_precision=PRECISION)
             f = tl.dot(h_part, tl.load(w + gate, inside, 0.0).to(FACTOR), f, input_precision=PRECISION)
@@ -114,12 +144,12 @@ def forward_cells(
         tl.store(c + rows * C + cells, new_c, here)
         tl.store(m + rows * C + cells, (o * tanh(new_c)).to(DTYPE), here)
         if KEEP:
-            kept = address(table, 6, tl.float32) + (start + rows) * (4 * C) + cells
+            kept = address(table, SLOT_GATES, tl.float32) + (start + rows) * (4 * C) + cells
             tl.store(kept, i, here)
             tl.store(kept + C, f, here)
             tl.store(kept + 2 * C, g, here)
             tl.store(kept + 3 * C, o, here)
-            tl.store(address(table, 7, tl.float32) + (start + rows) * C + cells, unclipped_c, here)
+            tl.store(address(table, SLOT_UNCLIPPED_C, tl.float32) + (start + rows) * C + cells, unclipped_c, here)
 
 
 @triton.jit
@@ -130,15 +160,15 @@ def forward_outputs(
 ):  # fmt: skip
     """hidden = W_proj m, or m where there is no projection; h = clip(hidden)."""
     step = end_step(progress, 1)
-    steps = address(table, 0, tl.int64)
+    steps = address(table, SLOT_STEPS, tl.int64)
     start, n = tl.load(steps + 3 * step), tl.load(steps + 3 * step + 1)
     if tl.program_id(1) * ROWS < n:
-        h, m, hidden = address(table, 2, DTYPE), address(table, 4, DTYPE), address(table, 8, DTYPE)
+        h, m, hidden = address(table, SLOT_H, DTYPE), address(table, SLOT_M, DTYPE), address(table, SLOT_HIDDEN, DTYPE)
         rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
         columns = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
         here = (rows < n) & (columns < P)
         if PROJECTED:
-            w_proj = address(table, 9, DTYPE)
+            weight_hr = address(table, SLOT_WEIGHT_HR, DTYPE)
             # The tile is small and the sum long: warps take slices of it, so that a thread has products enough.
             sums = tl.zeros((SLICES, ROWS, COLUMNS), tl.float32)
             slices = tl.arange(0, SLICES)[:, None, None] * INNER
@@ -147,7 +177,7 @@ def forward_outputs(
                 across = first + slices + tl.arange(0, INNER)[None, None, :]
                 down = first + slices + tl.arange(0, INNER)[None, :, None]
                 m_part = tl.load(m + rows_3d * C + across, (rows_3d < n) & (across < C), 0.0).to(FACTOR)
-                w = w_proj + (down * P + columns_3d if TRANSPOSED else columns_3d * C + down)
+                w = weight_hr + (down * P + columns_3d if TRANSPOSED else columns_3d * C + down)
                 w_part = tl.load(w, (columns_3d < P) & (down < C), 0.0).to(FACTOR)
                 sums = tl.dot(m_part, w_part, sums, input_precision=PRECISION)
             result = tl.sum(sums, 0).to(DTYPE)
@@ -164,10 +194,10 @@ def backward_outputs(
 ):  # fmt: skip
     """dh = what comes from above and from the step behind, 0 where h was clipped."""
     step = begin_step(progress, 0)
-    steps = address(table, 0, tl.int64)
+    steps = address(table, SLOT_STEPS, tl.int64)
     start, n = tl.load(steps + 3 * step), tl.load(steps + 3 * step + 1)
     if tl.program_id(1) * ROWS < n:
-        parts, dh = address(table, 2, tl.float32), address(table, 4, tl.float32)
+        parts, dh = address(table, SLOT_DH_PARTS, tl.float32), address(table, SLOT_DH, tl.float32)
         rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
         columns = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
         here = (rows < n) & (columns < P)
@@ -175,7 +205,7 @@ def backward_outputs(
         total = tl.load(dh + places, here, 0.0)
         for part in range(PARTS):
             total += tl.load(parts + part * (B * P) + rows * P + columns, here, 0.0)
-        hidden = tl.load(address(table, 5, DTYPE) + places, here, 0.0).to(tl.float32)
+        hidden = tl.load(address(table, SLOT_HIDDEN, DTYPE) + places, here, 0.0).to(tl.float32)
         tl.store(dh + places, tl.where(tl.abs(hidden) > projection_clip, 0.0, total), here)
 
 
@@ -186,44 +216,44 @@ def backward_cells(
 ):  # fmt: skip
     """The gradients for the gates before their activation, and for c; m once more, for the gradient of W_proj."""
     step = begin_step(progress, 1)
-    steps = address(table, 0, tl.int64)
+    steps = address(table, SLOT_STEPS, tl.int64)
     start, n, before = tl.load(steps + 3 * step), tl.load(steps + 3 * step + 1), tl.load(steps + 3 * step + 2)
     if tl.program_id(1) * ROWS < n:
-        dh, dc = address(table, 4, tl.float32), address(table, 3, tl.float32)
+        dh, dc = address(table, SLOT_DH, tl.float32), address(table, SLOT_DC, tl.float32)
         rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
         cells = tl.program_id(0) * CELLS + tl.arange(0, CELLS)[None, :]
         here = (rows < n) & (cells < C)
         if PROJECTED:
-            w_proj = address(table, 6, DTYPE)
+            weight_hr = address(table, SLOT_WEIGHT_HR, DTYPE)
             dm = tl.zeros((ROWS, CELLS), tl.float32)
             for first in range(0, P, INNER):
                 across, down = first + tl.arange(0, INNER)[None, :], first + tl.arange(0, INNER)[:, None]
                 dh_part = tl.load(dh + (start + rows) * P + across, (rows < n) & (across < P), 0.0)
                 dh_part = dh_part.to(DTYPE).to(FACTOR)
-                w_part = tl.load(w_proj + down * C + cells, (down < P) & (cells < C), 0.0).to(FACTOR)
+                w_part = tl.load(weight_hr + down * C + cells, (down < P) & (cells < C), 0.0).to(FACTOR)
                 dm = tl.dot(dh_part, w_part, dm, input_precision=PRECISION)
         else:
             dm = tl.load(dh + (start + rows) * P + cells, here, 0.0)
-        gates = address(table, 7, tl.float32) + (start + rows) * (4 * C) + cells
+        gates = address(table, SLOT_GATES, tl.float32) + (start + rows) * (4 * C) + cells
         i, f = tl.load(gates, here, 0.0), tl.load(gates + C, here, 0.0)
         g, o = tl.load(gates + 2 * C, here, 0.0), tl.load(gates + 3 * C, here, 0.0)
-        unclipped_c = address(table, 8, tl.float32)
+        unclipped_c = address(table, SLOT_UNCLIPPED_C, tl.float32)
         # The c of the step before lies in this block, or the block begins with this step and with `first_c`.
         in_block = tl.full((ROWS, CELLS), before, tl.int64) >= 0
         earlier = tl.load(unclipped_c + (before + rows) * C + cells, here & in_block, 0.0)
-        first_c = tl.load(address(table, 9, tl.float32) + rows * C + cells, here & ~in_block, 0.0)
+        first_c = tl.load(address(table, SLOT_FIRST_C, tl.float32) + rows * C + cells, here & ~in_block, 0.0)
         previous_c = tl.where(in_block, clipped(earlier, cell_clip), first_c)
         own_c = tl.load(unclipped_c + (start + rows) * C + cells, here, 0.0)
         tanh_c = tanh(clipped(own_c, cell_clip))
         d_c = tl.load(dc + rows * C + cells, here, 0.0) + dm * o * (1 - tanh_c * tanh_c)
         d_c = tl.where(tl.abs(own_c) > cell_clip, 0.0, d_c)
-        d_gates = address(table, 10, tl.float32) + (start + rows) * (4 * C) + cells
+        d_gates = address(table, SLOT_D_GATES, tl.float32) + (start + rows) * (4 * C) + cells
         tl.store(d_gates, d_c * g * i * (1 - i), here)
         tl.store(d_gates + C, d_c * previous_c * f * (1 - f), here)
         tl.store(d_gates + 2 * C, d_c * i * (1 - g * g), here)
         tl.store(d_gates + 3 * C, dm * tanh_c * o * (1 - o), here)
         tl.store(dc + rows * C + cells, d_c * f, here)
-        tl.store(address(table, 11, tl.float32) + (start + rows) * C + cells, o * tanh_c, here)
+        tl.store(address(table, SLOT_M, tl.float32) + (start + rows) * C + cells, o * tanh_c, here)
 
 
 @triton.jit
@@ -233,10 +263,14 @@ def backward_hidden(
 ):  # fmt: skip
     """The gradient for the h before this step, as `PARTS` sums over parts of the 4C gates."""
     step = end_step(progress, 2)
-    steps = address(table, 0, tl.int64)
+    steps = address(table, SLOT_STEPS, tl.int64)
     start, n = tl.load(steps + 3 * step), tl.load(steps + 3 * step + 1)
     if tl.program_id(1) * ROWS < n:
-        w_hh, parts, d_gates = address(table, 1, DTYPE), address(table, 2, tl.float32), address(table, 10, tl.float32)
+        weight_hh, parts, d_gates = (
+            address(table, SLOT_WEIGHT_HH, DTYPE),
+            address(table, SLOT_DH_PARTS, tl.float32),
+            address(table, SLOT_D_GATES, tl.float32),
+        )
         part, block = tl.program_id(0) % PARTS, tl.program_id(0) // PARTS
         rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
         columns = block * COLUMNS + tl.arange(0, COLUMNS)[None, :]
@@ -244,13 +278,13 @@ def backward_hidden(
         for first in range(part * INNER, 4 * C, PARTS * INNER):
             across, down = first + tl.arange(0, INNER)[None, :], first + tl.arange(0, INNER)[:, None]
             d_part = tl.load(d_gates + (start + rows) * (4 * C) + across, (rows < n) & (across < 4 * C), 0.0)
-            w_part = tl.load(w_hh + down * P + columns, (down < 4 * C) & (columns < P), 0.0).to(FACTOR)
+            w_part = tl.load(weight_hh + down * P + columns, (down < 4 * C) & (columns < P), 0.0).to(FACTOR)
             sums = tl.dot(d_part.to(DTYPE).to(FACTOR), w_part, sums, input_precision=PRECISION)
         tl.store(parts + part * (B * P) + rows * P + columns, sums, (rows < n) & (columns < P))
 
 
-def trouble(x):
-    """Why the kernels cannot run on words like `x`, or None."""
+def unsupported_input_reason(x: Tensor) -> str | None:
+    """Return why the kernels cannot run on an input like `x`, or None."""
     if x.dtype not in DTYPES:
         return f"it computes in float32, bfloat16 and float16, not in {str(x.dtype).removeprefix('torch.')}"
     if not x.is_cuda and isinstance(forward_cells, triton.runtime.JITFunction):
@@ -261,155 +295,142 @@ def trouble(x):
 
 
 @torch.no_grad()
-def triton_forward(jobs):
-    """For each job, a direction, what `packed_forward` returns of the same arguments."""
-    alike = {(keep, w_hh.shape, w_proj is None) for _, _, keep, _, _, _, w_hh, w_proj, _, _ in jobs}
-    if len(alike) > 1:
-        return [triton_forward([job])[0] for job in jobs]
-    walks = [Forward(plan, options, *tensors, keep) for plan, options, keep, _, *tensors in jobs]
-    words = [x.flatten(0, 1)[plan.words] for plan, _, _, x, *_ in jobs]
-    for index, block in enumerate(walks[0].plan.blocks):
-        take([(walk, index, x[words_of(block)]) for walk, x in zip(walks, words)])
-    return [walk.results(x.shape[:2]) for walk, (_, _, _, x, *_) in zip(walks, jobs)]
-
-
-@torch.no_grad()
-def take(jobs):
-    """Take walks of one shape over a block each, at the same time.
-
-    Args:
-        jobs: of each walk, a `Forward`, itself, the number of its block and the block's words `(M, I)`.
-    Returns:
-        h of each block before its clip `(M, P)`.
-    """
-    walk, *_ = jobs[0]
-    h, c = walk.h, walk.c
+def triton_forward(tasks: list[Task]) -> list[Result]:
+    """Return for each task the result of `packed_forward`."""
+    if len({(t.keep, t.direction.weight_hh.shape, t.direction.weight_hr is None) for t in tasks}) > 1:
+        return [triton_forward([task])[0] for task in tasks]
+    order, options, keep, direction = tasks[0]
+    runs = [Forward(task) for task in tasks]
+    h, c = runs[0].h, runs[0].c
     with device_guard(h.device):
         step = forward_step(
-            *buffer_key(h), len(jobs), h.dtype, rows_of_grid(len(h)), c.shape[1], h.shape[1], walk.keep == "gates",
-            walk.w_proj is not None, bound(walk.cell_clip), bound(walk.projection_clip), precision(),
+            *buffer_key(h), len(tasks), h.dtype, rows_of_grid(len(h)), c.shape[1], h.shape[1], keep == "gates",
+            direction.weight_hr is not None, bound(options.cell_clip), bound(options.projection_clip), precision(),
         )  # fmt: skip
-        tensors = [walk.addresses(index, x) for walk, index, x in jobs]
-        step.run(tensors, [forward_steps(walk.plan.blocks[index]) for walk, index, _ in jobs])
-    return [walk.hidden[words_of(walk.plan.blocks[index])] for walk, index, _ in jobs]
-
-
-def forward_steps(block):
-    return [(start, stop - start, 0) for start, stop in shifted(block)]
+        for index, block in enumerate(order.blocks):
+            step.run([run.block_tensors(index) for run in runs], step_table(block))
+    return [run.result() for run in runs]
 
 
 class Forward:
-    """One direction on its way from block to block, as `Forward` of the packed path."""
+    """The tensors of one direction's forward; `h` `(B, P)` and `c` `(B, C)` are its state, longest rows first."""
 
-    @torch.no_grad()
-    def __init__(self, plan, options, w_ih, bias, w_hh, w_proj, h, c, keep=None):
-        self.plan, self.keep, self.cell_clip = plan, keep, options.cell_clip
-        self.projection_clip = None if w_proj is None else options.projection_clip
-        self.w_ih, self.bias, self.w_hh = w_ih, with_forget_bias(bias, options), for_product(w_hh)
-        self.w_proj = None if w_proj is None else for_product(w_proj)
-        self.h, self.c = h[plan.rows], c[plan.rows]
-        self.m, self.hidden, self.kept = h.new_empty(c.shape), h.new_empty(len(plan.words), h.shape[1]), []
+    def __init__(self, task: Task):
+        self.order, self.options, self.keep, self.direction = task
+        direction, indices = task.direction, task.order.token_indices
+        self.bias, self.weight_hh = with_forget_bias(direction.bias, task.options), for_product(direction.weight_hh)
+        self.weight_hr = None if direction.weight_hr is None else for_product(direction.weight_hr)
+        self.x = direction.x.flatten(0, 1)[indices]
+        self.h, self.c = (part[task.order.sorted_indices] for part in direction.state)
+        self.m, self.hidden = self.h.new_empty(self.c.shape), self.h.new_empty(len(indices), self.h.shape[1])
+        self.kept: list[Tensor] = []
 
-    def addresses(self, index, x):
-        """What the kernels of a forward step read and write, in the order of their slots."""
-        block = self.plan.blocks[index]
-        gates_x = gates = F.linear(x, self.w_ih, self.bias)
+    def block_tensors(self, index: int) -> dict[str, Tensor | None]:
+        """Return what the forward kernels of a block read and write, by the names of their slots."""
+        block, c = self.order.blocks[index], self.c
+        gates_x = gates = F.linear(self.x[block.tokens], self.direction.weight_ih, self.bias)
         unclipped_c = None
         if self.keep == "gates":
-            gates = gates_x if gates_x.dtype == self.c.dtype else torch.empty_like(gates_x, dtype=self.c.dtype)
-            unclipped_c = self.c.new_empty(len(gates), self.c.shape[1])
+            gates = gates_x if gates_x.dtype == c.dtype else torch.empty_like(gates_x, dtype=c.dtype)
+            unclipped_c = c.new_empty(len(gates), c.shape[1])
             self.kept += [gates, unclipped_c]
         elif self.keep == "cells":
-            self.kept.append(self.c[: step_sizes(block)[0]].clone())
-        self.gates_x = gates_x  # lives until the kernels that read it are under way
-        hidden = self.hidden[words_of(block)]
-        return [self.w_hh, self.h, self.c, self.m, gates_x, gates, unclipped_c, hidden, self.w_proj]
+            self.kept.append(c[: block.batch_sizes[0]].clone())
+        return {
+            "weight_hh": self.weight_hh,
+            "weight_hr": self.weight_hr,
+            "h": self.h,
+            "c": c,
+            "m": self.m,
+            "gates_x": gates_x,
+            "gates": gates,
+            "unclipped_c": unclipped_c,
+            "hidden": self.hidden[block.tokens],
+        }
 
-    def state(self):
-        """h `(B, P)` and c `(B, C)` in the order of the batch."""
-        return spread(self.h, self.plan.rows), spread(self.c, self.plan.rows)
-
-    def results(self, shape):
-        """Of words in a batch of this shape `(B, T)`."""
-        outputs = spread(clip(self.hidden, self.projection_clip), self.plan.words, (*shape, self.h.shape[1]))
-        return outputs, *self.state(), *([self.hidden, *self.kept] if self.keep else [])
+    def result(self) -> Result:
+        shape = *self.direction.x.shape[:2], self.h.shape[1]
+        outputs = spread(clip(self.hidden, self.options.projection_clip), self.order.token_indices, shape)
+        kept = [self.hidden, *self.kept] if self.keep else []
+        return Result(outputs, *state_in_batch_order(self.order, self.h, self.c), kept)
 
 
 @torch.no_grad()
-def triton_backward(jobs):
-    """For each job what `packed_backward` returns of the same arguments."""
-    alike = {(any(needs), w_hh.shape, w_proj is None) for _, _, _, needs, *_, w_hh, w_proj, _, _ in jobs}
+def triton_backward(tasks: list[BackwardTask]) -> list[list[Tensor | None]]:
+    """Return for each task the gradients of `packed_backward`."""
+    directions = [task.task.direction for task in tasks]
+    alike = {(any(t.needs), d.weight_hh.shape, d.weight_hr is None) for t, d in zip(tasks, directions)}
     if len(alike) > 1:
-        return [triton_backward([job])[0] for job in jobs]
-    plan, options, _, needs, _, _, x, *_, w_proj, h, c = jobs[0]
-    if not any(needs):
-        return [[None] * 7 for _ in jobs]
+        return [triton_backward([task])[0] for task in tasks]
+    if not any(tasks[0].needs):
+        return [[None] * 7 for _ in tasks]
+    order, options, _, direction = tasks[0].task
+    h, c = direction.state
     rows = rows_of_grid(len(h))
-    with device_guard(x.device):
-        walks = [Backward(*job) for job in jobs]
-        parts = [c.new_zeros(SPLITS, rows, h.shape[1]) for _ in jobs]
-        for part, walk in zip(parts, walks):
-            part[0, : len(h)] = walk.dh
+    with device_guard(h.device):
+        backwards = [Backward(task) for task in tasks]
+        all_parts = [c.new_zeros(SPLITS, rows, h.shape[1]) for _ in tasks]
+        for parts, backward in zip(all_parts, backwards):
+            parts[0, : len(h)] = backward.dh
         step = backward_step(
-            *buffer_key(x), len(jobs), x.dtype, rows, c.shape[1], h.shape[1], w_proj is not None,
-            bound(options.cell_clip), bound(walks[0].projection_clip), precision(),
+            *buffer_key(h), len(tasks), h.dtype, rows, c.shape[1], h.shape[1], direction.weight_hr is not None,
+            bound(options.cell_clip), bound(options.projection_clip), precision(),
         )  # fmt: skip
-        for index in reversed(range(len(plan.blocks))):
-            starts, sizes = zip(*((start, stop - start) for start, stop in shifted(plan.blocks[index])))
-            blocks = [backward_tensors(walk, part, index) for walk, part in zip(walks, parts)]
-            steps = list(zip(starts, sizes, [-1, *starts]))[::-1]
-            step.run(blocks, [steps] * len(jobs))
-            for walk, (*_, dh, _, _, _, _, _, d_gates, m) in zip(walks, blocks):
-                walk.add(index, d_gates, dh, m)
-        for part, walk in zip(parts, walks):
-            walk.dh = part.sum(0)[: len(h)]
-        return [walk.gradients() for walk in walks]
+        for index, block in reversed(list(enumerate(order.blocks))):
+            tensors = [backward_tensors(backward, parts, index) for backward, parts in zip(backwards, all_parts)]
+            step.run(tensors, step_table(block)[::-1])
+            for backward, named in zip(backwards, tensors):
+                backward.add(index, named["d_gates"], named["dh"], named["m"])
+        for parts, backward in zip(all_parts, backwards):
+            backward.dh = parts.sum(0)[: len(h)]
+        return [backward.gradients() for backward in backwards]
 
 
-def backward_tensors(walk, parts, index):
-    """What the kernels of a backward step read and write, in the order of their slots."""
-    gates, unclipped_c, first_c = walk.block_cells(index)
-    w_hh, w_proj = walk.tensors[3:5]
-    return [
-        aligned(w_hh),
-        parts,
-        walk.dc,
-        walk.block_dh(index),
-        walk.hidden[words_of(walk.plan.blocks[index])],
-        None if w_proj is None else aligned(w_proj),
-        gates,
-        unclipped_c,
-        first_c.contiguous(),
-        torch.empty_like(gates),
-        torch.empty_like(unclipped_c),
-    ]
+def backward_tensors(backward: Backward, parts: Tensor, index: int) -> dict[str, Tensor | None]:
+    """Return what the backward kernels of a block read and write, by the names of their slots."""
+    gates, unclipped_c, first_c = backward.block_cells(index)
+    direction = backward.direction
+    return {
+        "weight_hh": aligned(direction.weight_hh),
+        "weight_hr": None if direction.weight_hr is None else aligned(direction.weight_hr),
+        "gates": gates,
+        "unclipped_c": unclipped_c,
+        "first_c": first_c.contiguous(),
+        "hidden": backward.hidden[backward.order.blocks[index].tokens],
+        "dh": backward.block_dh(index),
+        "dh_parts": parts,
+        "dc": backward.dc,
+        "d_gates": torch.empty_like(gates),
+        "m": torch.empty_like(unclipped_c),
+    }
 
 
 class Step:
-    """The kernels of a step, in their order, and the memory that tells them what to work on.
+    """The kernels of a step, in their order, and the memory that says what they work on.
 
-    On a GPU, once this is used again, several steps are captured as a CUDA graph and replayed.
+    On a GPU, from the second run on, several steps are captured as a CUDA graph and replayed.
     """
 
     @torch.inference_mode(False)  # memory made in inference mode could not be written to elsewhere
-    def __init__(self, device, lanes, launches):
+    def __init__(self, device: torch.device, directions: int, launches: list[Callable[[Tensor, Tensor], None]]):
         self.launches = launches
-        self.table = torch.zeros(lanes, SLOTS.value, dtype=torch.int64, device=device)
+        self.table = torch.zeros(directions, SLOTS.value, dtype=torch.int64, device=device)
         self.progress = torch.zeros(4, dtype=torch.int32, device=device)
         self.graph, self.runs = None, 0
 
-    def launch(self):
+    def launch(self) -> None:
         for launch in self.launches:
             launch(self.table, self.progress)
 
-    def run(self, tensors, steps):
-        """Take each lane's steps, a list of (first word, words, first word of the step before) within its block."""
-        count = max(map(len, steps))
-        padded = count + -count % STEPS_OF_A_GRAPH  # a replay goes past the end, where nothing is done
-        steps = [lane + [(0, 0, 0)] * (padded - len(lane)) for lane in steps]
-        steps = uploaded(steps, self.table.device)
-        addresses = [[0 if t is None else t.data_ptr() for t in (lane, *row)] for lane, row in zip(steps, tensors)]
-        addresses = [row + [0] * (SLOTS.value - len(row)) for row in addresses]
+    def run(self, tensors: list[dict[str, Tensor | None]], steps: list[tuple[int, int, int]]) -> None:
+        """Run steps of a block, as `step_table` lists them, over each direction's tensors, named by slot."""
+        count = len(steps)
+        padding = -count % STEPS_OF_A_GRAPH  # a replay goes past the end, where nothing is done
+        steps = uploaded(steps + [(0, 0, 0)] * padding, self.table.device)
+        addresses = [
+            [0 if t is None else t.data_ptr() for t in map({"steps": steps, **named}.get, SLOT_NAMES)]
+            for named in tensors
+        ]
         self.table.copy_(uploaded(addresses, self.table.device))
         self.progress.zero_()
         if self.runs == 1 and self.table.is_cuda:  # by now the kernels are compiled and loaded
@@ -427,99 +448,109 @@ class Step:
                 self.graph.replay()
 
 
+def step_table(block: Block) -> list[tuple[int, int, int]]:
+    """List each step's first token, its active rows, and the first token of the step before it (-1 for none), all
+    counted within the block."""
+    starts = list(itertools.accumulate(block.batch_sizes[:-1], initial=0))
+    return list(zip(starts, block.batch_sizes, [-1, *starts]))
+
+
 @functools.lru_cache(maxsize=64)
 def forward_step(
-    device, stream, thread, lanes, dtype, rows, C, P, keep, projected, cell_clip, projection_clip, precision
-):  # fmt: skip
+    device: torch.device, stream: int, thread: int, directions: int, dtype: torch.dtype, rows: int, C: int, P: int,
+    keep: bool, projected: bool, cell_clip: float, projection_clip: float, precision: str,
+) -> Step:  # fmt: skip
     ROWS, DTYPE, INNER = min(rows, LARGEST_ROWS), DTYPES[dtype], 128 // dtype.itemsize
     TRANSPOSED = exact(dtype, precision)
     OUTPUT_ROWS, COLUMNS = tile_of_outputs(rows)
 
-    def cells(table, progress):
-        forward_cells[(triton.cdiv(C, 32), rows // ROWS, lanes)](
+    def cells(table: Tensor, progress: Tensor) -> None:
+        forward_cells[(triton.cdiv(C, 32), rows // ROWS, directions)](
             table, progress, cell_clip, C, P, DTYPE, keep, factor(DTYPE), precision, ROWS, 32, INNER, TRANSPOSED
         )
 
-    def outputs(table, progress):
-        forward_outputs[(triton.cdiv(P, COLUMNS), rows // OUTPUT_ROWS, lanes)](
+    def outputs(table: Tensor, progress: Tensor) -> None:
+        forward_outputs[(triton.cdiv(P, COLUMNS), rows // OUTPUT_ROWS, directions)](
             table, progress, projection_clip, C, P, DTYPE, projected, factor(DTYPE), precision, OUTPUT_ROWS, COLUMNS,
             INNER, 128 // COLUMNS, TRANSPOSED,
         )  # fmt: skip
 
-    return Step(device, lanes, [cells, outputs])
+    return Step(device, directions, [cells, outputs])
 
 
 @functools.lru_cache(maxsize=64)
 def backward_step(
-    device, stream, thread, lanes, dtype, rows, C, P, projected, cell_clip, projection_clip, precision
-):  # fmt: skip
+    device: torch.device, stream: int, thread: int, directions: int, dtype: torch.dtype, rows: int, C: int, P: int,
+    projected: bool, cell_clip: float, projection_clip: float, precision: str,
+) -> Step:  # fmt: skip
     ROWS, DTYPE = min(rows, LARGEST_ROWS), DTYPES[dtype]
     blocks = rows // ROWS
 
-    def outputs(table, progress):
-        backward_outputs[(triton.cdiv(P, 64), rows // 8, lanes)](
+    def outputs(table: Tensor, progress: Tensor) -> None:
+        backward_outputs[(triton.cdiv(P, 64), rows // 8, directions)](
             table, progress, projection_clip, rows, P, DTYPE, SPLITS, 8, 64
         )
 
-    def cells(table, progress):
-        backward_cells[(triton.cdiv(C, 32), blocks, lanes)](
+    def cells(table: Tensor, progress: Tensor) -> None:
+        backward_cells[(triton.cdiv(C, 32), blocks, directions)](
             table, progress, cell_clip, C, P, DTYPE, projected, factor(DTYPE), precision, ROWS, 32, 32
         )
 
-    def hidden(table, progress):
-        backward_hidden[(triton.cdiv(P, 64) * SPLITS, blocks, lanes)](
+    def hidden(table: Tensor, progress: Tensor) -> None:
+        backward_hidden[(triton.cdiv(P, 64) * SPLITS, blocks, directions)](
             table, progress, rows, C, P, DTYPE, SPLITS, factor(DTYPE), precision, ROWS, 64, 32
         )
 
-    return Step(device, lanes, [outputs, cells, hidden])
+    return Step(device, directions, [outputs, cells, hidden])
 
 
-def device_guard(device):
+def device_guard(device: torch.device) -> contextlib.AbstractContextManager:
     """Make `device` the current one, where launches and new streams go."""
     return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
 
-def buffer_key(x):
-    """Return whose memory a step may use: another stream or thread must not find its words there."""
+def buffer_key(x: Tensor) -> tuple[torch.device, int, int]:
+    """Return the device, stream and thread of a call: calls of another stream or thread need buffers of their own."""
     return x.device, torch.cuda.current_stream(x.device).cuda_stream if x.is_cuda else 0, threading.get_ident()
 
 
-def uploaded(numbers, device):
-    """A tensor of whole numbers on the device, without waiting for what that is at."""
+def uploaded(numbers: list, device: torch.device) -> Tensor:
+    """Return whole numbers as a tensor on the device, without waiting for the device's earlier work."""
     numbers = torch.tensor(numbers, device="cpu")
     return numbers.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else numbers
 
 
-def tile_of_outputs(rows):
-    """What one program computes of the h of so many rows: at the original's size 128 programs compute 32 or 64 rows."""
+def tile_of_outputs(rows: int) -> tuple[int, int]:
+    """Return the rows and columns of h that one program computes: at the original's size 128 programs compute 32 or 64
+    rows."""
     return 32 if rows > 64 else 16, 32 if rows > 32 else 16
 
 
-def rows_of_grid(rows):
-    """So many that few shapes of the grid come up."""
+def rows_of_grid(rows: int) -> int:
+    """Round up to a power of two, so that grids have few shapes."""
     return max(16, triton.next_power_of_2(rows))
 
 
-def bound(clip):
+def bound(clip: float | None) -> float:
     return float("inf") if clip is None else float(clip)
 
 
-def factor(dtype):
-    """What products multiply. The interpreter knows none of bfloat16; in float32 they are the same."""
+def factor(dtype: tl.dtype) -> tl.dtype:
+    """Return the type of a product's factors. The interpreter has no bfloat16; float32 holds the same numbers."""
     return dtype if isinstance(forward_cells, triton.runtime.JITFunction) else tl.float32
 
 
-def precision():
+def precision() -> str:
     return "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "ieee"
 
 
-def exact(dtype, precision):
-    """Whether tensor cores cannot do the products."""
+def exact(dtype: torch.dtype, precision: str) -> bool:
+    """Return whether tensor cores cannot do the products."""
     return dtype == torch.float32 and precision == "ieee"
 
 
-def for_product(weight):
-    """As the kernels of the forward read it: transposed for exact products.
+def for_product(weight: Tensor) -> Tensor:
+    """Return a weight as the kernels of the forward read it: transposed for exact products.
 
     Without tensor cores the threads of a warp read the weights of neighboring outputs from shared memory at once. These
     would all lie in one bank if each output had a row of its own.
@@ -527,12 +558,10 @@ def for_product(weight):
     return aligned(weight.T if exact(weight.dtype, precision()) else weight)
 
 
-def aligned(tensor):
-    """The kernels read memory without gaps, 16 bytes at a time."""
+def aligned(tensor: Tensor) -> Tensor:
+    """Return a tensor without gaps whose memory starts at a multiple of 16 bytes, which the kernels read at a time."""
     tensor = tensor.contiguous()
     return tensor if tensor.data_ptr() % 16 == 0 else tensor.clone()
 
 
-def shifted(block):
-    """The steps as ranges of their block's words."""
-    return [(start - block[0][0], stop - block[0][0]) for start, stop in block]
+TRITON = Engine(triton_forward, triton_backward, BLOCK_TOKENS)

@@ -1,214 +1,321 @@
-"""The packed path of the LSTM: `lstm_reference` without padding, and its gradients written by hand.
+# Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
+"""The packed backend of the LSTM: `lstm_reference` without padding, and its gradients written by hand.
 
-Step s computes the s-th word of every row that has one, longest rows first: padding is never computed, a finished row
-costs nothing, and the rows that are alive are always the first ones. The words of several steps, a block, share one
-input product and, in the backward, one product for each weight's gradient.
+Time step s computes the s-th token of every row that has one, longest rows first, as torch's `PackedSequence` does:
+padding is never computed, a finished row costs nothing, and the active rows are always the first ones. The tokens of
+several steps, a block, share one input product and, in the backward, one product for each weight's gradient.
 
-What a backward needs is kept in one of two ways. "gates": all gates and cells, 5C numbers a word. "cells": the outputs,
-P numbers a word, and c where a block begins; then the gates of a block are computed again when the backward gets there,
-all at once, because the outputs that they depend on are known.
+What the backward needs is kept in one of two ways. "gates": h, all gates and c, P + 5C numbers a token. "cells": h, P
+numbers a token, and c before each block; then the backward computes the gates of a block again, with one product,
+because the h that they depend on are known.
 
-N words of the batch   M words of a block   n rows alive at a step   B, T, I, C, P and the order of the gates as in the
-reference
+With an `Int8Weight` in the place of each matrix the same forward runs on integer products, and there is no backward.
 
-Everything here works on plain tensors and outside autograd; `lstm_elmo` puts it into the graph.
+N tokens in the batch   M tokens in a block   n active rows of a step   B, T, I, C, P and the order of the gates as in
+`lstm_elmo`
+
+Everything here works on plain tensors and outside autograd; `lstm_elmo` makes it a node of autograd's graph.
 """
 
 import functools
-import itertools
 import os
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from .linear_elmo import add_linear_, add_product_, linear, put_linear, suits_onednn
+from .int8_elmo import Int8Weight, int8_product, quantize_rows
+from .linear_elmo import add_linear_, add_product_, linear, onednn_is_faster, write_linear_
 
-GROUP = 1 << 17  # numbers: as many as stay in the cache while the backward prepares the steps of so many words
-READING = 20  # rows
-WORTH_A_WORKER = 1 << 27  # what a step costs, about a millisecond: between short operations, threads wait for Python
-BLOCK = 256  # words: enough for the full speed of a product, few enough that its (256, 4C) result lies in reused memory
+BLOCK_TOKENS = 256  # enough for the full speed of a product, few enough that its (256, 4C) result lies in reused memory
+CACHED_NUMBERS = 1 << 17  # that stay in the cache while the backward prepares the steps of so many tokens
+READING_ROWS = 20  # reading a step's weights from memory takes as long as multiplying them with so many rows
+WORKER_THRESHOLD = 1 << 27  # cost of a step, about a millisecond: between short operations, threads wait for Python
+INT8_SPEEDUP = 4  # of a step, about
 
 
-class Options(NamedTuple):
-    """What `lstm_reference` takes besides tensors."""
+@dataclass
+class Direction:
+    """One direction of a layer: its input, its weights under torch's names, and the state that it starts from.
 
-    reverse: bool
+    Args:
+        x (`(B, T, I)`): Input.
+        weight_ih (`(4C, I)`), bias (`(4C,)`): Input weights.
+        weight_hh (`(4C, P)`): Recurrent weights.
+        weight_hr (`(P, C)`, or None where P == C): Projection.
+        state (`(B, P)` and `(B, C)`, or None for zeros): h and c before the first time step.
+        reverse: Whether each row runs from its last token to its first; outputs stay in place.
+        must_call: Why linear layers stand in the place of the matrices and must be called; None with weights.
+    """
+
+    x: Tensor
+    weight_ih: Tensor | Int8Weight | nn.Module
+    bias: Tensor | None
+    weight_hh: Tensor | Int8Weight | nn.Module
+    weight_hr: Tensor | Int8Weight | nn.Module | None = None
+    state: tuple[Tensor, Tensor] | None = None
+    reverse: bool = False
+    must_call: str | None = None
+
+    @property
+    def is_int8(self) -> bool:
+        return isinstance(self.weight_hh, Int8Weight)
+
+    def tensors(self) -> tuple[Tensor | Int8Weight | nn.Module | None, ...]:
+        """Return the seven fields that may need gradients, h and c last."""
+        return self.x, self.weight_ih, self.bias, self.weight_hh, self.weight_hr, *(self.state or (None, None))
+
+
+class CellOptions(NamedTuple):
+    """The numbers in the equations; None turns a clip off. There is no projection clip without a projection."""
+
     forget_bias: float
     cell_clip: float | None
     projection_clip: float | None
 
 
-class Plan(NamedTuple):
-    """The order in which the words of a batch are computed."""
+class Block(NamedTuple):
+    """Consecutive time steps, whose tokens are consecutive too: their place, and the active rows of each step."""
 
-    words: Tensor  # (N,) where they stand among the B * T
-    rows: Tensor  # (B,) longest first
-    blocks: list[list[tuple[int, int]]]  # the steps of each block, as ranges of the N words
+    start: int
+    batch_sizes: list[int]
+
+    @property
+    def tokens(self) -> slice:
+        return slice(self.start, self.start + sum(self.batch_sizes))
+
+    def steps(self, *parts: Tensor | None) -> list[tuple[Tensor | None, ...]]:
+        """Split tensors of this block's tokens into those of each step; None stays None."""
+        sizes = self.batch_sizes
+        return list(zip(*([None] * len(sizes) if part is None else part.split(sizes) for part in parts)))
 
 
-def make_plan(mask, reverse, largest_block=BLOCK):
-    """The plan for a `mask` `(B, T)` of any pattern, each row walked from its last word if `reverse`.
+class PackedOrder(NamedTuple):
+    """The order in which the tokens of a batch are computed."""
 
-    A block has at most so many words, if not of one step.
-    """
+    token_indices: Tensor  # (N,) places among the B * T
+    sorted_indices: Tensor  # (B,) rows, longest first
+    blocks: list[Block]
+    reverse: bool
+
+
+def pack(mask: Tensor, reverse: bool, block_tokens: int = BLOCK_TOKENS) -> PackedOrder:
+    """Order the tokens of a `mask` `(B, T)` of any pattern, in blocks of at most so many tokens or of one step."""
     length = mask.shape[1]
     counts, rows = mask.sum(dim=1).sort(descending=True, stable=True)
     mask = mask[rows].flip(1) if reverse else mask[rows]
-    walk = mask.byte().argsort(dim=1, descending=True, stable=True)  # (B, T) a row's words in order, then its gaps
+    columns = mask.byte().argsort(dim=1, descending=True, stable=True)  # (B, T) a row's tokens in order, then its gaps
     if reverse:
-        walk = length - 1 - walk
-    alive = torch.arange(length, device=mask.device)[:, None] < counts  # (T, B)
-    words = (walk + rows[:, None] * length).T[alive]
-    stops = itertools.accumulate(filter(None, alive.sum(dim=1).tolist()), initial=0)
-    return Plan(words, rows, grouped(itertools.pairwise(stops), largest_block))
+        columns = length - 1 - columns
+    active = torch.arange(length, device=mask.device)[:, None] < counts  # (T, B)
+    token_indices = (columns + rows[:, None] * length).T[active]
+    batch_sizes = [size for size in active.sum(dim=1).tolist() if size]
+    return PackedOrder(token_indices, rows, list(blocks_of(batch_sizes, block_tokens)), reverse)
 
 
-def grouped(steps, words):
-    """Steps in groups of at most so many words, if not of one step."""
-    groups = []
-    for start, stop in steps:
-        if not groups or stop - groups[-1][0][0] > words:
-            groups.append([])
-        groups[-1].append((start, stop))
-    return groups
+def blocks_of(batch_sizes: list[int], block_tokens: int) -> Iterator[Block]:
+    """Group steps into blocks of at most so many tokens, or of one step."""
+    start, sizes = 0, []
+    for size in batch_sizes:
+        if sizes and sum(sizes) + size > block_tokens:
+            yield Block(start, sizes)
+            start, sizes = start + sum(sizes), []
+        sizes.append(size)
+    if sizes:
+        yield Block(start, sizes)
 
 
-def step_sizes(steps):
-    return [stop - start for start, stop in steps]
+class Task(NamedTuple):
+    """A direction to run: its state given, its tensors of the types that products and state have."""
+
+    order: PackedOrder
+    options: CellOptions
+    keep: str | None  # "gates" or "cells" for the backward, None without one
+    direction: Direction
 
 
-def words_of(steps):
-    return slice(steps[0][0], steps[-1][1])
+class Result(NamedTuple):
+    """What a forward returns for a direction."""
+
+    outputs: Tensor  # (B, T, P)
+    h: Tensor  # (B, P) after the last token
+    c: Tensor  # (B, C)
+    kept: list[Tensor]  # h before its clip (N, P), then for each block its gates and c before the clip, or c before it
 
 
-def within(block, steps):
-    """Where the words of some steps are among those of their block."""
-    return slice(steps[0][0] - block[0][0], steps[-1][1] - block[0][0])
+class BackwardTask(NamedTuple):
+    """A direction whose gradients are needed."""
+
+    task: Task
+    needs: tuple[bool, ...]  # which of the direction's seven tensors need a gradient
+    kept: list[Tensor]
+    cotangents: tuple[Tensor, Tensor, Tensor]  # gradients for outputs (B, T, P), h (B, P) and c (B, C)
 
 
-def by_step(steps, *parts):
-    """Tensors of all words of some steps, cut into those of each step; None stays None."""
-    sizes = step_sizes(steps)
-    return list(zip(*([None] * len(sizes) if part is None else part.split(sizes) for part in parts)))
+class Engine(NamedTuple):
+    """A packed backend: its forward and backward over all directions, and the most tokens of a block."""
+
+    forward: Callable[[list[Task]], list[Result]]
+    backward: Callable[[list[BackwardTask]], list[list[Tensor | None]]]
+    block_tokens: int
+
+
+# ---- forward
+
+
+class FloatProducts:
+    """The three products of a direction."""
+
+    g_is_doubled = False
+
+    def __init__(self, task: Task):
+        direction = task.direction
+        self.weight_ih, self.bias = direction.weight_ih, with_forget_bias(direction.bias, task.options)
+        self.weight_hh, self.weight_hr = (
+            reordered(weight, task.order) for weight in (direction.weight_hh, direction.weight_hr)
+        )
+        self.cell_dtype = direction.state[1].dtype
+
+    def input_gates(self, x: Tensor) -> Tensor:
+        """From a block's input `(M, I)` to the input's part of the gates `(M, 4C)`."""
+        return linear(x, self.weight_ih, self.bias).to(self.cell_dtype)
+
+    def add_recurrent_gates_(self, gates: Tensor, h: Tensor) -> None:
+        add_linear_(gates, h, self.weight_hh)
+
+    def project(self, m: Tensor, out: Tensor) -> None:
+        if self.weight_hr is None:
+            out.copy_(m)
+        else:
+            write_linear_(out, m.to(out.dtype), self.weight_hr)
+
+
+class Int8Products:
+    """The three products of a direction with int8 weights. The gate g comes out doubled: its scales are."""
+
+    g_is_doubled = True
+
+    def __init__(self, task: Task):
+        direction, dtype = task.direction, task.direction.state[1].dtype
+        cell = len(direction.bias) // 4
+        double = torch.ones_like(direction.bias, dtype=dtype)
+        double[2 * cell : 3 * cell] = 2
+        self.bias = with_forget_bias(direction.bias.to(dtype), task.options) * double
+        self.input_product, self.recurrent_product = (
+            int8_product(weight._replace(scales=weight.scales * double), dtype)
+            for weight in (direction.weight_ih, direction.weight_hh)
+        )
+        self.projection = None if direction.weight_hr is None else int8_product(direction.weight_hr, dtype)
+
+    def input_gates(self, x: Tensor) -> Tensor:
+        codes, largest = quantize_rows(x.to(self.bias.dtype))
+        gates = self.input_product(codes)
+        return torch.addcmul(self.bias, gates, largest, out=gates)
+
+    def add_recurrent_gates_(self, gates: Tensor, h: Tensor) -> None:
+        codes, largest = quantize_rows(h)
+        gates.addcmul_(self.recurrent_product(codes), largest)
+
+    def project(self, m: Tensor, out: Tensor) -> None:
+        if self.projection is None:
+            out.copy_(m)
+        else:
+            codes, largest = quantize_rows(m)
+            torch.mul(self.projection(codes), largest, out=out)
 
 
 @torch.no_grad()
-def packed_forward(plan, options, keep, x, w_ih, bias, w_hh, w_proj, h, c):
-    """One direction, from its seven tensors; c, and all that is not a product, is at least float32.
+def packed_forward(task: Task) -> Result:
+    """Run one direction; c, and everything that is not a product, is at least float32."""
+    order, (_, cell_clip, projection_clip), keep, direction = task
+    products = (Int8Products if direction.is_int8 else FloatProducts)(task)
+    x = direction.x.flatten(0, 1)[order.token_indices]
+    h, c = (part[order.sorted_indices] for part in direction.state)
+    m, cell = torch.empty_like(c), c.shape[1]
+    hidden, kept = h.new_empty(len(x), h.shape[1]), []  # h before its clip
+    active_h, active_c, active_m = h, c, m
+    for block in order.blocks:
+        gates = products.input_gates(x[block.tokens])
+        block_c = c.new_empty(len(gates), cell) if keep == "gates" else None  # before its clip
+        if keep is not None:
+            kept += [gates, block_c] if keep == "gates" else [c[: block.batch_sizes[0]].clone()]
+        parts = gates, *gates.view(-1, 4, cell).unbind(1), block_c, hidden[block.tokens]
+        for step_gates, i, f, g, o, step_c, step_h in block.steps(*parts):
+            if len(step_gates) != len(active_h):
+                active_h, active_c, active_m = (part[: len(step_gates)] for part in (h, c, m))
+            products.add_recurrent_gates_(step_gates, active_h)
+            activate_(step_gates, g, products.g_is_doubled)
+            step_c = torch.mul(f, active_c, out=active_c if step_c is None else step_c).addcmul_(i, g)
+            clip(step_c, cell_clip, out=active_c)
+            products.project(tanh(active_c, out=active_m).mul_(o), out=step_h)
+            clip(step_h, projection_clip, out=active_h)
+    outputs = spread(clip(hidden, projection_clip), order.token_indices, (*direction.x.shape[:2], h.shape[1]))
+    return Result(outputs, *state_in_batch_order(order, h, c), [hidden, *kept] if keep else [])
 
-    Args:
-        keep: what for the backward, "gates" or "cells"; None if there will be none.
-    Returns:
-        outputs `(B, T, P)`, h `(B, P)` and c `(B, C)` after the last word, and what is kept: h of all words before its
-        clip `(N, P)`, then for each block its gates `(M, 4C)` and its c before the clip `(M, C)`, or the c that it
-        begins with `(n, C)`.
-    """
-    walk, words = Forward(plan, options, w_ih, bias, w_hh, w_proj, h, c, keep), x.flatten(0, 1)[plan.words]
-    hidden = [walk.take(index, words[words_of(block)]) for index, block in enumerate(plan.blocks)]
-    hidden = torch.cat([walk.h[:0], *hidden])
-    outputs = spread(clip(hidden, walk.projection_clip), plan.words, (*x.shape[:2], h.shape[1]))
-    return outputs, *walk.state(), *([hidden, *walk.kept] if keep else [])
 
-
-class Forward:
-    """One direction on its way from block to block; `h` `(B, P)` and `c` `(B, C)` are its state, longest rows first."""
-
-    @torch.no_grad()
-    def __init__(self, plan, options, w_ih, bias, w_hh, w_proj, h, c, keep=None):
-        self.plan, self.keep, self.cell_clip = plan, keep, options.cell_clip
-        self.projection_clip = None if w_proj is None else options.projection_clip
-        self.w_ih, self.bias = w_ih, with_forget_bias(bias, options)
-        self.w_hh, self.w_proj = for_many_steps(w_hh, plan), for_many_steps(w_proj, plan)
-        self.h, self.c, self.kept = h[plan.rows], c[plan.rows], []
-        self.m = torch.empty_like(self.c)
-
-    @torch.no_grad()
-    def take(self, index, x):
-        """From a block's words `(M, I)` to their h before its clip `(M, P)`."""
-        block, live_h, live_c, live_m = self.plan.blocks[index], self.h, self.c, self.m
-        hidden, cell = live_h.new_empty(len(x), live_h.shape[1]), live_c.shape[1]
-        block_gates = linear(x, self.w_ih, self.bias).to(live_c.dtype)
-        block_c = live_c.new_empty(len(x), cell) if self.keep == "gates" else None
-        if self.keep == "gates":
-            self.kept += [block_gates, block_c]
-        elif self.keep == "cells":
-            self.kept.append(live_c[: step_sizes(block)[0]].clone())
-        parts = block_gates, *block_gates.view(-1, 4, cell).unbind(1), block_c, hidden
-        for gates, i, f, g, o, unclipped_c, unclipped_h in by_step(block, *parts):
-            if len(gates) != len(live_h):
-                live_h, live_c, live_m = (part[: len(gates)] for part in (self.h, self.c, self.m))
-            activate_(add_linear_(gates, live_h, self.w_hh), g)
-            unclipped_c = torch.mul(f, live_c, out=live_c if unclipped_c is None else unclipped_c).addcmul_(i, g)
-            clip(unclipped_c, self.cell_clip, out=live_c)
-            m = tanh(live_c, out=live_m).mul_(o).to(live_h.dtype)
-            if self.w_proj is None:
-                unclipped_h.copy_(m)
-            else:
-                put_linear(unclipped_h, m, self.w_proj)
-            clip(unclipped_h, self.projection_clip, out=live_h)
-        return hidden
-
-    def state(self):
-        """h `(B, P)` and c `(B, C)` in the order of the batch."""
-        return spread(self.h, self.plan.rows), spread(self.c, self.plan.rows)
+# ---- backward
 
 
 @torch.no_grad()
-def packed_backward(plan, options, keep, needs, kept, cotangents, x, w_ih, bias, w_hh, w_proj, h, c):
-    """The gradients of one direction for its seven tensors, None where not in `needs`.
-
-    Args:
-        keep, kept: what `packed_forward` was told, and what it returned beyond its results.
-        cotangents (`(B, T, P)`, `(B, P)`, `(B, C)`): gradients for outputs, h and c.
-    """
-    if not any(needs):
+def packed_backward(backward_task: BackwardTask) -> list[Tensor | None]:
+    """Return the gradients of one direction for its seven tensors, None where not needed."""
+    if not any(backward_task.needs):
         return [None] * 7
-    backward = Backward(plan, options, keep, needs, kept, cotangents, x, w_ih, bias, w_hh, w_proj, h, c)
-    cell, dh, dc = c.shape[1], backward.dh, backward.dc
-    largest = max((sum(step_sizes(block)) for block in plan.blocks), default=0)
-    d_gates_memory, m_memory = c.new_empty(largest, 4, cell), c.new_empty(largest, cell)
-    for index in reversed(range(len(plan.blocks))):
-        block = plan.blocks[index]
+    backward = Backward(backward_task)
+    order, (_, cell_clip, _), _, direction = backward_task.task
+    dh, dc, dtype, cell = backward.dh, backward.dc, direction.x.dtype, backward.c.shape[1]
+    largest = max((sum(block.batch_sizes) for block in order.blocks), default=0)
+    d_gates_memory, m_memory = dc.new_empty(largest, 4, cell), dc.new_empty(largest, cell)
+    for index, block in reversed(list(enumerate(order.blocks))):
         gates, unclipped_c, first_c = backward.block_cells(index)
         block_dh, beyond = backward.block_dh(index), backward.beyond_clip(index)
         d_gates, m = d_gates_memory[: len(gates)], m_memory[: len(gates)]
-        groups = grouped(block, GROUP // cell)
-        for before, steps in reversed(list(zip([None, *groups], groups))):
-            here, slopes = within(block, steps), d_gates[within(block, steps)]
+        groups = list(blocks_of(block.batch_sizes, CACHED_NUMBERS // cell))
+        for before, group in reversed(list(zip([None, *groups], groups))):
+            here = group.tokens
+            previous_c = first_c
             if before is not None:
-                first_c = clip(unclipped_c[within(block, before[-1:])], options.cell_clip)
+                previous_c = clip(unclipped_c[here.start - before.batch_sizes[-1] : here.start], cell_clip)
+            slopes = d_gates[here]
             to_c, to_previous_c = local_slopes(
-                gates[here], unclipped_c[here], first_c, step_sizes(steps), options.cell_clip, slopes, m[here]
+                gates[here], unclipped_c[here], previous_c, group.batch_sizes, cell_clip, slopes, m[here]
             )
-            parts = block_dh[here], beyond if beyond is None else beyond[here], slopes, to_c, to_previous_c
-            for step_dh, step_beyond, slope, to_c, to_previous_c in reversed(by_step(steps, *parts)):
-                live_dh, live_dc = dh[: len(step_dh)], dc[: len(step_dh)]
-                step_dh += live_dh
+            parts = block_dh[here], None if beyond is None else beyond[here], slopes, to_c, to_previous_c
+            for step_dh, step_beyond, slope, to_c, to_previous_c in reversed(group.steps(*parts)):
+                active_dh, active_dc = dh[: len(step_dh)], dc[: len(step_dh)]
+                step_dh += active_dh
                 if step_beyond is not None:
                     step_dh.masked_fill_(step_beyond, 0)
-                dm = step_dh if w_proj is None else linear(step_dh.to(h.dtype), w_proj.T).to(dc.dtype)
-                live_dc.addcmul_(dm, to_c)
-                slope[:, 3] *= dm  # what were slopes become gradients
-                slope[:, :3] *= live_dc[:, None]
-                live_dc *= to_previous_c
-                live_dh.copy_(linear(slope.view(-1, 4 * cell).to(h.dtype), w_hh.T))
+                dm = step_dh
+                if direction.weight_hr is not None:
+                    dm = linear(step_dh.to(dtype), direction.weight_hr.T).to(dc.dtype)
+                active_dc.addcmul_(dm, to_c)
+                slope[:, 3] *= dm  # turns slopes into gradients
+                slope[:, :3] *= active_dc[:, None]
+                active_dc *= to_previous_c
+                active_dh.copy_(linear(slope.view(-1, 4 * cell).to(dtype), direction.weight_hh.T))
         backward.add(index, d_gates.view(-1, 4 * cell), block_dh, m)
     return backward.gradients()
 
 
-def local_slopes(gates, unclipped_c, first_c, sizes, cell_clip, slopes, m):
-    """The derivatives of all that happens within a word, for the words of a few steps.
+def local_slopes(
+    gates: Tensor, unclipped_c: Tensor, previous_c: Tensor, batch_sizes: list[int], cell_clip: float | None,
+    slopes: Tensor, m: Tensor,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Compute all derivatives inside the cells of a few steps.
 
     Args:
-        gates (`(M, 4C)`), unclipped_c (`(M, C)`): from the forward.
-        first_c (`(n, C)`): before the first of the steps; sizes: of the steps.
-        slopes (`(M, 4, C)`), m (`(M, C)`): to be filled: with what the gates' gradients are, divided by dc or, for o,
-            by dm; and with what is projected.
+        gates (`(M, 4C)`), unclipped_c (`(M, C)`): From the forward.
+        previous_c (`(n, C)`): c before the first of the steps.
+        batch_sizes: Active rows of the steps.
+        slopes (`(M, 4, C)`): Written: the gates' gradients before the activation, divided by dc or, for o, by dm.
+        m (`(M, C)`): Written: what is projected, o tanh(c).
     Returns:
-        what dc grows by, divided by dm `(M, C)`, and what it is multiplied by on its way to the word before `(M, C)`.
+        the derivative of m by c `(M, C)`, and that of c by the previous step's c `(M, C)`.
     """
     i, f, g, o = gates.view(slopes.shape).unbind(1)
     c = clip(unclipped_c, cell_clip)
@@ -216,7 +323,7 @@ def local_slopes(gates, unclipped_c, first_c, sizes, cell_clip, slopes, m):
     torch.mul(o, tanh_c, out=m)
     torch.addcmul(gates, gates, gates, value=-1, out=slopes.view(gates.shape))  # s (1 - s), the sigmoid's derivative
     slopes[:, 0] *= g
-    slopes[:, 1] *= step_before(first_c, c, sizes)
+    slopes[:, 1] *= one_step_earlier(previous_c, c, batch_sizes)
     torch.addcmul(i, i * g, g, value=-1, out=slopes[:, 2])
     slopes[:, 3] *= tanh_c
     to_c = torch.addcmul(o, m, tanh_c, value=-1)
@@ -227,114 +334,128 @@ def local_slopes(gates, unclipped_c, first_c, sizes, cell_clip, slopes, m):
     return to_c, f * unclipped
 
 
-def step_before(first, block, sizes):
-    """Of each of a block's M words its row's word before, out of those before the block and the block's own."""
-    steps = first, *block.split(sizes)
-    return torch.cat([step[:n] for step, n in zip(steps, sizes)])
+def one_step_earlier(first: Tensor, values: Tensor, batch_sizes: list[int]) -> Tensor:
+    """Return, for each of M consecutive tokens, the value one time step earlier in the same row.
+
+    Args:
+        first (`(n, ...)`): Values before the first of the steps.
+        values (`(M, ...)`): Values of the tokens.
+        batch_sizes: Active rows of the steps.
+    """
+    steps = first, *values.split(batch_sizes)
+    return torch.cat([step[:size] for step, size in zip(steps, batch_sizes)])
 
 
 class Backward:
-    """One direction's backward but for the walk from step to step: what the walk needs, and sums of what it finds.
+    """One direction's backward but for the loop over steps: what the loop needs, and the sums of what it computes.
 
-    The walk takes the blocks from the last to the first. Between two steps, `dh` `(B, P)` and `dc` `(B, C)` are the
+    The loop runs the blocks from the last to the first. Between two steps, `dh` `(B, P)` and `dc` `(B, C)` are the
     gradients for the state, longest rows first.
     """
 
-    def __init__(self, plan, options, keep, needs, kept, cotangents, x, w_ih, bias, w_hh, w_proj, h, c):
-        self.plan, self.options, self.keep, self.needs = plan, options, keep, needs
+    def __init__(self, backward_task: BackwardTask):
+        (self.order, self.options, self.keep, self.direction), self.needs, kept, cotangents = backward_task
         self.hidden, *self.kept = kept
-        self.tensors = x, w_ih, bias, w_hh, w_proj, h, c
-        self.projection_clip = None if w_proj is None else options.projection_clip
-        self.x, self.h, self.c = x.flatten(0, 1)[plan.words], h[plan.rows], c[plan.rows]
-        self.d_outputs = cotangents[0].flatten(0, 1)[plan.words]
-        self.dh, self.dc = (d[plan.rows].to(c.dtype) for d in cotangents[1:])
-        self.d_x = torch.empty_like(self.x) if needs[0] else None
-        self.d_w_ih, self.d_bias, self.d_w_hh, self.d_w_proj = (
-            c.new_zeros(weight.shape) if needed else None
-            for weight, needed in zip((w_ih, bias, w_hh, w_proj), needs[1:5])
+        order, direction = self.order, self.direction
+        self.x = direction.x.flatten(0, 1)[order.token_indices]
+        self.h, self.c = (part[order.sorted_indices] for part in direction.state)
+        d_outputs, *d_state = cotangents
+        self.d_outputs = d_outputs.flatten(0, 1)[order.token_indices]
+        self.dh, self.dc = (d[order.sorted_indices].to(self.c.dtype) for d in d_state)
+        self.d_x = torch.empty_like(self.x) if self.needs[0] else None
+        self.d_weight_ih, self.d_bias, self.d_weight_hh, self.d_weight_hr = (
+            self.c.new_zeros(weight.shape) if needed else None
+            for weight, needed in zip(direction.tensors()[1:5], self.needs[1:5])
         )
 
-    def block_dh(self, index):
-        """The gradients for a block's outputs `(M, P)`, to be written to."""
-        return self.d_outputs[words_of(self.plan.blocks[index])].to(self.c.dtype)
+    def block_dh(self, index: int) -> Tensor:
+        """Return the gradients for a block's outputs `(M, P)`, in memory of their own."""
+        return self.d_outputs[self.order.blocks[index].tokens].to(self.c.dtype)
 
-    def beyond_clip(self, index):
-        """Where they stop at the clip `(M, P)`, or None."""
-        if self.projection_clip is None:
+    def beyond_clip(self, index: int) -> Tensor | None:
+        """Return where the clip of h stops gradients `(M, P)`, or None without a clip."""
+        if self.options.projection_clip is None:
             return None
-        return self.hidden[words_of(self.plan.blocks[index])].abs() > self.projection_clip
+        return self.hidden[self.order.blocks[index].tokens].abs() > self.options.projection_clip
 
-    def block_cells(self, index):
-        """A block's gates `(M, 4C)`, its c before the clip `(M, C)`, and the c that it begins with `(n, C)`."""
-        n = step_sizes(self.plan.blocks[index])[0]
+    def block_cells(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return a block's gates `(M, 4C)`, its c before the clip `(M, C)`, and c before the block `(n, C)`."""
         if self.keep == "cells":
             return *self.recomputed(index), self.kept[index]
         gates, unclipped_c = self.kept[2 * index : 2 * index + 2]
+        rows = self.order.blocks[index].batch_sizes[0]
         if index == 0:
-            return gates, unclipped_c, self.c[:n]
-        before = self.plan.blocks[index - 1]
-        first_c = self.kept[2 * index - 1][within(before, before[-1:])]
-        return gates, unclipped_c, clip(first_c, self.options.cell_clip)
+            return gates, unclipped_c, self.c[:rows]
+        last_c = self.kept[2 * index - 1][-self.order.blocks[index - 1].batch_sizes[-1] :]
+        return gates, unclipped_c, clip(last_c[:rows], self.options.cell_clip)
 
-    def recomputed(self, index):
-        _, w_ih, bias, w_hh, *_ = self.tensors
-        block, c = self.plan.blocks[index], self.kept[index]
-        gates = linear(self.x[words_of(block)], w_ih, with_forget_bias(bias, self.options)).to(c.dtype)
-        i, f, g, _ = add_linear_(gates, self.h_before(index), w_hh).view(len(gates), 4, -1).unbind(1)
+    def recomputed(self, index: int) -> tuple[Tensor, Tensor]:
+        """Compute a block's gates and c before the clip again, from h, which is known, and c before the block."""
+        block, c, direction = self.order.blocks[index], self.kept[index], self.direction
+        bias = with_forget_bias(direction.bias, self.options)
+        gates = linear(self.x[block.tokens], direction.weight_ih, bias).to(c.dtype)
+        i, f, g, _ = add_linear_(gates, self.h_before(index), direction.weight_hh).view(len(gates), 4, -1).unbind(1)
         activate_(gates, g)
-        unclipped_c, sizes = i * g, step_sizes(block)
-        for step_c, step_f in zip(unclipped_c.split(sizes), f.split(sizes)):
+        unclipped_c = i * g
+        for step_c, step_f in block.steps(unclipped_c, f):
             c = clip(step_c.addcmul_(step_f, c[: len(step_c)]), self.options.cell_clip)
         return gates, unclipped_c
 
-    def h_before(self, index):
-        """h before each of a block's words `(M, P)`."""
-        block, sizes = self.plan.blocks[index], step_sizes(self.plan.blocks[index])
-        first = self.h[: sizes[0]]
+    def h_before(self, index: int) -> Tensor:
+        """Return h before each of a block's tokens `(M, P)`."""
+        block, bound, first = self.order.blocks[index], self.options.projection_clip, self.h
         if index > 0:
-            start = self.plan.blocks[index - 1][-1][0]
-            first = clip(self.hidden[start : start + sizes[0]], self.projection_clip)
-        return step_before(first, clip(self.hidden[words_of(block)], self.projection_clip), sizes)
+            last = self.order.blocks[index - 1].batch_sizes[-1]
+            first = clip(self.hidden[block.start - last : block.start], bound)
+        return one_step_earlier(first, clip(self.hidden[block.tokens], bound), block.batch_sizes)
 
-    def add(self, index, d_gates, dh, m):
-        """Count a block's gradients: for its gates `(M, 4C)` before the activation and for its h `(M, P)` before the
-        clip; m `(M, C)` is what was projected."""
-        needs_x, needs_w_ih, needs_bias, needs_w_hh, needs_w_proj, *_ = self.needs
-        words, dtype = words_of(self.plan.blocks[index]), self.h.dtype
+    def add(self, index: int, d_gates: Tensor, dh: Tensor, m: Tensor) -> None:
+        """Add a block's part to the gradients.
+
+        Args:
+            index: The block.
+            d_gates (`(M, 4C)`), dh (`(M, P)`): Gradients for its gates before the activation and its h before the clip.
+            m (`(M, C)`): What was projected.
+        """
+        needs_x, needs_weight_ih, needs_bias, needs_weight_hh, needs_weight_hr, *_ = self.needs
+        tokens, dtype = self.order.blocks[index].tokens, self.h.dtype
         if needs_bias:
             self.d_bias += d_gates.sum(0)
         d_gates = d_gates.to(dtype)
         if needs_x:
-            self.d_x[words] = linear(d_gates, self.tensors[1].T)
-        if needs_w_ih:
-            add_product_(self.d_w_ih, d_gates, self.x[words])
-        if needs_w_hh:
-            add_product_(self.d_w_hh, d_gates, self.h_before(index))
-        if needs_w_proj:
-            add_product_(self.d_w_proj, dh.to(dtype), m.to(dtype))
+            self.d_x[tokens] = linear(d_gates, self.direction.weight_ih.T)
+        if needs_weight_ih:
+            add_product_(self.d_weight_ih, d_gates, self.x[tokens])
+        if needs_weight_hh:
+            add_product_(self.d_weight_hh, d_gates, self.h_before(index))
+        if needs_weight_hr:
+            add_product_(self.d_weight_hr, dh.to(dtype), m.to(dtype))
 
-    def gradients(self):
-        """For the seven tensors, None where not needed."""
+    def gradients(self) -> list[Tensor | None]:
+        """Return the gradients for the seven tensors, None where not needed."""
+        d_x, tensors = self.d_x, self.direction.tensors()
         gradients = (
-            self.d_x if self.d_x is None else spread(self.d_x, self.plan.words, self.tensors[0].shape),
-            self.d_w_ih,
+            d_x if d_x is None else spread(d_x, self.order.token_indices, self.direction.x.shape),
+            self.d_weight_ih,
             self.d_bias,
-            self.d_w_hh,
-            self.d_w_proj,
-            spread(self.dh, self.plan.rows),
-            spread(self.dc, self.plan.rows),
+            self.d_weight_hh,
+            self.d_weight_hr,
+            *state_in_batch_order(self.order, self.dh, self.dc),
         )
-        return [d.to(t.dtype) if needed else None for d, t, needed in zip(gradients, self.tensors, self.needs)]
+        return [d.to(t.dtype) if needed else None for d, t, needed in zip(gradients, tensors, self.needs)]
 
 
-def with_forget_bias(bias, options):
+# ---- parts of both
+
+
+def with_forget_bias(bias: Tensor, options: CellOptions) -> Tensor:
     bias, cell = bias.clone(), len(bias) // 4
     bias[cell : 2 * cell] += options.forget_bias
     return bias
 
 
-def clip(x, bound, out=None):
-    """`x` itself if there is nothing to clip and no `out` to write to."""
+def clip(x: Tensor, bound: float | None, out: Tensor | None = None) -> Tensor:
+    """Clip to both sides of 0; without a bound and an `out` to write to, return `x` itself."""
     if bound is None:
         return x if out is None else out.copy_(x)
     return torch.clamp(x, -bound, bound, out=out)
@@ -344,72 +465,86 @@ def clip(x, bound, out=None):
 MINUS_ONE = torch.tensor(-1.0, device="cpu")
 
 
-def tanh(x, out=None):
+def tanh(x: Tensor, out: Tensor | None = None) -> Tensor:
     doubled = torch.add(x, x, out=out).sigmoid_()
     return torch.add(MINUS_ONE, doubled, alpha=2, out=doubled)
 
 
-def activate_(gates, g):
-    """From sums to gates in place; `g` is the part of `gates` whose activation is the hyperbolic tangent."""
-    g += g
+def activate_(gates: Tensor, g: Tensor, g_is_doubled: bool = False) -> None:
+    """Apply the activations in place; `g` is the part of `gates` whose activation is the hyperbolic tangent."""
+    if not g_is_doubled:
+        g += g
     gates.sigmoid_()
     torch.add(MINUS_ONE, g, alpha=2, out=g)
 
 
-def spread(packed, places, shape=None):
-    """Rows of `packed` to their places in a tensor of zeros of `shape` (default: the places are a permutation)."""
+def spread(packed: Tensor, indices: Tensor, shape: torch.Size | tuple[int, ...] | None = None) -> Tensor:
+    """Return zeros of `shape` (default: that of `packed`) with the rows of `packed` at their places."""
     shape = packed.shape if shape is None else shape
-    return packed.new_zeros(shape).view(-1, shape[-1]).index_copy_(0, places, packed).view(shape)
+    return packed.new_zeros(shape).view(-1, shape[-1]).index_copy_(0, indices, packed).view(shape)
 
 
-def for_many_steps(weight, plan):
-    """`weight` in oneDNN's own layout where that repays the copy."""
-    rows, steps = step_sizes(plan.blocks[0])[0] if plan.blocks else 0, sum(map(len, plan.blocks))
-    if weight is None or rows < 2 or steps < 16 or not suits_onednn(rows, weight):
+def state_in_batch_order(order: PackedOrder, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    return spread(h, order.sorted_indices), spread(c, order.sorted_indices)
+
+
+def reordered(weight: Tensor | None, order: PackedOrder) -> Tensor | None:
+    """Copy `weight` to oneDNN's own layout where that repays over many steps."""
+    rows, steps = order.blocks[0].batch_sizes[0] if order.blocks else 0, sum(len(b.batch_sizes) for b in order.blocks)
+    if weight is None or rows < 2 or steps < 16 or not onednn_is_faster(rows, weight):
         return weight
     return torch.ops.mkldnn._reorder_linear_weight(weight, rows)
 
 
-def concurrently(function, jobs, cost):
-    """`[function(*job) for job in jobs]` for walks of which a step costs so much.
+# ---- directions at the same time
 
-    Where there are threads and work enough, they run at the same time, each with its share of the threads: fewer cores
-    wait for each other.
+
+def step_cost(direction: Direction) -> int:
+    """Estimate the time of a step on the CPU, in multiplications of floats; 0 on other devices."""
+    h, c = direction.state
+    if c.device.type != "cpu":
+        return 0
+    return (len(h) + READING_ROWS) * 4 * c.shape[1] * h.shape[1] // (INT8_SPEEDUP if direction.is_int8 else 1)
+
+
+def concurrently(function: Callable[[Any], Any], tasks: list[Any], cost: int) -> list[Any]:
+    """Return `[function(task) for task in tasks]`, at the same time where there are threads and steps cost enough.
+
+    Each worker has its share of the threads: fewer cores wait for each other.
     """
     threads = torch.get_num_threads()
-    if not 1 < len(jobs) <= threads or cost < WORTH_A_WORKER:
-        return [function(*job) for job in jobs]
+    if not 1 < len(tasks) <= threads or cost < WORKER_THRESHOLD:
+        return [function(task) for task in tasks]
     inference = torch.is_inference_mode_enabled()
 
-    def run(job):
+    def run(task: Any) -> Any:
         with torch.inference_mode(inference):
-            return function(*job)
+            return function(task)
 
     try:
-        results = workers(os.getpid(), threads, len(jobs)).map(run, jobs)
-    except RuntimeError:  # the main thread has ended: no worker takes a job from those that are still at work
-        return [function(*job) for job in jobs]
+        results = workers(os.getpid(), threads, len(tasks)).map(run, tasks)
+    except RuntimeError:  # the main thread has ended, after which no pool accepts tasks
+        return [function(task) for task in tasks]
     return list(results)
 
 
-def cost_of_step(h, c):
-    """About the time of a step on the CPU, with weights of floats; 0 elsewhere.
-
-    To read the weights takes as long as to multiply them with `READING` rows.
-    """
-    return (len(h) + READING) * 4 * c.shape[1] * h.shape[1] if c.device.type == "cpu" else 0
-
-
 @functools.lru_cache(maxsize=16)
-def workers(process, threads, count):
-    """Threads that share their caller's `threads`. A forked child inherits none: hence the process in the key."""
+def workers(process: int, threads: int, count: int) -> ThreadPoolExecutor:
+    """Make `count` threads that share their caller's `threads`. A forked child inherits none: hence `process`."""
 
-    def begin():
-        torch.get_num_threads()  # at its first call in a thread, torch sets what is set before anew
+    def limit_threads() -> None:
+        torch.get_num_threads()  # torch resets the thread count on its first call in a thread: so call before setting
         torch.set_num_threads(threads // count)
 
-    pool = ThreadPoolExecutor(count, "lstm_elmo", begin)
-    all_there = threading.Barrier(count)
-    list(pool.map(lambda _: all_there.wait(), range(count)))
-    torch.set_num_threads(threads)  # the workers have also set what later threads start with
+    pool = ThreadPoolExecutor(count, "lstm_elmo", limit_threads)
+    all_started = threading.Barrier(count)
+    list(pool.map(lambda _: all_started.wait(), range(count)))
+    torch.set_num_threads(threads)  # the workers' calls also changed the count that later threads start with
     return pool
+
+
+PACKED = Engine(
+    lambda tasks: concurrently(packed_forward, tasks, step_cost(tasks[0].direction)),
+    lambda tasks: concurrently(packed_backward, tasks, step_cost(tasks[0].task.direction)),
+    BLOCK_TOKENS,
+)

@@ -9,7 +9,6 @@ Letters in shapes: B batch, T words (the boundary words `<S>` and `</S>` among t
 character, C cell width, P projection width, L layers.
 """
 
-import itertools
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,20 +21,14 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
-from .char_cnn_elmo import highest_activations, may_run_fast
+from .char_cnn_elmo import ElmoCharacterEncoder
 from .configuration_elmo import ElmoConfig
-from .int8_elmo import Int8Weight
-from .linear_elmo import may_be_onednn, padded_linear
-from .lstm_elmo import Direction, bilstm, lstm_steps, tell_steps
+from .lstm_elmo import Direction, LstmState, bilstm, direction_of_layers
 from .quantizer_elmo import Int8Linear, use_float_layers, use_int8_layers
 from .saved_card_elmo import ModelCardMixin
 
 # (B, L, 2, P) and (B, L, 2, C): output and cell of each layer and direction (0 forward, 1 backward) after the last word
 State = tuple[Tensor, Tensor]
-
-HASH_FACTOR = (
-    -7046029254386353131
-)  # 2^64 divided by the golden ratio, as a signed number: spreads small ids over all bits
 
 
 @dataclass
@@ -65,68 +58,6 @@ class ElmoModelOutput(ModelOutput):
         return (self.last_hidden_state, *others)
 
 
-class ElmoHighway(nn.Module):
-    """A highway layer (Srivastava et al. 2015): a gate chooses between a transformed and the unchanged input."""
-
-    def __init__(self, features: int):
-        super().__init__()
-        self.transform = nn.Linear(features, features)
-        self.carry = nn.Linear(features, features)  # the original's name; it gates the *transformed* input
-        for layer in (self.transform, self.carry):
-            layer.init_weight = partial(init.normal_, std=features**-0.5)
-        self.carry.init_bias = -2.0
-
-    def forward(self, x: Tensor) -> Tensor:
-        gate = torch.sigmoid(call(self.carry, x))
-        return torch.lerp(x, torch.relu(call(self.transform, x)), gate)
-
-
-class ElmoCharacterEncoder(nn.Module):
-    """Words from their characters, without context: embeddings, convolutions, maximum, highways, projection."""
-
-    def __init__(self, config: ElmoConfig):
-        super().__init__()
-        size, features = config.char_embedding_size, config.char_features
-        self.activation = {"relu": torch.relu, "tanh": torch.tanh}[config.char_cnn_activation]
-        self.embeddings = nn.Embedding(config.vocab_size, size, padding_idx=config.pad_token_id)
-        self.convolutions = nn.ModuleList(nn.Conv1d(size, count, width) for width, count in config.char_cnn_filters)
-        self.highways = nn.ModuleList(ElmoHighway(features) for _ in range(config.num_highway_layers))
-        self.projection = nn.Linear(features, config.projection_size) if config.use_char_projection else None
-        for convolution, (width, _) in zip(self.convolutions, config.char_cnn_filters):
-            if config.char_cnn_activation == "relu":
-                convolution.init_weight = partial(init.uniform_, a=-0.05, b=0.05)
-            else:
-                convolution.init_weight = partial(init.normal_, std=(width * size) ** -0.5)
-        if self.projection is not None:
-            self.projection.init_weight = partial(init.normal_, std=features**-0.5)
-
-    def forward(self, words: Tensor) -> Tensor:
-        """From ids `(N, W)` to vectors `(N, P)`. Equal words are computed once."""
-        if torch.compiler.is_compiling():  # the number of different words is not known to a graph
-            return self.encode_characters(self.embeddings(words))
-        types, inverse = unique_rows(words)
-        filters = [(conv.weight, conv.bias) for conv in self.convolutions]
-        plain = all(map(has_plain_weight, (self.embeddings, *self.convolutions)))
-        if plain and may_run_fast(self.embeddings.weight, *itertools.chain(*filters)):
-            features = highest_activations(types, self.embeddings.weight, filters)
-            return self.finish(self.activation(features))[inverse]
-        types = without_common_padding(types, max(conv.kernel_size[0] for conv in self.convolutions))
-        return self.encode_characters(self.embeddings(types))[inverse]
-
-    def encode_characters(self, characters: Tensor) -> Tensor:
-        """From character embeddings `(N, W, E)` to vectors `(N, P)`."""
-        characters = characters.transpose(1, 2)  # (N, E, W)
-        # The maximum goes over all positions, those of padding characters too: the original was trained that way.
-        features = [self.activation(conv(characters).amax(dim=-1)) for conv in self.convolutions]
-        return self.finish(torch.cat(features, dim=-1))
-
-    def finish(self, features: Tensor) -> Tensor:
-        """From what the convolutions found in each word, `(N, D)`, to vectors `(N, P)`."""
-        for highway in self.highways:
-            features = highway(features)
-        return features if self.projection is None else call(self.projection, features)
-
-
 class ElmoLstm(nn.Module):
     """One direction of one biLSTM layer: the projected, clipped LSTM of `lstm_elmo`."""
 
@@ -150,28 +81,10 @@ class ElmoLstm(nn.Module):
             bound = (6 / (C + P)) ** 0.5
             self.projection.init_weight = partial(init.uniform_, a=-bound, b=bound)
 
-    def why_called(self) -> str | None:
-        """Why its layers have to be called; None if their weights can be used in place of calls."""
-        layers = {name: getattr(self, name) for name in ("input_gates", "recurrent_gates", "projection")}
-        if all(map(has_plain_weight, layers.values())) or all(map(has_int8_weight, layers.values())):
-            return None
-        name, layer = next((name, layer) for name, layer in layers.items() if not has_plain_weight(layer))
-        return f"{name} ({type(layer).__name__}) is no plain linear layer and has to be called"
-
-    def direction(self, x: Tensor, state: State | None) -> Direction:
-        """What `bilstm` takes: the words `(B, T, P)`, the weights, and the state to start from."""
-        projection = None if self.projection is None else matrix(self.projection)
-        gates = matrix(self.input_gates), self.input_gates.bias, matrix(self.recurrent_gates)
-        return Direction(x, *gates, projection, state, self.reverse)
-
-    def forward(self, x: Tensor, mask: Tensor | None, state: State | None) -> tuple[Tensor, State]:
-        """From `x` `(B, T, P)` to outputs `(B, T, P)` and the state `(B, P)`, `(B, C)`, by calls of its layers."""
-        gates = self.input_gates
-        if state is None:
-            batch = x.shape[0]  # not len(x), which would fix the batch of an exported graph
-            state = x.new_zeros(batch, gates.in_features), x.new_zeros(batch, gates.out_features // 4)
-        layers = gates, self.recurrent_gates, self.projection
-        return lstm_steps(x, *layers, state, mask, reverse=self.reverse, **self.options)
+    def direction(self, x: Tensor, state: LstmState | None) -> Direction:
+        """Return the direction to run, over `x` `(B, T, P)` from `state` `(B, P)`, `(B, C)`."""
+        layers = self.input_gates, self.recurrent_gates, self.projection
+        return direction_of_layers(x, *layers, state, self.reverse)
 
 
 class ElmoLayer(GradientCheckpointingLayer):
@@ -189,14 +102,8 @@ class ElmoLayer(GradientCheckpointingLayer):
         """From `(B, T, 2P)` to `(B, T, 2P)` and the state of both directions."""
         inputs = [self.dropout(half) for half in hidden.chunk(2, dim=-1)]
         lstms = self.forward_lstm, self.backward_lstm
-        reason = next(filter(None, (lstm.why_called() for lstm in lstms)), None)
-        if reason is None:
-            directions = [lstm.direction(x, start) for lstm, x, start in zip(lstms, inputs, state)]
-            recompute = self.config.recompute_gates
-            results = bilstm(*directions, mask, recompute=recompute, **self.forward_lstm.options)
-        else:
-            tell_steps(reason)
-            results = [lstm(x, mask, start) for lstm, x, start in zip(lstms, inputs, state)]
+        directions = [lstm.direction(x, start) for lstm, x, start in zip(lstms, inputs, state)]
+        results = bilstm(*directions, mask, recompute=self.config.recompute_gates, **self.forward_lstm.options)
         outputs, states = zip(*results)
         if self.add_input:  # as dropped out; what recurs is the output before the addition
             outputs = [output + x for output, x in zip(outputs, inputs)]
@@ -556,70 +463,6 @@ def word_mask(words: Tensor, attention_mask: Tensor | None) -> Tensor:
         expected = tuple(words.shape[:2])
         raise ValueError(f"`attention_mask` must be (batch, words) = {expected}, but is {tuple(attention_mask.shape)}")
     return attention_mask.to(device=words.device, dtype=torch.bool)
-
-
-def has_plain_weight(layer: nn.Module | None) -> bool:
-    """Whether a layer is as this file made it, so that its weight can be used in place of a call.
-
-    Adapters, quantization and offloading replace the layer, its weight's type, or hook its call.
-    """
-    if layer is None:
-        return True
-    if type(layer) not in (nn.Linear, nn.Conv1d, nn.Embedding):
-        return False
-    return type(layer.weight) is nn.Parameter and not layer.weight.is_meta and not is_hooked(layer)
-
-
-def call(layer: nn.Module, x: Tensor) -> Tensor:
-    """`layer(x)` for a linear layer and `x` `(N, features)`, perhaps by a faster product."""
-    if has_plain_weight(layer) and may_run_fast(x, layer.weight, layer.bias) and may_be_onednn(layer.weight) and len(x):
-        return padded_linear(x, layer.weight, layer.bias)
-    return layer(x)
-
-
-def has_int8_weight(layer: nn.Module | None) -> bool:
-    """Whether a layer is of 8 bits, as this package made it, so that its weight can be used in place of a call."""
-    if layer is None:
-        return True
-    return type(layer) is Int8Linear and not layer.weight.is_meta and not is_hooked(layer)
-
-
-def is_hooked(layer: nn.Module) -> bool:
-    """Whether something happens before or after a call."""
-    return bool(hasattr(layer, "_hf_hook") or layer._forward_hooks or layer._forward_pre_hooks)
-
-
-def matrix(linear: nn.Linear | Int8Linear) -> Tensor | Int8Weight:
-    """The weight of a linear layer."""
-    return linear.matrix() if type(linear) is Int8Linear else linear.weight
-
-
-def unique_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """The different rows of `(N, W)` ids, and for each row its place among them.
-
-    Rows are compared by a 64-bit hash, several times faster than sorting whole rows; then in full, so that a collision
-    costs time, never correctness.
-    """
-    multipliers = torch.arange(1, rows.shape[1] + 1, device=rows.device) * HASH_FACTOR
-    mixed = (rows.long() + 1) * multipliers
-    hashes = (mixed ^ (mixed >> 29)).sum(dim=1)
-    values, inverse = hashes.unique(return_inverse=True)
-    first = torch.empty_like(values).scatter_(0, inverse, torch.arange(len(rows), device=rows.device))
-    types = rows[first]
-    if not torch.equal(types[inverse], rows):
-        return rows.unique(dim=0, return_inverse=True)
-    return types, inverse
-
-
-def without_common_padding(types: Tensor, widest: int) -> Tensor:
-    """Cut the columns at the end of `(N, W)` ids that only repeat each row's last id, as padding does.
-
-    A filter over such columns sees the same window again and again, and one of them decides the maximum: so `widest`
-    columns stay.
-    """
-    varied = (types != types[:, -1:]).any(dim=0)
-    used = int(varied.nonzero().max()) + 1 if varied.any() else 0
-    return types[:, : used + widest]
 
 
 def normalized_over_words(layer: Tensor, mask: Tensor) -> Tensor:

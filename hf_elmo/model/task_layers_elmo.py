@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 
-from .lstm_elmo import Direction, bilstm, lstm_steps
-from .modeling_elmo import has_plain_weight
+from .lstm_elmo import Direction, bilstm, direction_of_layers
 
 # ---- biLSTM
 
@@ -30,21 +29,9 @@ class TaskLstm(nn.Module):
         self.input_gates.init_weight = init_glorot_gates
         self.recurrent_gates.init_weight = init_orthogonal_gates
 
-    def is_plain(self) -> bool:
-        """Whether the weights can be used in place of calls of the linear layers."""
-        return has_plain_weight(self.input_gates) and has_plain_weight(self.recurrent_gates)
-
     def direction(self, x: Tensor) -> Direction:
-        """The input and the weights, as `bilstm` expects them."""
-        gates = self.input_gates.weight, self.input_gates.bias, self.recurrent_gates.weight
-        return Direction(x, *gates, reverse=self.reverse)
-
-    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """From `x` `(B, T, I)` to outputs `(B, T, C)` and the final state, by calls of the linear layers."""
-        batch, size = x.shape[0], self.recurrent_gates.in_features
-        state = x.new_zeros(batch, size), x.new_zeros(batch, size)
-        layers = self.input_gates, self.recurrent_gates, None
-        return lstm_steps(x, *layers, state, mask, reverse=self.reverse, forget_bias=1.0)
+        """Return the direction to run, over `x` `(B, T, I)`."""
+        return direction_of_layers(x, self.input_gates, self.recurrent_gates, reverse=self.reverse)
 
 
 class TaskBiLstm(nn.Module):
@@ -69,10 +56,7 @@ class TaskBiLstm(nn.Module):
         """From `x` `(B, T, I)` and a mask `(B, T)` to `(B, T, output_size)`, 0 where there is no word."""
         for index, lstms in enumerate(zip(self.forward_lstms, self.backward_lstms)):
             x = self.dropout(x) if index else x
-            if all(lstm.is_plain() for lstm in lstms):
-                results = bilstm(*(lstm.direction(x) for lstm in lstms), mask, forget_bias=1.0)
-            else:  # adapters or quantized layers
-                results = [lstm(x, mask) for lstm in lstms]
+            results = bilstm(*(lstm.direction(x) for lstm in lstms), mask)
             x = torch.cat([outputs for outputs, _ in results], dim=-1)
         return x
 

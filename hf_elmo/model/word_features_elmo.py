@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 
+from .char_cnn_elmo import unique_rows, without_common_padding
 from .configuration_elmo import ElmoConfig
-from .modeling_elmo import unique_rows, without_common_padding
 
 NO_HASH = torch.iinfo(torch.int64).max
 SPLITMIX_INCREMENT = -7046029254386353131  # constants of splitmix64, as signed numbers

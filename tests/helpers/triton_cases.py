@@ -2,13 +2,13 @@
 on the CPU by Triton's interpreter, which has to be switched on before triton is imported."""
 
 import os
-from functools import partial
 
 import pytest
 import torch
-from test_lstm import WEIGHTS, assert_equal, make_case, run
+from lstm_cases import WEIGHTS, assert_equal, fast, make_case, reference, run
 
-from hf_elmo.model.lstm_elmo import Direction, bilstm, last_lstm_path, lstm, lstm_path, lstm_reference
+from hf_elmo.model.lstm_elmo import bilstm, last_lstm_path, lstm_path, run_packed
+from hf_elmo.model.lstm_packed_elmo import CellOptions, Direction
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 SHAPES = {"one word": (1, 1, 3, 5, 2), "small": (3, 4, 4, 9, 5), "many programs": (70, 2, 7, 40, 18)}  # B, T, I, C, P
@@ -16,7 +16,7 @@ SHAPES = {"one word": (1, 1, 3, 5, 2), "small": (3, 4, 4, 9, 5), "many programs"
 
 def triton(*args, **kwargs):
     with lstm_path("triton"):
-        return lstm(*args, **kwargs)
+        return fast(*args, **kwargs)
 
 
 def moved(values, dtype=None):
@@ -28,13 +28,13 @@ def check(function, tensors, mask, cotangents, tolerance, dtype=torch.float32, *
     there = dict(zip(tensors, moved(tensors.values(), dtype)))
     actual = run(function, there, None if mask is None else mask.to(DEVICE), moved(cotangents, dtype), **options)
     exact = {name: None if t is None else t.to(dtype).double() for name, t in tensors.items()}
-    expected = run(lstm_reference, exact, mask, [c.to(dtype).double() for c in cotangents], **options)
+    expected = run(reference, exact, mask, [c.to(dtype).double() for c in cotangents], **options)
     assert all(result.dtype == dtype for result in actual.values())
     assert_equal({name: t.cpu().double() for name, t in actual.items()}, expected, tolerance)
     return expected
 
 
-@pytest.mark.parametrize("reverse", [False, True], ids=["ahead", "behind"])
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "backward"])
 @pytest.mark.parametrize("clip", [None, 0.2], ids=["free", "binding"])
 @pytest.mark.parametrize("projection", [True, False], ids=["projected", "unprojected"])
 @pytest.mark.parametrize("shape", SHAPES)
@@ -49,13 +49,17 @@ def test_outputs_states_and_all_gradients(shape, projection, clip, reverse):
 
 
 @pytest.mark.parametrize("mask", ["none", "right padding", "left padding"])
-def test_any_mask_and_several_blocks(mask, monkeypatch):
-    import hf_elmo.model.lstm_elmo_triton as kernels
+@pytest.mark.parametrize("recompute", [False, True])
+def test_any_mask_and_several_blocks(mask, recompute):
+    def in_blocks_of_8(*fields, cell_clip, projection_clip):
+        from hf_elmo.model.lstm_elmo_triton import TRITON
 
-    monkeypatch.setattr(kernels, "LARGEST_BLOCK", 8)
+        *tensors, state, mask = fields
+        options = CellOptions(1.0, cell_clip, projection_clip)
+        return run_packed(TRITON._replace(block_tokens=8), [Direction(*tensors, state)], mask, options, recompute)[0]
+
     case = make_case((5, 4, 4, 9, 3), torch.float32, mask=mask)
-    check(triton, *case, 2e-5, cell_clip=0.3, projection_clip=0.2)
-    check(partial(triton, recompute=True), *case, 2e-5, cell_clip=0.3, projection_clip=0.2)
+    check(in_blocks_of_8, *case, 2e-5, cell_clip=0.3, projection_clip=0.2)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
@@ -68,11 +72,13 @@ def test_half_precision(dtype):
 def test_both_directions_at_once():
     tensors, mask, cotangents = make_case((3, 4, 4, 9, 5), torch.float32, mask="holes")
 
-    def both(x, w_ih, bias, w_hh, w_proj, state, mask, path="triton", **options):
-        ahead = Direction(x, w_ih, bias, w_hh, w_proj, state)
-        behind = Direction(x, w_ih, bias, w_hh * 0.5, w_proj, reverse=True)
+    def both(x, weight_ih, bias, weight_hh, weight_hr, state, mask, path="triton", **options):
+        directions = [
+            Direction(x, weight_ih, bias, weight_hh, weight_hr, state),
+            Direction(x, weight_ih, bias, weight_hh * 0.5, weight_hr, reverse=True),
+        ]
         with lstm_path(path):
-            first, second = bilstm(ahead, behind, mask, **options)
+            first, second = bilstm(*directions, mask, **options)
         return first[0] + second[0], tuple(a + b for a, b in zip(first[1], second[1]))
 
     options = {"cell_clip": 0.3, "projection_clip": 0.2}
@@ -87,10 +93,11 @@ def test_a_frozen_direction_beside_a_learning_one():
     x, *weights = moved(tensors[name] for name in ("x", *WEIGHTS))
     learning = [w.clone().requires_grad_() for w in weights]
     with lstm_path("triton"):
-        (ahead, _), (behind, _) = bilstm(Direction(x, *weights), Direction(x, *learning, reverse=True), mask.to(DEVICE))
-    (ahead.sum() + behind.sum()).backward()
+        directions = Direction(x, *weights), Direction(x, *learning, reverse=True)
+        (frozen_outputs, _), (outputs, _) = bilstm(*directions, mask.to(DEVICE))
+    (frozen_outputs.sum() + outputs.sum()).backward()
     expected = [w.double().requires_grad_() for w in weights]
-    lstm_reference(x.double(), *expected, None, mask.to(DEVICE), reverse=True)[0].sum().backward()
+    reference(x.double(), *expected, None, mask.to(DEVICE), reverse=True)[0].sum().backward()
     for ours, theirs in zip(learning, expected):
         torch.testing.assert_close(ours.grad.double(), theirs.grad, rtol=2e-5, atol=2e-5)
 
@@ -101,7 +108,7 @@ def test_repeated_steps_of_one_shape_find_their_own_words():
         tensors, _, _ = make_case((3, length, 4, 9, 5), torch.float32, gain=0.5 + 0.1 * seed)
         x, *weights = (tensors[name] for name in ("x", *WEIGHTS))
         outputs, (h, c) = triton(*moved([x, *weights]))
-        expected, state = lstm_reference(x, *weights)
+        expected, state = reference(x, *weights)
         torch.testing.assert_close((outputs.cpu(), h.cpu(), c.cpu()), (expected, *state), rtol=0, atol=2e-5)
 
 
@@ -131,5 +138,5 @@ def test_what_the_kernels_cannot_do_is_refused_in_a_line():
 @pytest.mark.skipif(DEVICE == "cpu", reason="the interpreter is no path that is chosen")
 def test_on_a_gpu_the_kernels_are_chosen():
     tensors, _, _ = make_case((3, 4, 4, 9, 5), torch.float32)
-    lstm(*moved(tensors[name] for name in ("x", *WEIGHTS)))
+    fast(*moved(tensors[name] for name in ("x", *WEIGHTS)))
     assert last_lstm_path() == ("triton", "plain tensors on a GPU")

@@ -6,7 +6,7 @@ from shaken import shake
 from torch.testing import assert_close
 
 from hf_elmo import ElmoConfig, ElmoModel
-from hf_elmo.model.char_cnn_elmo import characters_used, highest_activations
+from hf_elmo.model.char_cnn_elmo import largest_values, padded_from
 
 EXACT = {"rtol": 1e-6, "atol": 1e-6}
 W = 12
@@ -39,17 +39,26 @@ def slow(encoder, words: torch.Tensor) -> torch.Tensor:
     return encoder.encode_characters(encoder.embeddings(words))
 
 
-@pytest.mark.parametrize("windows", [1, 30, 2048], ids="at most {} windows".format)
-@pytest.mark.parametrize(
-    "lengths", [(3, 1, 12, 7, 2, 5, 11, 0, 6), (4,), (12, 11), (), (2, 2, 2)], ids=lambda lengths: f"lengths {lengths}"
-)
-def test_equals_calls_of_the_layers(encoder, monkeypatch, lengths, windows):
-    monkeypatch.setattr("hf_elmo.model.char_cnn_elmo.WINDOWS", windows)
+LENGTHS = [(3, 1, 12, 7, 2, 5, 11, 0, 6), (4,), (12, 11), (), (2, 2, 2)]
+
+
+@pytest.mark.parametrize("lengths", LENGTHS, ids=lambda lengths: f"lengths {lengths}")
+def test_equals_calls_of_the_layers(encoder, lengths):
     words = words_of_lengths(*lengths)
     expected = slow(encoder, words)
     for convolution in encoder.convolutions:
         convolution.forward = None  # a call would be an error
     assert_close(encoder(words), expected, **EXACT)
+
+
+@pytest.mark.parametrize("windows", [1, 30, 2048], ids="at most {} windows".format)
+@pytest.mark.parametrize("lengths", LENGTHS, ids=lambda lengths: f"lengths {lengths}")
+def test_groups_of_any_size(encoder, lengths, windows):
+    words = words_of_lengths(*lengths)
+    characters = encoder.embeddings(words).transpose(1, 2)
+    expected = torch.cat([convolution(characters).amax(dim=-1) for convolution in encoder.convolutions], dim=1)
+    filters = [(convolution.weight, convolution.bias) for convolution in encoder.convolutions]
+    assert_close(largest_values(words, encoder.embeddings.weight, filters, windows), expected, **EXACT)
 
 
 def test_padding_decides_the_maximum_where_it_is_highest(encoder):
@@ -68,14 +77,14 @@ def test_other_precisions(encoder, dtype):
 
 
 def test_filters_without_any_word():
-    features = highest_activations(
+    features = largest_values(
         torch.zeros(0, W, dtype=torch.long), torch.ones(262, 4), [(torch.ones(3, 4, 2), torch.ones(3))]
     )
     assert features.shape == (0, 3)
 
 
-def test_characters_before_padding_are_counted():
-    assert characters_used(words_of_lengths(3, 0, 12, 11)).tolist() == [3, 0, 11, 11]
+def test_where_padding_starts():
+    assert padded_from(words_of_lengths(3, 0, 12, 11)).tolist() == [3, 0, 11, 11]
 
 
 @pytest.mark.parametrize("reason", ["gradients", "hook", "transform", "autocast", "subclass"])

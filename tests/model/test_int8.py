@@ -30,9 +30,9 @@ from hf_elmo import ElmoConfig, ElmoInt8Config, ElmoModel, ElmoTokenizer
 from hf_elmo.cli import main
 from hf_elmo.conversion import convert
 from hf_elmo.demo import SENTENCES
-from hf_elmo.model.int8_elmo import machine_trouble
+from hf_elmo.model.int8_elmo import Int8Linear, processor_reason
 from hf_elmo.model.lstm_elmo import last_lstm_path, lstm_path
-from hf_elmo.model.quantizer_elmo import METHOD, Int8Linear
+from hf_elmo.model.quantizer_elmo import METHOD
 
 HEADS = (
     "ElmoForPreTraining",
@@ -106,8 +106,8 @@ def test_trained_vectors_keep_their_directions(trained, int8):
 
 def test_the_path_is_chosen_for_the_weights_and_its_reference_agrees(int8):
     fast = vectors(int8)
-    trouble = machine_trouble()
-    reason = "oneDNN's kernel" if trouble is None else f"multiplied as floats: {trouble}"
+    unsupported = processor_reason()
+    reason = "oneDNN's kernel" if unsupported is None else f"multiplied as floats: {unsupported}"
     assert last_lstm_path() == ("int8", f"int8 weights, {reason}")
     with lstm_path("reference"):
         plain = vectors(int8)

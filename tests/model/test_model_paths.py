@@ -6,8 +6,7 @@ from shaken import shake
 from torch import nn
 from torch.testing import assert_close
 
-from hf_elmo import ElmoForTokenClassification, ElmoModel
-from hf_elmo.model.lstm_elmo import last_lstm_path, lstm_path
+from hf_elmo import ElmoForTokenClassification, ElmoModel, last_lstm_path, lstm_path
 
 EXACT = {"rtol": 0, "atol": 1e-6}
 
@@ -58,7 +57,7 @@ def test_layers_that_have_to_be_called_are_the_reason(tiny_model):
     handle = gates.register_forward_hook(lambda *call: calls.append(call))
     assert_close(tiny_model(**ragged(5, 3)).last_hidden_state, plain, **EXACT)
     assert len(calls) == 5
-    assert last_lstm_path() == ("reference", "recurrent_gates (Linear) is no plain linear layer and has to be called")
+    assert last_lstm_path() == ("reference", "recurrent_gates must be called: it has hooks")
     handle.remove()
 
     projection = tiny_model.layers[1].forward_lstm.projection
@@ -66,10 +65,10 @@ def test_layers_that_have_to_be_called_are_the_reason(tiny_model):
     adapter.load_state_dict(projection.state_dict())
     tiny_model.layers[1].forward_lstm.projection = adapter
     assert not torch.allclose(tiny_model(**ragged(5, 3)).last_hidden_state, plain)
-    assert last_lstm_path() == ("reference", "projection (Adapter) is no plain linear layer and has to be called")
+    assert last_lstm_path() == ("reference", "projection must be called: it is a Adapter")
     with lstm_path("reference"):
         tiny_model(**ragged(5, 3))
-    with lstm_path("packed"), pytest.raises(ValueError, match=r"'packed' needs weights .* but projection"):
+    with lstm_path("packed"), pytest.raises(ValueError, match="'packed' cannot run here: projection must be called"):
         tiny_model(**ragged(5, 3))
 
 

@@ -9,7 +9,14 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from hf_elmo.model.linear_elmo import add_linear_, add_product_, few, linear, put_linear, suits_onednn
+from hf_elmo.model.linear_elmo import (
+    add_linear_,
+    add_product_,
+    linear,
+    onednn_is_faster,
+    round_up_rows,
+    write_linear_,
+)
 from hf_elmo.model.lstm_packed_elmo import workers
 
 ROWS = [1, 2, 33, 67, 129]
@@ -21,11 +28,11 @@ def random(*sizes):
 
 
 def test_few_numbers_of_rows():
-    numbers = [few(rows) for rows in range(1, 4097)]
+    numbers = [round_up_rows(rows) for rows in range(1, 4097)]
     assert all(rows <= number <= rows + rows / 16 for rows, number in enumerate(numbers, 1))
     assert numbers == sorted(numbers)
     assert len(set(numbers)) < 150
-    assert few(0) == 0
+    assert round_up_rows(0) == 0
 
 
 @pytest.mark.parametrize("rows", ROWS)
@@ -35,11 +42,11 @@ def test_linear(rows, reordered):
     exact = (x.double() @ weight.double().T).float()
     if reordered:
         weight = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
-    assert suits_onednn(rows, weight)
+    assert onednn_is_faster(rows, weight)
     assert_close(linear(x, weight, bias), exact + bias, **EXACT)
     assert_close(add_linear_(total.clone(), x, weight), total + exact, **EXACT)
     out = torch.empty_like(total)
-    put_linear(out, x, weight)
+    write_linear_(out, x, weight)
     assert_close(out, exact, **EXACT)
 
 
@@ -47,7 +54,7 @@ def test_linear(rows, reordered):
 def test_the_gradient_of_a_weight(rows):
     left, right, total = random(rows, 1100), random(rows, 1024), random(1100, 1024)
     expected = total + (left.double().T @ right.double()).float()
-    assert suits_onednn(rows, total)
+    assert onednn_is_faster(rows, total)
     add_product_(total, left, right)
     assert_close(total, expected, **EXACT)
 
@@ -56,7 +63,7 @@ def test_small_products_and_none():
     weight = random(3, 4)
     for rows in (0, 5):
         x = random(rows, 4)
-        assert not suits_onednn(rows, weight)
+        assert not onednn_is_faster(rows, weight)
         assert_close(linear(x, weight), x @ weight.T, **EXACT)
 
 
@@ -79,21 +86,21 @@ def test_workers_share_the_threads(threads, count):
 
 BATCHES = """
 import torch
-from hf_elmo.model.lstm_elmo import lstm
+from hf_elmo.model.lstm_elmo import Direction, lstm
 
 torch.manual_seed(0)
 weights = torch.randn(2048, 128), torch.randn(2048), torch.randn(2048, 128), torch.randn(128, 512)
 with torch.no_grad():
     for rows in range(40, 168):
-        lstm(torch.randn(rows, 2, 128), *weights)
+        lstm(Direction(torch.randn(rows, 2, 128), *weights))
 """
 
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN")
 def test_batches_of_all_sizes_need_few_kernels():
-    """oneDNN tells of each one that it compiles."""
+    """With `ONEDNN_VERBOSE`, oneDNN prints a line for each kernel that it compiles."""
     environment = {**os.environ, "ONEDNN_VERBOSE": "2"}
     run = subprocess.run([sys.executable, "-c", BATCHES], capture_output=True, text=True, env=environment, timeout=300)
     assert run.returncode == 0, run.stderr[-2000:]
     compiled = [line for line in run.stdout.splitlines() if "create:cache_miss" in line]
-    assert 20 < len(compiled) < 128, "as many as batches" if compiled else "oneDNN told nothing"
+    assert 20 < len(compiled) < 128, "as many as batches" if compiled else "oneDNN printed nothing"

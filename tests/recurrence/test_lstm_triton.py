@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hf_elmo.model.lstm_elmo import lstm, lstm_path
+from hf_elmo.model.lstm_elmo import Direction, lstm, lstm_path
 
 triton = pytest.importorskip("triton", reason="triton is not installed: pip install triton (Linux)")
 
@@ -31,7 +31,7 @@ def test_the_kernels_are_the_reference(interpreted):
 def test_without_a_gpu_they_are_refused_in_a_line():
     tensors = [torch.ones(size) for size in ((1, 1, 2), (8, 2), (8,), (8, 2))]
     with pytest.raises(ValueError, match="'triton' cannot run here: it needs a GPU"), lstm_path("triton"):
-        lstm(*tensors)
+        lstm(Direction(*tensors))
 
 
 COMPILE = """

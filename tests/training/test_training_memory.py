@@ -30,7 +30,7 @@ def recurrences(tensor):
         if node is not None and node not in found:
             found.add(node)
             waiting += [parent for parent, _ in node.next_functions]
-    return [node for node in found if node.name() == "PackedBackward"]
+    return [node for node in found if node.name() == "PackedLstmBackward"]
 
 
 def gradients(model):
