@@ -1,19 +1,17 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""A corpus through the encoder: any number of sentences in, a tensor for each out, in order and in bounded memory.
+"""Vectors for a corpus: any number of sentences in, one tensor for each out, in order and in bounded memory.
 
-    sentences   read one after the other, and never all at once
-    windows     as many as some batches hold; what is in memory at a time
-    batches     sentences of a window that are about equally long, by a budget of words instead of a number of sentences
-    word types  through the character CNN once, and then kept for later batches
-
-The next window is spelled in a thread while one is computed. Several processes take the windows in turns.
+Sentences are read one after the other. A *window* is what is in memory at a time: as many sentences as a few batches
+hold. Its sentences are sorted by length and grouped into *batches* with a limit on their words. The character CNN
+computes each *word type* once; a cache keeps the vectors of recent ones. While one window is computed, a thread encodes
+the next. Several processes take windows in turn.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from reprlib import repr as short_repr
 from typing import TYPE_CHECKING, NamedTuple
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Sentence = str | list[str]
-CHARACTERS_PER_WORD = 5  # of raw text, about: a window is measured before its text is split
+CHARACTERS_PER_WORD = 5  # estimate for raw text, because a window is measured before its text is split
 
 
 def embed_sentences(
@@ -45,36 +43,35 @@ def embed_sentences(
     accelerator: Accelerator | None = None,
     main_process_only: bool = False,
 ) -> Iterator[Tensor]:
-    """The vectors of every word of every sentence, on the CPU and in the type of the model.
+    """Compute the vectors of all words of all sentences, on the CPU and in the dtype of the model.
 
-    Computed in evaluation mode and without gradients, whatever the model's mode, which stays as it is. A sentence has
-    the vectors that it has alone; only `mix_layer_norm`, as in the original, depends on what is in a batch.
+    Evaluation mode is used without gradients; the model's own mode is restored. Every sentence gets the vectors that it
+    has alone, except with `mix_layer_norm`, which depends on the batch as in the original.
 
     Args:
         model: An ELMo encoder, or any head on one, on any device.
-        tokenizer: Splits and spells.
-        sentences: Raw texts, lists of words, or both; a list, a column of a data set, a generator that never ends.
+        tokenizer: Splits raw text and encodes words.
+        sentences: Raw texts, lists of words, or both: a list, a column of a dataset, a generator of any length.
         layers (`str` or `int`, defaults to `"mix"`):
-            `"mix"`: the scalar mix, `"mean"`: the mean of the layers, `"top"`: the last one, a number: this one
+            `"mix"`: the scalar mix, `"mean"`: the mean of the layers, `"top"`: the last layer, a number: that layer
             (0 is the token embedding twice), each `(words, 2P)`; or `"all"`, `(words, L + 1, 2P)`.
-        boundary_words (`bool`, defaults to `False`): Whether `<S>` and `</S>` are among the words.
+        boundary_words (`bool`, defaults to `False`): Whether to include the vectors of `<S>` and `</S>`.
         words_per_batch (`int`, defaults to 4096):
-            Words computed at a time, boundary words and padding included; a longer sentence is a batch by itself.
-        batches_per_window (`int`, defaults to 8):
-            Batches that are read, sorted by length and held in memory at a time, along with their results.
+            Maximum number of tokens in a batch, padding included. A longer sentence is a batch of its own.
+        batches_per_window (`int`, defaults to 8): Number of batches that are in memory at a time, with their results.
         cached_words (`int`, defaults to 65,536):
-            How many word types' context-free vectors are kept, those last used; 0 keeps none. Each takes P numbers, and
-            some 300 bytes to be found by.
+            Maximum number of word types whose context-free vectors are cached; 0 turns the cache off. Each needs P
+            numbers and about 300 bytes.
         accelerator ([`accelerate.Accelerator`], *optional*):
-            Shares the work among its processes, each of which has to read the same sentences and all the results.
-        main_process_only (`bool`, defaults to `False`): Whether the other processes get nothing.
+            Distributes the work over its processes, each of which must read the same sentences and all results.
+        main_process_only (`bool`, defaults to `False`): Whether the other processes get no results.
 
     Returns:
         An iterator over tensors, one for each sentence, in the order of the sentences.
 
     Raises:
-        `ValueError`: if an argument is none of these; and once all sentences before it are out, for one that is neither
-            a text nor a list of words: it is named by its number.
+        `ValueError`: for arguments of other kinds or values. A sentence that is neither a text nor a list of words is
+            refused with its number, after the results of all sentences before it.
     """
     for name, value, least in (
         ("words_per_batch", words_per_batch, 1),
@@ -83,33 +80,59 @@ def embed_sentences(
     ):
         if not isinstance(value, int) or value < least:
             raise ValueError(f"`{name}` must be a whole number of at least {least}, but is {value!r}")
-    if isinstance(sentences, str):
-        raise ValueError(f"`sentences` must be several, but is one text, {short_repr(sentences)}: put it into a list")
+    check_sentences(sentences)
     process, num_processes = (0, 1) if accelerator is None else (accelerator.process_index, accelerator.num_processes)
     model = model if accelerator is None else accelerator.unwrap_model(model)
     encoder = getattr(model, "elmo", model)
     select = layer_selection(layers, encoder.config.num_hidden_layers)
 
     def own_batches(windows: list[list[Sentence]]) -> list[Batch]:
-        """Of the window of a round that is this process's; the last round may have none for it."""
+        """Return the batches of this process's window; in the last round it may have none."""
         return make_batches(tokenizer, [*windows, *[[]] * num_processes][process], words_per_batch, boundary_words)
 
     def vectors() -> Iterator[Tensor]:
-        word_vectors = KeptWordVectors(encoder, cached_words)
+        cache = WordVectorCache(encoder, cached_words)
         rounds = read_rounds(sentences, words_per_batch * batches_per_window, num_processes)
-        for batches in one_ahead(own_batches, rounds):
-            window = embed_window(encoder, word_vectors, batches, select)
+        for batches in map_in_thread(own_batches, rounds):
+            window = embed_window(encoder, cache, batches, select)
             if num_processes > 1:
                 window = gather_windows(window, accelerator)
             if accelerator is None or accelerator.is_main_process or not main_process_only:
-                yield from map(Tensor.clone, window)  # who keeps one sentence does not keep its batch
-            del window  # before the next is computed
+                yield from map(Tensor.clone, window)  # a sentence that is kept must not keep its batch in memory
+            del window  # frees its memory before the next one is computed
 
     return vectors()
 
 
+def check_sentences(sentences: Iterable[Sentence]) -> None:
+    """Refuse what is no sequence of sentences, although Python would iterate over it.
+
+    Raises:
+        `ValueError`: for one text, for mappings, datasets and tables, naming what to pass instead.
+    """
+    kind, columns = type(sentences).__name__, getattr(sentences, "column_names", None)
+    if isinstance(sentences, str | bytes | bytearray):
+        problem = f"must be several, but is one text, {short_repr(sentences)}: put it into a list"
+    elif isinstance(sentences, Mapping) and columns is not None:
+        split, column = next(iter(columns.items()), ("train", ["text"]))
+        problem = (
+            f"is a {kind} of several splits: pass one column of one split, as in dataset[{split!r}][{column[0]!r}]"
+        )
+    elif isinstance(sentences, Mapping):
+        problem = f"is a {kind}: pass its values or one of them, not its keys, as in list(sentences.values())"
+    elif columns is not None or (hasattr(sentences, "iloc") and hasattr(sentences, "columns")):
+        names = list(columns if columns is not None else sentences.columns)
+        example = f", as in data[{names[0]!r}]" if names else ""
+        problem = f"is a {kind} with the columns {', '.join(map(str, names))}: pass one column{example}"
+    elif not isinstance(sentences, Iterable):
+        problem = f"must be a list or another iterable of sentences, but is a {kind}"
+    else:
+        return
+    raise ValueError(f"`sentences` {problem}")
+
+
 def layer_selection(layers: str | int, count: int) -> Callable[[ElmoModelOutput, Tensor], Tensor]:
-    """A function of a model's output, and of a mask `(B, T)` with N words, that returns `(N, ...)` of the layers."""
+    """Return a function of a model's output and a mask `(B, T)` of N words, which returns `(N, ...)` of the layers."""
     if isinstance(layers, int) and not isinstance(layers, bool) and -count - 1 <= layers <= count:
         return lambda output, words: output.hidden_states[layers][words]
     if layers not in ("mix", "mean", "top", "all"):
@@ -128,14 +151,14 @@ def layer_selection(layers: str | int, count: int) -> Callable[[ElmoModelOutput,
 
 
 def read_rounds(sentences: Iterable[Sentence], window_words: int, num_windows: int) -> Iterator[list[list[Sentence]]]:
-    """A window of about `window_words` words for each of `num_windows` processes; fewer and smaller ones at the end.
+    """Return rounds of one window of about `window_words` words per process; at the end, fewer and smaller windows.
 
-    An error, ours or of the sentences themselves, is raised when all that was read before it is out.
+    An error of a sentence, or of the iterator itself, is raised after everything that was read before it.
     """
     windows, words, error = [[]], 0, None
     try:
         for number, sentence in enumerate(sentences):
-            sentence = checked(sentence, number)
+            sentence = check_sentence(sentence, number)
             if words >= window_words:
                 if len(windows) == num_windows:
                     yield windows
@@ -152,8 +175,13 @@ def read_rounds(sentences: Iterable[Sentence], window_words: int, num_windows: i
         raise error
 
 
-def checked(sentence, number: int) -> Sentence:
-    if isinstance(sentence, np.ndarray):  # as data frames and formatted data sets hold lists
+def check_sentence(sentence: object, number: int) -> Sentence:
+    """Return a sentence as a text or a list of words.
+
+    Raises:
+        `ValueError`: naming its number, if it is neither.
+    """
+    if isinstance(sentence, np.ndarray):  # data frames and formatted datasets hold lists as arrays
         sentence = sentence.tolist()
     if isinstance(sentence, str):
         return sentence
@@ -169,10 +197,10 @@ def checked(sentence, number: int) -> Sentence:
     return list(sentence)
 
 
-def one_ahead(function: Callable, items: Iterable) -> Iterator:
-    """`map(function, items)`, computed in a thread while the caller is at work with the result before.
+def map_in_thread(function: Callable, items: Iterable) -> Iterator:
+    """Return `map(function, items)`; a thread computes the next result while the caller uses the current one.
 
-    The items are read in the caller's thread. An error is raised when the results before it are out.
+    The items are read in the caller's thread. An error is raised after the results before it.
     """
     items, error = iter(items), None
     with ThreadPoolExecutor(1, "embed_sentences") as thread:
@@ -180,7 +208,7 @@ def one_ahead(function: Callable, items: Iterable) -> Iterator:
         while error is None:
             try:
                 waiting.append(thread.submit(function, next(items)))
-            except Exception as raised:  # StopIteration among them
+            except Exception as raised:  # StopIteration, too
                 error = raised
             if len(waiting) > 1:
                 yield waiting.pop(0).result()
@@ -194,18 +222,18 @@ def one_ahead(function: Callable, items: Iterable) -> Iterator:
 
 
 class Batch(NamedTuple):
-    """Sentences of like length.
+    """Sentences of similar length.
 
     Args:
-        places: Where the sentences stand in the window.
-        lengths: How many vectors each of them gets.
-        words (`(B, T)`): Where there are words, of which there are N.
-        wanted (`(B, T)`): The words that get vectors: without the boundary words, perhaps.
-        types (`(K, W)`): The different words among them, as small integers.
-        type_of_word (`(N,)`): The type of each word.
+        positions: Position of each sentence in the window.
+        lengths: Number of vectors that each sentence gets.
+        words (`(B, T)`): Mask of all N tokens.
+        wanted (`(B, T)`): Mask of the tokens that get vectors: with or without special tokens.
+        types (`(K, W)`): Ids of the different word types, as small integers.
+        type_of_word (`(N,)`): Row of each token in `types`.
     """
 
-    places: list[int]
+    positions: list[int]
     lengths: list[int]
     words: Tensor
     wanted: Tensor
@@ -216,85 +244,91 @@ class Batch(NamedTuple):
 def make_batches(
     tokenizer: ElmoTokenizer, window: list[Sentence], words_per_batch: int, boundary_words: bool
 ) -> list[Batch]:
-    """Batches of at most `words_per_batch` words, padding included; long sentences first."""
+    """Group a window into batches of at most `words_per_batch` tokens, padding included; long sentences first."""
     window = [tokenizer.tokenize(sentence) if isinstance(sentence, str) else sentence for sentence in window]
     lengths = [len(sentence) + tokenizer.num_special_tokens_to_add() for sentence in window]
     waiting = sorted(range(len(window)), key=lengths.__getitem__)
     batches = []
     while waiting:
         rows = max(1, words_per_batch // max(1, lengths[waiting[-1]]))
-        places = waiting[-rows:]
+        positions = waiting[-rows:]
         del waiting[-rows:]
-        batches.append(make_batch(tokenizer, places, [window[place] for place in places], boundary_words))
+        batches.append(make_batch(tokenizer, positions, [window[position] for position in positions], boundary_words))
     return batches
 
 
-def make_batch(tokenizer: ElmoTokenizer, places: list[int], sentences: list[list[str]], boundary_words: bool) -> Batch:
-    """In numpy: with torch, this thread would have OpenMP threads of its own, more than there are cores, and then those
-    of the model sleep between any two operations."""
+def make_batch(
+    tokenizer: ElmoTokenizer, positions: list[int], sentences: list[list[str]], boundary_words: bool
+) -> Batch:
+    """Encode the sentences of a batch.
+
+    This runs in a thread and uses numpy, because torch would start OpenMP threads for it: with more of them than cores,
+    those of the model sleep between operations.
+    """
     encoded = tokenizer(
         sentences, is_split_into_words=True, padding=True, return_tensors="np", return_special_tokens_mask=True
     )
     words = encoded["attention_mask"].astype(bool)
     wanted = words if boundary_words else words & (encoded["special_tokens_mask"] == 0)
     rows = encoded["input_ids"][words]
-    rows = rows.astype(np.int32 if rows.shape[1] == 1 else np.int16)  # a word's id, or those of characters
+    rows = rows.astype(np.int32 if rows.shape[1] == 1 else np.int16)  # word ids need more bits than character ids
     numbers: dict[bytes, int] = {}
     type_of_word = [numbers.setdefault(row.tobytes(), len(numbers)) for row in rows]
     types = np.frombuffer(bytearray().join(numbers), rows.dtype).reshape(len(numbers), rows.shape[1])
     tensors = map(torch.from_numpy, (words, wanted, types, np.array(type_of_word, np.int64)))
-    return Batch(places, wanted.sum(1).tolist(), *tensors)
+    return Batch(positions, wanted.sum(1).tolist(), *tensors)
 
 
 # ---- Computing
 
 
-TABLE_AT_ONCE = 1 << 16  # rows
+class WordVectorCache:
+    """Context-free vectors of the word types that were used last, in a table on the encoder's device.
 
+    Up to `initial_rows`, the table has its final size from the start: to grow it, a copy must be in memory beside it,
+    and on a CPU unwritten rows need no memory. A larger limit lets the table grow when it is needed.
 
-class KeptWordVectors:
-    """The context-free vectors of word types: text repeats its words, and the last `limit` used are kept.
-
-    The table is one from the start, for a table that grows has a smaller one beside it while it is copied; and on a CPU
-    its rows take memory only when they are first written. A larger one than `TABLE_AT_ONCE` grows nevertheless, as a
-    text may have far fewer types than the limit allows.
+    Args:
+        encoder: Computes the vectors.
+        limit: Maximum number of word types; 0 turns the cache off.
+        initial_rows: Maximum number of rows of the first table.
     """
 
-    def __init__(self, encoder: ElmoModel, limit: int):
-        self.encoder, self.limit = encoder, limit
-        self.rows: OrderedDict[bytes, int] = OrderedDict()  # of the table, by a type's ids; the last one used is last
-        self.table: Tensor | None = None  # (rows, P), on the device of the encoder
+    def __init__(self, encoder: ElmoModel, limit: int, initial_rows: int = 1 << 16):
+        self.encoder, self.limit, self.initial_rows = encoder, limit, initial_rows
+        self.rows: OrderedDict[bytes, int] = OrderedDict()  # row of each type, by its ids, least recently used first
+        self.table: Tensor | None = None  # (rows, P)
 
     def __call__(self, types: Tensor) -> Tensor:
-        """From ids `(K, W)`, all different, to `(K, P)` in the type of the model."""
+        """Return vectors `(K, P)` in the dtype of the model, for ids `(K, W)` of different word types."""
         if not self.limit:
             return self.compute(types)
         keys = [row.tobytes() for row in types.numpy()]
-        known = [place for place, key in enumerate(keys) if key in self.rows]
-        new = [place for place, key in enumerate(keys) if key not in self.rows]
+        known = [number for number, key in enumerate(keys) if key in self.rows]
+        new = [number for number, key in enumerate(keys) if key not in self.rows]
         computed = self.compute(types[new])
         vectors = computed.new_empty(len(types), computed.shape[1])
         vectors[new] = computed
         if known:
-            vectors[known] = self.table[[self.rows[keys[place]] for place in known]]
-        for place in known:
-            self.rows.move_to_end(keys[place])
-        self.keep([keys[place] for place in new[: self.limit]], computed[: self.limit])
+            vectors[known] = self.table[[self.rows[keys[number]] for number in known]]
+        for number in known:
+            self.rows.move_to_end(keys[number])
+        self.store([keys[number] for number in new[: self.limit]], computed[: self.limit])
         return vectors
 
     def compute(self, types: Tensor) -> Tensor:
         ids = types[None].to(self.encoder.device)
         vectors, _ = self.encoder.embed_words(ids, ids.new_ones(ids.shape[:2], dtype=torch.bool))
-        return vectors[0].to(self.encoder.dtype)  # autocast has another, and may be over at the next window
+        return vectors[0].to(self.encoder.dtype)  # the dtype of autocast, which may have ended at the next window
 
-    def keep(self, keys: list[bytes], vectors: Tensor):
-        """At most `limit` new ones, in the place of those that were not used for longest."""
+    def store(self, keys: list[bytes], vectors: Tensor) -> None:
+        """Store at most `limit` new vectors in place of the least recently used ones."""
         for key in keys:
             self.rows[key] = len(self.rows) if len(self.rows) < self.limit else self.rows.popitem(last=False)[1]
         if not keys:
             return
         if self.table is None:
-            self.table = vectors.new_empty(min(self.limit, TABLE_AT_ONCE), vectors.shape[1])
+            self.table = vectors.new_empty(min(self.limit, self.initial_rows), vectors.shape[1])
         held = len(self.table)
         if held < len(self.rows):
             smaller, self.table = self.table, vectors.new_empty(min(self.limit, 2 * len(self.rows)), vectors.shape[1])
@@ -302,22 +336,20 @@ class KeptWordVectors:
         self.table[[self.rows[key] for key in keys]] = vectors
 
 
-@torch.inference_mode(False)  # what is kept from one window to the next is written to in any mode
+@torch.inference_mode(False)  # the cache is used by later windows, which may run in another mode
 @torch.no_grad()
-def embed_window(
-    encoder: ElmoModel, word_vectors: KeptWordVectors, batches: list[Batch], select: Callable
-) -> list[Tensor]:
-    """The vectors of each sentence of a window, parts of its batches' results."""
+def embed_window(encoder: ElmoModel, cache: WordVectorCache, batches: list[Batch], select: Callable) -> list[Tensor]:
+    """Return the vectors of each sentence of a window, as views of its batches' results."""
     results = {}
     with evaluation_mode(encoder):
         for batch in batches:
-            results |= zip(batch.places, embed_batch(encoder, word_vectors, batch, select).split(batch.lengths))
-    return [results[place] for place in range(len(results))]
+            results |= zip(batch.positions, embed_batch(encoder, cache, batch, select).split(batch.lengths))
+    return [results[position] for position in range(len(results))]
 
 
-def embed_batch(encoder: ElmoModel, word_vectors: KeptWordVectors, batch: Batch, select: Callable) -> Tensor:
-    """The vectors of the wanted words, one sentence after the other, on the CPU."""
-    vectors = word_vectors(batch.types)
+def embed_batch(encoder: ElmoModel, cache: WordVectorCache, batch: Batch, select: Callable) -> Tensor:
+    """Return the vectors of the wanted tokens, one sentence after the other, on the CPU."""
+    vectors = cache(batch.types)
     device = vectors.device
     words = batch.words.to(device)
     token_embeddings = vectors.new_zeros(*words.shape, vectors.shape[1])
@@ -329,8 +361,8 @@ def embed_batch(encoder: ElmoModel, word_vectors: KeptWordVectors, batch: Batch,
 
 
 @contextlib.contextmanager
-def evaluation_mode(model: torch.nn.Module):
-    """Evaluation mode inside the `with`, and then each module's own as before."""
+def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
+    """Set evaluation mode inside a `with` block, and restore the mode of each module after it."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
@@ -341,7 +373,7 @@ def evaluation_mode(model: torch.nn.Module):
 
 
 def gather_windows(window: list[Tensor], accelerator: Accelerator) -> list[Tensor]:
-    """The windows of all processes, one after the other, on each process."""
+    """Return the windows of all processes, one after the other, on each process."""
     from accelerate.utils import gather_object
 
     layout = [(list(map(len, window)), window[0].shape[1:], window[0].dtype) if window else ([], None, None)]

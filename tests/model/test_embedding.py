@@ -16,7 +16,7 @@ from shaken import shake
 from torch.testing import assert_close
 
 from hf_elmo import ElmoConfig, ElmoForTokenClassification, ElmoInt8Config, ElmoModel, ElmoTokenizer
-from hf_elmo.embedding import TABLE_AT_ONCE, KeptWordVectors, embed_sentences, read_rounds
+from hf_elmo.embedding import WordVectorCache, embed_sentences, read_rounds
 from hf_elmo.model.lstm_elmo import last_lstm_path
 
 EXACT = {"rtol": 0, "atol": 1e-6}
@@ -91,13 +91,12 @@ DATA = datasets.Dataset.from_dict({"text": TEXTS, "words": WORDS})
         TEXTS,
         WORDS,
         [TEXTS[0], tuple(WORDS[1]), np.array(WORDS[2], dtype=object)],
-        dict.fromkeys(TEXTS),
         DATA["text"],
         DATA["words"],
         DATA.with_format("numpy")["words"],
         DATA.to_iterable_dataset().map(lambda row: {"text": row["text"]})["text"],
     ],
-    ids=["texts", "words", "mixed", "keys", "text column", "words column", "arrays", "streamed column"],
+    ids=["texts", "words", "mixed", "text column", "words column", "arrays", "streamed column"],
 )
 def test_texts_and_words_in_any_iterable(tiny_model, tokenizer, sentences):
     expected = [vectors[1:-1].mean(1) for vectors in one_by_one(tiny_model, tokenizer, TEXTS)]
@@ -218,7 +217,7 @@ def test_a_word_type_is_computed_once(tiny_model, tokenizer):
 
 @pytest.mark.parametrize("limit", [1, 3, 8, 100])
 def test_the_cache_is_bounded_and_forgets_what_was_not_used_for_longest(tiny_model, tokenizer, limit):
-    vectors = KeptWordVectors(tiny_model, limit)
+    vectors = WordVectorCache(tiny_model, limit)
     ids = tokenizer([list("abcdefghij")], is_split_into_words=True, return_tensors="pt")["input_ids"][0].short()
     with torch.no_grad():
         expected = tiny_model(ids[None]).token_embeddings[0]
@@ -231,16 +230,16 @@ def test_the_cache_is_bounded_and_forgets_what_was_not_used_for_longest(tiny_mod
 
 
 def test_a_table_beyond_what_is_made_at_once_grows_with_the_types(tiny_model):
-    vectors, number = KeptWordVectors(tiny_model, 10**12), TABLE_AT_ONCE + 1000
+    vectors, number = WordVectorCache(tiny_model, 10**12, initial_rows=2000), 3000
     ids = torch.full((number, 50), 261)
     ids[:, 0], ids[:, 4] = 259, 260
     ids[:, 1:4] = torch.arange(number)[:, None] // torch.tensor([1, 50, 2500]) % 50 + 98
     with torch.no_grad():
         before = vectors(ids[:100])
-        assert len(vectors.table) == TABLE_AT_ONCE
+        assert len(vectors.table) == 2000
         vectors(ids)
         assert len(vectors.rows) == number
-        assert len(vectors.table) < 3 * TABLE_AT_ONCE
+        assert len(vectors.table) <= 2 * number
         calls = []
         tiny_model.char_encoder.register_forward_pre_hook(lambda module, inputs: calls.append(len(inputs[0])))
         assert torch.equal(vectors(ids[:100]), before)
@@ -396,6 +395,17 @@ def test_an_error_of_the_model_comes_through(tiny_model):
     ("options", "message"),
     [
         ({"sentences": "one text"}, "put it into a list"),
+        ({"sentences": b"one text"}, "put it into a list"),
+        ({"sentences": {"a": ["b"]}}, r"`sentences` is a dict: pass its values or one of them, not its keys"),
+        ({"sentences": DATA}, r"is a Dataset with the columns text, words: pass one column, as in data\['text'\]"),
+        ({"sentences": DATA.to_iterable_dataset()}, "is a IterableDataset with the columns text, words"),
+        (
+            {"sentences": datasets.DatasetDict(train=DATA, test=DATA)},
+            r"is a DatasetDict: pass one column of one split, as in dataset\['train'\]\['text'\]",
+        ),
+        ({"sentences": DATA.to_pandas()}, "is a DataFrame with the columns text, words: pass one column"),
+        ({"sentences": DATA.data.table}, "is a Table with the columns text, words: pass one column"),
+        ({"sentences": 5}, "must be a list or another iterable of sentences, but is a int"),
         ({"layers": "last"}, "a layer's number from 0 to 2, but is 'last'"),
         ({"layers": 3}, "a layer's number from 0 to 2, but is 3"),
         ({"layers": True}, "but is True"),
