@@ -114,10 +114,8 @@ def check_sentences(sentences: Iterable[Sentence]) -> None:
     if isinstance(sentences, str | bytes | bytearray):
         problem = f"must be several, but is one text, {short_repr(sentences)}: put it into a list"
     elif isinstance(sentences, Mapping) and columns is not None:
-        split, column = next(iter(columns.items()), ("train", ["text"]))
-        problem = (
-            f"is a {kind} of several splits: pass one column of one split, as in dataset[{split!r}][{column[0]!r}]"
-        )
+        split, names = next(iter(columns.items()), ("train", ["text"]))
+        problem = f"is a {kind}: pass one column of one split, as in dataset[{split!r}][{names[0]!r}]"
     elif isinstance(sentences, Mapping):
         problem = f"is a {kind}: pass its values or one of them, not its keys, as in list(sentences.values())"
     elif columns is not None or (hasattr(sentences, "iloc") and hasattr(sentences, "columns")):

@@ -205,7 +205,7 @@ def choose_split(corpus: Corpus, split: str | None, default: str) -> str:
 
 @dataclass
 class TextStatistics:
-    """What is known of a text after it has been read once.
+    """Counts and identity of a text, which has to be read once for them.
 
     Args:
         counts: How often each word occurs.

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""What a pretraining run says before its first step, and the model card of its result."""
+"""Messages of a pretraining run before its first step, and the model card of its result."""
 
 import logging
 import shlex
