@@ -8,6 +8,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Sequence, Value
 from reading import arguments, rows, tagged, write
 
 from hf_elmo.training.data.files import numbered_lines
+from hf_elmo.training.data.splits import sample
 from hf_elmo.training.data.tables import find_column, read_table
 from hf_elmo.training.data.text_pairs import read_text_pairs
 from hf_elmo.training.data.texts import read_texts
@@ -219,3 +220,30 @@ def test_words_without_sentences_are_refused(tmp_path):
     path = write(tmp_path, "x.csv", "word,tag\nAda,B-PER\nsat,O\n")
     with pytest.raises(ValueError, match=r"line 2: a row has one word, .* name the column .* with --sentence_column"):
         read_word_labels(arguments(train_file=path))
+
+
+# ---- Splits
+
+
+def test_the_digest_is_of_the_content(tmp_path):
+    """Another name of the file changes nothing; any other text, label or order does."""
+    text = "text,label\ngood,pos\nbad,neg\n"
+    splits = read_texts(arguments(train_file=write(tmp_path, "x.csv", text)))
+    renamed = read_texts(arguments(train_file=write(tmp_path, "y.csv", f"\n{text}")))
+    assert splits.digest() == renamed.digest()
+    for changed in (text.replace("bad", "sad"), text.replace("neg", "no"), "text,label\nbad,neg\ngood,pos\n"):
+        assert read_texts(arguments(train_file=write(tmp_path, "z.csv", changed))).digest() != splits.digest()
+    path = str(tmp_path / "x.csv")
+    assert read_texts(arguments(train_file=path, test_file=path)).digest() != splits.digest()
+
+
+def test_samples_are_drawn_by_the_seed(tmp_path):
+    path = write(tmp_path, "x", "".join(f"{number % 2} text {number}\n" for number in range(10)))
+    train = read_texts(arguments(train_file=path)).train
+    assert sample(None, 0.5, 0) is None
+    assert sample(train, 1, 0) is train
+    drawn = sample(train, 0.5, 0)["source"]
+    assert len(drawn) == 5
+    assert list(drawn) == sorted(drawn) == list(sample(train, 0.5, 0)["source"])
+    assert list(drawn) != list(sample(train, 0.5, 1)["source"])
+    assert len(sample(train, 0.01, 0)) == 1

@@ -11,8 +11,8 @@ A window without the answer, as all windows of a question without one, has its a
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from datasets import Dataset
@@ -20,26 +20,22 @@ from transformers import PreTrainedTokenizerBase
 
 from .splits import values
 
-# Positions for an answer that is not in a window, and for one whose position is not known.
+# Positions for an answer that is not in a window, and for one whose position is not known
 NOT_HERE, UNKNOWN = 0, -100
 
 
-@dataclass(frozen=True)
-class Window:
-    """A question and a part of its text.
+class Window(NamedTuple):
+    """A question, by its number, and a part of its text.
 
-    Args:
-        question: Number of the question among the examples.
-        offsets: For each word of the row, its first character in the text and the one behind its last; `None` for
-            words of the question and special tokens.
+    `offsets` has for each word of the row its first character in the text and the one behind its last, and `None` for
+    words of the question and special tokens.
     """
 
     question: int
     offsets: list[tuple[int, int] | None]
 
 
-@dataclass(frozen=True)
-class ScoredAnswer:
+class ScoredAnswer(NamedTuple):
     """A part of a text, `context[start:end]`.
 
     Its `score` is the sum of the log-probabilities of its first and its last word in its window. As the model can also
@@ -72,22 +68,14 @@ def make_windows(
         raise ValueError(f"windows of {max_context_words} words cannot repeat {stride}")
     windows, features = [], []
     specials = tokenizer.num_special_tokens_to_add(pair=True) - tokenizer.num_special_tokens_to_add(pair=False)
+    options = {"truncation": "only_second", "stride": stride}
+    options |= {"return_overflowing_tokens": True, "return_offsets_mapping": True}
     for number, example in enumerate(examples):
-        question_words = len(tokenizer(example["question"])["attention_mask"])
-        rows = tokenizer(
-            example["question"],
-            example["context"],
-            truncation="only_second",
-            max_length=question_words + specials + max_context_words,
-            stride=stride,
-            return_overflowing_tokens=True,
-            return_offsets_mapping=True,
-        )
-        for row, (ids, mask, offsets) in enumerate(
-            zip(rows["input_ids"], rows["attention_mask"], rows["offset_mapping"])
-        ):
-            sequences = rows.sequence_ids(row)
-            window = Window(number, [span if which == 1 else None for span, which in zip(offsets, sequences)])
+        longest = len(tokenizer(example["question"])["attention_mask"]) + specials + max_context_words
+        rows = tokenizer(example["question"], example["context"], max_length=longest, **options)
+        for row, (ids, mask) in enumerate(zip(rows["input_ids"], rows["attention_mask"])):
+            offsets = zip(rows["offset_mapping"][row], rows.sequence_ids(row))
+            window = Window(number, [span if sequence == 1 else None for span, sequence in offsets])
             feature = {"input_ids": compact(ids), "attention_mask": np.asarray(mask, dtype=np.int8)}
             if example["answers"]["text"] or example["is_impossible"]:
                 feature["start_positions"], feature["end_positions"] = answer_positions(window, example)
@@ -112,14 +100,9 @@ def answer_positions(window: Window, example: Mapping) -> tuple[int, int]:
         return UNKNOWN, UNKNOWN
     start += text.index(text.strip())
     end = start + len(text.strip())
-    first = last = None
-    for position, span in enumerate(window.offsets):
-        if span is None:
-            continue
-        if span[0] <= start < span[1]:
-            first = position
-        if span[0] < end <= span[1]:
-            last = position
+    spans = [(position, *span) for position, span in enumerate(window.offsets) if span is not None]
+    first = next((position for position, begin, behind in spans if begin <= start < behind), None)
+    last = next((position for position, begin, behind in spans if begin < end <= behind), None)
     return (NOT_HERE, NOT_HERE) if first is None or last is None else (first, last)
 
 
@@ -134,15 +117,13 @@ def best_answers(
     max_answer_length: int = 17,
     n_best: int = 20,
 ) -> list[list[ScoredAnswer]]:
-    """Return the `n_best` spans with the best scores of each question's text, over all of its windows.
+    """Return the `n_best` spans with the best scores of each question's text, over all of its windows, best first.
+
+    Of equal scores the earlier and then the shorter span is first; a span in several windows counts by its best score.
 
     Args:
         start_logits, end_logits (`(number of windows, T)`): A row may be longer than its window; the rest is not read.
         max_answer_length: Words of an answer, at most.
-
-    Returns:
-        The answers of each question, best first. Of equal scores the earlier and then the shorter span is first, and a
-        span in several windows counts by its best score.
 
     Raises:
         `ValueError`: if logits and windows differ in number.
@@ -154,12 +135,10 @@ def best_answers(
         scores = found[window.question]
         for span, score in best_spans(window, np.asarray(starts), np.asarray(ends), max_answer_length, n_best):
             scores[span] = max(score, scores.get(span, -np.inf))
+    best = [sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:n_best] for scores in found]
     return [
-        [
-            ScoredAnswer(context[start:end], start, end, score)
-            for (start, end), score in sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:n_best]
-        ]
-        for context, scores in zip(values(examples, "context"), found)
+        [ScoredAnswer(context[start:end], start, end, score) for (start, end), score in spans]
+        for context, spans in zip(values(examples, "context"), best)
     ]
 
 
@@ -167,20 +146,18 @@ def best_spans(
     window: Window, starts: np.ndarray, ends: np.ndarray, max_answer_length: int, n_best: int
 ) -> list[tuple[tuple[int, int], float]]:
     """Return the best spans of one window, characters and score. All spans are compared, not only of the best ends."""
-    positions = [position for position, span in enumerate(window.offsets) if span is not None]
+    spans = [(position, span) for position, span in enumerate(window.offsets) if span is not None]
+    positions = [position for position, _ in spans]
     starts, ends = (log_softmax(logits[: len(window.offsets)])[positions] for logits in (starts, ends))
-    count = len(positions)
-    lengths = min(max_answer_length, count)
-    sums = np.full((count, lengths), -np.inf)  # of the span that begins at a word and has so many more
-    for more in range(lengths):
-        sums[: count - more, more] = starts[: count - more] + ends[more:]
+    sums = np.full((len(spans), min(max_answer_length, len(spans))), -np.inf)  # of a first word and so many more
+    for more in range(sums.shape[1]):
+        sums[: len(spans) - more, more] = starts[: len(spans) - more] + ends[more:]
     order = np.argsort(-sums, axis=None, kind="stable")[:n_best]
-    spans = []
-    for first, more in zip(*np.unravel_index(order, sums.shape)):
-        if np.isfinite(sums[first, more]):
-            begin, end = window.offsets[positions[first]][0], window.offsets[positions[first + more]][1]
-            spans.append(((begin, end), float(sums[first, more])))
-    return spans
+    return [
+        ((spans[first][1][0], spans[first + more][1][1]), float(sums[first, more]))
+        for first, more in zip(*np.unravel_index(order, sums.shape))
+        if np.isfinite(sums[first, more])
+    ]
 
 
 def no_answer_scores(
@@ -212,11 +189,8 @@ def answer_texts(
     threshold: float = 0.0,
 ) -> dict[str, str]:
     """Return the best answer to each question, by the question's id; `""` where `no_answer` is above the threshold."""
-    margins = [-np.inf] * len(answers) if no_answer is None else no_answer
-    return {
-        id: found[0].text if found and margin <= threshold else ""
-        for id, found, margin in zip(values(examples, "id"), answers, margins)
-    }
+    found = zip(values(examples, "id"), answers, no_answer or [-np.inf] * len(answers))
+    return {id: best[0].text if best and margin <= threshold else "" for id, best, margin in found}
 
 
 def write_answers(
@@ -232,25 +206,18 @@ def write_answers(
     softmax of the scores among those listed. With `no_answer`, `{path}_no_answer.json` has the probability that there
     is no answer rather than the best one, in the format of the official evaluation of SQuAD 2.0.
     """
-    n_best = {
-        id: [
-            {**vars(answer), "probability": probability}
-            for answer, probability in zip(found, softmax([answer.score for answer in found]))
-        ]
-        for id, found in zip(values(examples, "id"), answers)
-    }
+    ids, n_best = values(examples, "id"), {}
+    for id, found in zip(ids, answers):
+        shares = softmax([answer.score for answer in found])
+        n_best[id] = [{**answer._asdict(), "probability": share} for answer, share in zip(found, shares)]
     contents = {".json": answer_texts(examples, answers, no_answer, threshold), "_n_best.json": n_best}
     if no_answer is not None:
-        contents["_no_answer.json"] = {
-            id: softmax([0.0, margin])[1] for id, margin in zip(values(examples, "id"), no_answer)
-        }
+        contents["_no_answer.json"] = {id: softmax([0.0, min(margin, 999)])[1] for id, margin in zip(ids, no_answer)}
     for ending, content in contents.items():
         text = json.dumps(content, ensure_ascii=False, indent=1)
         path.with_name(path.name + ending).write_text(text + "\n", encoding="utf-8")
 
 
 def softmax(scores: Sequence[float]) -> list[float]:
-    if not scores:
-        return []
-    weights = np.exp(np.minimum(np.asarray(scores), 1e300) - min(max(scores), 1e300))
+    weights = np.exp(np.asarray(scores) - max(scores, default=0))
     return (weights / weights.sum()).tolist()
