@@ -113,7 +113,11 @@ class FineTuningArguments(TrainingArguments):
                 getattr(when, "value", when) for when in (self.save_strategy, self.eval_strategy)
             )
             self.load_best_model_at_end = when_saved in ("best", when_evaluated) and when_evaluated != "no"
+        chosen = self.metric_for_best_model, self.greater_is_better
         super().__post_init__()
+        self.metric_for_best_model, self.greater_is_better = (
+            chosen  # the task's own metric is the default, not the loss
+        )
         if self.early_stopping_patience < 0:
             raise ValueError(f"--early_stopping_patience must not be negative, but is {self.early_stopping_patience}")
         if self.mix_l2 < 0:

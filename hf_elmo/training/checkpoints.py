@@ -5,15 +5,24 @@ import shutil
 from pathlib import Path
 
 from safetensors import SafetensorError
-from transformers import Trainer
+from transformers import Trainer, TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint, rotate_checkpoints
 
+from ..hub import remove_code_and_card
+
 TRAINER_STATE_FILE = "trainer_state.json"
+UNFINISHED = ".unfinished"
 STAGING_FOLDER = "_unfinished"  # in an output folder; files in it are not complete
 
 
 class AtomicCheckpointTrainer(Trainer):
     """A Trainer that gives a checkpoint its name when it is complete, and saves no pickle of its arguments."""
+
+    def train(self, resume_from_checkpoint: str | None = None, **kwargs):
+        if resume_from_checkpoint is not None:
+            with self.args.main_process_first(desc="the place of the best checkpoint"):
+                correct_best_checkpoint(Path(resume_from_checkpoint))
+        return super().train(resume_from_checkpoint, **kwargs)
 
     def _save_checkpoint(self, model, trial):
         """Write a checkpoint to a staging folder and rename it when it is complete."""
@@ -29,6 +38,8 @@ class AtomicCheckpointTrainer(Trainer):
         try:
             super()._save_checkpoint(model, trial)
             self.save_more(staging / name)
+            if self.args.should_save:
+                remove_code_and_card(staging / name)
         except (OSError, RuntimeError, SafetensorError) as error:
             shutil.rmtree(staging, ignore_errors=True)  # its files may be what fills the disk
             raise OSError(
@@ -48,7 +59,7 @@ class AtomicCheckpointTrainer(Trainer):
                 output_dir=str(output_dir),
                 save_total_limit=self.args.save_total_limit,
                 best_model_checkpoint=self.state.best_model_checkpoint,
-                use_mtime=True,
+                use_mtime=False,
             )
         if pushes:
             self._push_from_checkpoint(str(output_dir / name))
@@ -60,6 +71,17 @@ class AtomicCheckpointTrainer(Trainer):
         super()._save(output_dir, state_dict)
         # Nothing reads this file again, and a model folder should be free of pickles.
         Path(output_dir or self.args.output_dir, "training_args.bin").unlink(missing_ok=True)
+
+
+def correct_best_checkpoint(checkpoint: Path) -> None:
+    """Correct the path of the best checkpoint in another one's state: the output folder may have been moved."""
+    path = checkpoint / TRAINER_STATE_FILE
+    state = TrainerState.load_from_json(str(path))
+    best = state.best_model_checkpoint and checkpoint.parent / Path(state.best_model_checkpoint).name
+    if best and best.is_dir() and str(best) != state.best_model_checkpoint:
+        state.best_model_checkpoint = str(best)
+        state.save_to_json(f"{path}{UNFINISHED}")
+        os.replace(f"{path}{UNFINISHED}", path)
 
 
 def last_checkpoint(folder: str | Path) -> str | None:

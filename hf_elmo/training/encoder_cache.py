@@ -1,6 +1,5 @@
-"""A frozen encoder's layers, computed once: in a file of float32 numbers that is read where it lies."""
+"""The layers of a frozen encoder, computed once and kept in a memory-mapped file of float32 numbers."""
 
-import hashlib
 import logging
 import os
 import shutil
@@ -10,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ..model.task_model_elmo import ElmoTaskModel
-from .encoded import Split, collate
+from .batches import EncodedDataset, collate
+from .run_record import digest
 
 logger = logging.getLogger("hf_elmo.training")
 
@@ -21,7 +20,7 @@ BATCH_WORDS = 4096  # words of a batch, at most, where a sentence is not longer
 
 
 class StoredLayers(Sequence):
-    """The layers of each feature of a split, `(T, L + 1, 2P)`, out of a file."""
+    """The layers of each feature of a dataset, `(T, L + 1, 2P)`, read from a file as they are needed."""
 
     def __init__(self, path: Path, lengths: Sequence[int], layers: int, width: int):
         self.ends = np.cumsum(lengths)
@@ -35,7 +34,7 @@ class StoredLayers(Sequence):
 
 
 class EncoderCache:
-    """Layers by encoder and text: whoever asks for the same again, another seed or run too, gets the same file.
+    """Files of layers, identified by encoder and texts: other seeds and runs with the same ones use them too.
 
     Args:
         folder: Where the files are kept. By default a folder that is removed with this object.
@@ -56,39 +55,39 @@ class EncoderCache:
         if self.temporary is not None:
             shutil.rmtree(self.temporary, ignore_errors=True)
 
-    def fill(self, model: ElmoTaskModel, split: Split):
-        """Give a split the layers that the encoder of `model` computes of it.
+    def fill(self, model: ElmoTaskModel, dataset: EncodedDataset):
+        """Add the layers that the encoder of `model` computes to a dataset, from a file or by computing them.
 
         Raises:
             `OSError`: if the file cannot be written.
         """
         layers, width = model.config.num_hidden_layers + 1, model.config.hidden_size
-        path = self.folder / f"layers-{fingerprint(model, split)}.f32"
-        size = split.num_words * layers * width * np.dtype(np.float32).itemsize
+        path = self.folder / f"layers-{fingerprint(model, dataset)}.f32"
+        size = dataset.num_words * layers * width * np.dtype(np.float32).itemsize
         if not path.is_file() or path.stat().st_size != size:
             started = time.time()
-            logger.info("Computing the encoder's layers of %d texts, %.0f MB: %s", len(split), size / 1e6, path)
-            self.write(model, split, path, size)
+            logger.info("Computing the encoder's layers of %d texts, %.0f MB: %s", len(dataset), size / 1e6, path)
+            self.write(model, dataset, path, size)
             self.seconds += time.time() - started
-        split.layers = StoredLayers(path, [len(one["input_ids"]) for one in split.features], layers, width)
+        dataset.layers = StoredLayers(path, [len(one["input_ids"]) for one in dataset.features], layers, width)
 
-    def write(self, model: ElmoTaskModel, split: Split, path: Path, size: int):
-        """Compute and write them, under another name until all `size` bytes are there."""
+    def write(self, model: ElmoTaskModel, dataset: EncodedDataset, path: Path, size: int):
+        """Compute the layers and write them, under another name until all `size` bytes are written."""
         free = shutil.disk_usage(self.folder).free
         if size > free:
             raise OSError(
-                f"the encoder's layers of {len(split)} texts take {size / 1e9:.1f} GB, and {self.folder} has "
+                f"the encoder's layers of {len(dataset)} texts take {size / 1e9:.1f} GB, and {self.folder} has "
                 f"{free / 1e9:.1f} GB: give another folder, --cache_dir, or --cache_encoder_outputs False"
             )
-        ends = np.cumsum([len(feature["input_ids"]) for feature in split.features]) * (size // split.num_words)
+        ends = np.cumsum([len(feature["input_ids"]) for feature in dataset.features]) * (size // dataset.num_words)
         handle, unfinished = tempfile.mkstemp(dir=self.folder, suffix=".unfinished")
         try:
             with open(handle, "wb") as file:  # not in memory that is mapped: a full disk would kill the process
-                for batch in batches_of_words(split):
-                    inputs = collate([split.features[number] for number in batch])
+                for batch in batches_of_words(dataset):
+                    inputs = collate([dataset.features[number] for number in batch])
                     inputs = {name: inputs[name].to(model.device) for name in ("input_ids", "attention_mask")}
                     for number, row in zip(batch, model.compute_layers(**inputs).float().cpu().numpy()):
-                        layers = row[: len(split.features[number]["input_ids"])]
+                        layers = row[: len(dataset.features[number]["input_ids"])]
                         file.seek(ends[number] - layers.nbytes)
                         file.write(layers.tobytes())
             os.replace(unfinished, path)
@@ -96,28 +95,27 @@ class EncoderCache:
             Path(unfinished).unlink(missing_ok=True)
 
 
-def batches_of_words(split: Split) -> Iterator[list[int]]:
-    """Numbers of features, the longest first, in batches of at most `BATCH_WORDS` words with their padding."""
+def batches_of_words(dataset: EncodedDataset) -> Iterator[list[int]]:
+    """Yield the numbers of features, longest first, in batches of at most `BATCH_WORDS` words with their padding."""
     batch: list[int] = []
-    for number in split.order.tolist():
+    for number in dataset.order.tolist():
         batch.append(number)
-        if (len(batch) + 1) * len(split.features[batch[0]]["input_ids"]) > BATCH_WORDS:
+        if (len(batch) + 1) * len(dataset.features[batch[0]]["input_ids"]) > BATCH_WORDS:
             yield batch
             batch = []
     if batch:
         yield batch
 
 
-def fingerprint(model: ElmoTaskModel, split: Split) -> str:
-    """Of all that the layers depend on: the encoder's configuration and weights, and the texts."""
-    seen = hashlib.sha256(f"texts apart: {model.separate_texts}\n".encode())
-    for name in ("cell_clip", "projection_clip", "forget_bias", "use_skip_connections", "char_cnn_activation"):
-        seen.update(f"{name}: {getattr(model.config, name)}\n".encode())
-    for name, tensor in sorted(model.elmo.state_dict().items()):
-        if not name.startswith("scalar_mixes."):
-            seen.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-            seen.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
-    for feature in split.features:
-        seen.update(f"{len(feature['input_ids'])}\n".encode())
-        seen.update(np.ascontiguousarray(feature["input_ids"]))
-    return seen.hexdigest()[:24]
+def fingerprint(model: ElmoTaskModel, dataset: EncodedDataset) -> str:
+    """Return a digest of everything that layers depend on: configuration and weights of the encoder, and the texts."""
+    names = ("cell_clip", "projection_clip", "forget_bias", "use_skip_connections", "char_cnn_activation")
+    weights = sorted(item for item in model.elmo.state_dict().items() if not item[0].startswith("scalar_mixes."))
+    return digest(
+        [
+            model.separate_texts,
+            *((name, getattr(model.config, name)) for name in names),
+            *(part for weight in weights for part in weight),
+            *(feature["input_ids"] for feature in dataset.features),
+        ]
+    ).removeprefix("sha256:")

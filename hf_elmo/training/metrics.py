@@ -12,7 +12,6 @@ import re
 import string
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -221,56 +220,3 @@ def best_threshold(
 
 
 __all__ = ["accuracy", "class_scores", "entity_scores", "squad_scores", "strict_f1", "value_scores"]
-
-
-# ---- Used by scripts until they read labels through label_schemes_elmo
-
-ENDS = {"L": "E", "U": "S", "E": "E", "S": "S"}
-
-
-class Entity(NamedTuple):
-    """Words `start` to below `end` of a sentence."""
-
-    type: str
-    start: int
-    end: int
-
-
-def parts(label: str) -> tuple[str, str]:
-    """What a label says of the place in an entity, `B`, `I`, `E`, `S` or `O`, and the entity's type."""
-    place, _, type = label.partition("-")
-    return ENDS.get(place, place), type
-
-
-def entities(labels: Sequence[str]) -> list[Entity]:
-    """The entities of a sentence, by the lenient rule of conlleval."""
-    found, start, (before, type_before) = [], None, ("O", "")
-    for position, label in enumerate([*labels, "O"]):
-        place, type = parts(label)
-        inside = place != "O"
-        goes_on = inside and before in ("B", "I") and place in ("I", "E") and type == type_before
-        if start is not None and not goes_on:
-            found.append(Entity(type_before, start, position))
-            start = None
-        if inside and not goes_on:
-            start = position
-        before, type_before = place, type
-    return found
-
-
-def strict_entities(labels: Sequence[str], marks_ends: bool = False) -> list[Entity]:
-    """The entities of a sentence every label of which is as IOB2, or with ends BIOUL, has it."""
-    return [
-        entity
-        for entity in entities(labels)
-        if is_well_formed([parts(label)[0] for label in labels[entity.start : entity.end]], marks_ends)
-    ]
-
-
-def is_well_formed(places: list[str], marks_ends: bool) -> bool:
-    first, *inner = places
-    if not marks_ends:
-        return first == "B" and all(place == "I" for place in inner)
-    if not inner:
-        return first == "S"
-    return first == "B" and inner[-1] == "E" and all(place == "I" for place in inner[:-1])

@@ -1,65 +1,48 @@
-"""Train a tagger of words, of named entities above all: ELMo, a biLSTM and a conditional random field.
+"""Train a tagger of words, above all of named entities: ELMo, a biLSTM and a conditional random field.
 
     python -m hf_elmo.training.ner --model_name_or_path elmo --train_file train.conll --validation_file dev.conll \\
         --test_file test.conll --output_dir tagger --seeds 1 2 3
 
-Files have a word a line (see `conll.py`), or are tables or data sets whose rows have lists of words and of labels. If
-labels mark entities, precision, recall and F1 are those of conlleval and seqeval; of other labels it is the accuracy.
-Labels of IOB1, BIO (IOB2), BIOUL and BIOES are told apart by themselves, and read as conlleval reads them, so that an
-entity may begin with `I-`; the model learns those of `--label_scheme`. With `keep`, `strict_f1` is the F1 if entities
-that break the rules of their scheme do not count.
+Files have a word per line, or are tables or datasets whose rows have lists of words and of labels. If labels mark
+entities, precision, recall and F1 are those of conlleval and seqeval; for other labels the metric is the accuracy.
+Label schemes (IOB1, BIO, BIOUL, BIOES, BMES) are recognized; the model learns the one of `--label_scheme`. With `keep`,
+`strict_f1` is the F1 if entities that break the rules of their scheme do not count.
 """
 
-import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
 
+from ..model.label_schemes_elmo import convert, find_scheme
 from ..model.token_classification_elmo import ElmoForTokenClassification
-from .arguments import DataArguments
-from .common import main
-from .conll import (
-    LABEL_SCHEMES,
-    LabelledSentence,
-    are_entities,
-    in_scheme,
-    labels_of_scheme,
-    read_conll,
-    scheme_of,
-    write_conll,
-)
-from .encoded import Split, encode
-from .metrics import entity_scores, strict_entities
-from .tables import column_of, read_table
-from .task import Task
-from .text_files import Place
-
-logger = logging.getLogger("hf_elmo.training")
-
-WORD_COLUMNS, LABEL_COLUMNS = ("tokens", "words"), ("ner_tags", "labels", "tags", "upos")
+from .arguments import DataArguments, FineTuningArguments, ModelArguments
+from .batches import EncodedDataset, encode
+from .checks import check_settings, select_metric
+from .data.splits import sample
+from .data.word_labels import LABEL_SCHEMES, read_word_labels
+from .data.word_lines import write_conll
+from .metrics import accuracy, entity_scores, strict_f1
+from .runs import Runs
+from .script import run_script
+from .starting_model import StartingModel, load_tokenizer, task_config, trained_labels
+from .trainer import TaskTrainer
 
 
 @dataclass
 class WordLabelArguments(DataArguments):
-    """Sentences with a label for each word: files with a word a line, JSON lines, or a data set."""
+    """Sentences with a label for each word: files with a word per line, tables, or a dataset."""
 
     word_column: str | None = field(
-        default=None,
-        metadata={
-            "help": "Column of words: its number from 0 (-1 is the last) in files with a word a line, else name."
-        },
+        default=None, metadata={"help": "Column of the words: its name, or its number from 0 (-1: the last)."}
     )
-    label_column: str | None = field(
-        default=None, metadata={"help": "Column of labels, the same. By default the last."}
-    )
-    label_scheme: str = field(
-        default="bio",
-        metadata={"help": "Labels of entities that the model learns: bio, bioul, or keep, those of the data."},
-    )
+    label_column: str | None = field(default=None, metadata={"help": "Column of the labels. By default the last."})
+    label_scheme: str = field(default="bio", metadata={"help": f"Scheme to learn: {', '.join(LABEL_SCHEMES)}."})
 
     def __post_init__(self):
         super().__post_init__()
@@ -67,135 +50,93 @@ class WordLabelArguments(DataArguments):
             raise ValueError(f"--label_scheme must be one of {', '.join(LABEL_SCHEMES)}, but is {self.label_scheme!r}")
 
 
-class WordLabelling(Task):
-    """Train a tagger: a label for each word, named entities above all."""
+def main(arguments: list[str] | None = None) -> int:
+    """Run the script and return its exit code."""
+    return run_script("ner", train, (WordLabelArguments, ModelArguments, FineTuningArguments), arguments, __doc__)
 
-    name, head, metric = "ner", ElmoForTokenClassification, "f1"
-    data_arguments = WordLabelArguments
 
-    def read_file(self, path: str, split: str) -> list[LabelledSentence]:
-        if path.removesuffix(".gz").endswith((".json", ".jsonl")):
-            return self.read_rows(read_table(path, self.data.split_column, split))
-        word, label = (column_number(name, getattr(self.data, name)) for name in ("word_column", "label_column"))
-        return read_conll(path, word, label)
+def train(data: WordLabelArguments, model_args: ModelArguments, args: FineTuningArguments, command: list[str]) -> None:
+    """Train with each seed, label the test examples, and save the best model."""
+    head = ElmoForTokenClassification
+    check_settings(model_args, args)
+    splits = read_word_labels(data, trained_labels(model_args, head))
+    tokenizer = load_tokenizer(model_args)
+    config = task_config(head, model_args, splits)
+    labels = WordLabels(config.id2label, data.label_scheme, first=int(tokenizer.add_bos_token))
+    encode_split = partial(encode_sentences, tokenizer=tokenizer, label_ids=config.label2id)
+    datasets = {name: encode_split(examples) for name, examples in splits.items()}
+    start = StartingModel(head, config, model_args, tokenizer, datasets)
+    gold = [labels for labels in (splits.validation or splits.train or splits.test)["labels"] if labels]
+    select_metric(args, labels.metrics([*zip(gold, gold)]), default="f1" if labels.mark_entities else "accuracy")
 
-    def read_rows(self, rows: Iterable[tuple[Place, dict]]) -> list[LabelledSentence]:
-        sentences, empty = [], []
-        for place, row in rows:
-            words = row[column_of(row, self.data.word_column, WORD_COLUMNS, place)]
-            label_column = column_of(row, self.data.label_column, LABEL_COLUMNS, place, needed=False)
-            labels = row[label_column] if label_column else None
-            if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-                raise ValueError(f"{place}: the words must be a list of strings, but are {words!r:.60}")
-            if labels is not None and (not isinstance(labels, list) or len(labels) != len(words)):
-                raise ValueError(f"{place}: {len(words)} words need as many labels, in a list, but have {labels!r:.60}")
-            labelled = labels is not None and None not in labels
-            if words:
-                sentences.append(
-                    LabelledSentence(words, [*map(str, labels)] if labelled else None, [place] * len(words))
-                )
-            else:
-                empty.append(place)
-        if empty:
-            logger.warning("%d sentences without words are left out, the first of them %s", len(empty), empty[0])
-        return sentences
+    with Runs(command, data, model_args, args, splits, start) as runs:
+        for run in runs:
+            if data.train_fraction < 1:
+                datasets["train"] = encode_split(sample(splits.train, data.train_fraction, run.seed))
+            trainer = TaskTrainer(start.create(run.seed), run.args, datasets, tokenizer, labels.score)
+            run.train(trainer)
+            run.evaluate(trainer, labels.write)
+        runs.finish()
 
-    def label_names(self, examples: Sequence[LabelledSentence]) -> list[str]:
-        for sentence in examples:
-            if sentence.labels is None:
-                raise ValueError(f"{sentence.places[0]}: there is no label to learn")
-        labels = {label for sentence in examples for label in sentence.labels}
-        if are_entities(labels):
-            logger.info(
-                "The labels mark entities, by the scheme %s", scheme_of(sentence.labels for sentence in examples)
-            )
-            if self.data.label_scheme != "keep":
-                return labels_of_scheme({label[2:] for label in labels - {"O"}}, self.data.label_scheme)
-        return sorted(labels, key=lambda label: (label != "O", label))
 
-    def use_labels(self, names: Sequence[str]):
-        super().use_labels(names)
-        self.names, places = list(names), {name[0] for name in names}
-        self.marks_entities = are_entities(names)
-        self.metric = "f1" if self.marks_entities else "accuracy"
-        self.scheme = "keep"
-        if self.marks_entities and self.data.label_scheme != "keep" and not places & {"E", "S"}:
-            self.scheme = "bioul" if places & {"L", "U"} else "bio"
+def encode_sentences(
+    examples: Dataset, tokenizer: PreTrainedTokenizerBase, label_ids: dict[str, int]
+) -> EncodedDataset:
+    """Encode sentences with the ids of their labels; special tokens and labels the model does not know have -100."""
+    first, last = ([-100] * added for added in (tokenizer.add_bos_token, tokenizer.add_eos_token))
+    features = encode(tokenizer, examples["tokens"], is_split_into_words=True)
+    for feature, tokens, labels in zip(features, examples["tokens"], examples["labels"]):
+        ids = [label_ids.get(label, -100) for label in labels or [None] * len(tokens)]
+        feature["labels"] = np.array([*first, *ids, *last], dtype=np.int16)
+    return EncodedDataset(examples, features)
 
-    def check(self, examples: Sequence[LabelledSentence], split: str):
-        """Labels that the model does not know cannot be predicted: their words, or entities, count as not found."""
-        unknown = [
-            (label, place)
-            for sentence in examples
-            for label, place in zip(in_scheme(sentence.labels or [], self.scheme), sentence.places)
-            if label not in self.labels
-        ]
-        if unknown:
-            names = ", ".join(sorted({label for label, _ in unknown}))
-            logger.warning(
-                "%s: %d words have labels that the model does not know, which count as not found: %s; first in %s",
-                *(split, len(unknown), names, unknown[0][1]),
-            )
 
-    def encode(self, examples: Sequence[LabelledSentence], tokenizer, split: str) -> Split:
-        before, after = ([-100] * added for added in (tokenizer.add_bos_token, tokenizer.add_eos_token))
-        self.first = len(before)
-        features = encode(tokenizer, [sentence.words for sentence in examples], is_split_into_words=True)
-        for sentence, feature in zip(examples, features):
-            labels = in_scheme(
-                sentence.labels or [None] * len(sentence.words), self.scheme if sentence.labels else "keep"
-            )
-            ids = [self.labels.get(label, -100) for label in labels]
-            feature["labels"] = np.array([*before, *ids, *after], dtype=np.int16)
-        return Split(examples, features)
+class WordLabels:
+    """How the labels of words are scored and written.
 
-    def predicted(self, split: Split, logits: np.ndarray) -> list[list[str]]:
-        """The label of each word."""
-        best = logits.argmax(-1)[:, self.first :]
-        return [
-            [self.names[label] for label in row[: len(sentence.words)]] for sentence, row in zip(split.examples, best)
-        ]
+    Args:
+        names: The label of each id.
+        scheme: The value of `--label_scheme`.
+        first: Number of special tokens before the first word.
+    """
 
-    def score(self, split: Split, predictions: np.ndarray) -> dict[str, float]:
-        pairs = [
-            (sentence.labels, labels)
-            for sentence, labels in zip(split.examples, self.predicted(split, predictions))
-            if sentence.labels is not None
-        ]
-        if not pairs:
-            return {}
-        if not self.marks_entities:
-            same = [label == guess for labels, guesses in pairs for label, guess in zip(labels, guesses)]
-            return {"accuracy": sum(same) / len(same)}
-        gold, predicted = zip(*((self.written(labels), self.written(guesses)) for labels, guesses in pairs))
-        scores = entity_scores(gold, predicted)
-        if self.scheme == "keep":  # otherwise both are the same, as the labels are made of entities
-            ends = any(name[0] in "LUES" for name in self.names)
-            scores["strict_f1"] = entity_scores(gold, predicted, partial(strict_entities, marks_ends=ends))["f1"]
-        return scores
+    def __init__(self, names: dict[int, str], scheme: str, first: int):
+        self.names, self.is_kept, self.first = names, scheme == "keep", first
+        self.mark_entities = scheme != "plain" and find_scheme(list(names.values())) is not None
+
+    def predicted(self, dataset: EncodedDataset, logits: np.ndarray) -> list[list[str]]:
+        """Return the most probable label of each word."""
+        rows = zip(logits.argmax(-1)[:, self.first :], dataset.examples["tokens"])
+        return [self.written([self.names[int(id)] for id in ids[: len(tokens)]]) for ids, tokens in rows]
 
     def written(self, labels: Sequence[str]) -> list[str]:
-        """Labels as scorers read them: `B-` and `I-` only, unless those of the data are kept."""
-        return in_scheme(labels, "keep" if self.scheme == "keep" else "bio")
+        """Return labels as scorers read them: in the scheme BIO, unless those of the data are kept."""
+        return convert(labels, "BIO") if self.mark_entities and not self.is_kept else list(labels)
 
-    def write(self, split: Split, predictions: np.ndarray, folder: Path, name: str):
-        """A line a word: the word, the right label if it is known, the predicted one, as conlleval reads it."""
-        rows = zip(split.examples, self.predicted(split, predictions))
-        write_conll(
-            folder / f"{name}_predictions.conll",
-            (
-                (sentence.words, sentence.labels and self.written(sentence.labels), self.written(labels))
-                for sentence, labels in rows
-            ),
-        )
+    def score(self, dataset: EncodedDataset, logits: np.ndarray) -> dict[str, float]:
+        """Return the metrics of predictions on those sentences that have labels."""
+        pairs = zip(dataset.examples["labels"], self.predicted(dataset, logits))
+        return self.metrics([(gold, predicted) for gold, predicted in pairs if gold is not None])
 
+    def metrics(self, pairs: list[tuple[Sequence[str], Sequence[str]]]) -> dict[str, float]:
+        """Return the metrics of pairs of gold and predicted labels of a sentence."""
+        if not pairs:
+            return {}
+        gold, predicted = [self.written(gold) for gold, _ in pairs], [predicted for _, predicted in pairs]
+        if not self.mark_entities:
+            return {"accuracy": accuracy(gold, predicted)}
+        scores = entity_scores(gold, predicted)
+        if self.is_kept:  # otherwise both are the same, as labels are made of entities
+            scores["strict_f1"] = strict_f1(gold, predicted)
+        return scores
 
-def column_number(name: str, value: str | None) -> int | None:
-    try:
-        return None if value is None else int(value)
-    except ValueError:
-        raise ValueError(f"--{name} must be a number in a file with a word a line, from 0, but is {value!r}") from None
+    def write(self, path: Path, dataset: EncodedDataset, logits: np.ndarray) -> None:
+        """Write a line per word: the word, the gold label if it is known, the predicted one, as conlleval reads it."""
+        examples = dataset.examples
+        gold = [labels and self.written(labels) for labels in examples["labels"]]
+        rows = zip(examples["tokens"], gold, self.predicted(dataset, logits), examples["lines"])
+        write_conll(path.with_suffix(".conll"), rows)
 
 
 if __name__ == "__main__":
-    sys.exit(main(WordLabelling))
+    sys.exit(main())

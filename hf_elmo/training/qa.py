@@ -3,55 +3,56 @@
     python -m hf_elmo.training.qa --model_name_or_path elmo --train_file train-v1.1.json \\
         --validation_file dev-v1.1.json --output_dir qa
 
-Files are those of SQuAD 1.1, or `.json.gz`; data sets of the Hub have the columns of `squad`. Texts of more than
-`--max_context_words` words are read in windows, and what is learnt of those without the answer is that it is elsewhere.
-Predictions are what the official evaluation of SQuAD reads, `{id: text}`, and lists of the best answers with their
-places in the text.
+Files are those of SQuAD 1.1 and 2.0, or `.json.gz`; datasets of the Hub have the columns of `squad` or `squad_v2`.
+Texts of more than `--max_context_words` words are read in windows; for windows without the answer, the model learns
+that it is not there. If questions without an answer are in the training data (SQuAD 2.0), the empty text is an answer.
+Predictions are what the official evaluation reads, `{id: text}`, and lists of the best answers with their places.
 """
 
-import logging
 import sys
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from ..model.question_answering_elmo import ElmoForQuestionAnswering
-from .arguments import DataArguments
-from .common import main
-from .encoded import Split
-from .squad import (
-    Question,
+from .arguments import DataArguments, FineTuningArguments, ModelArguments
+from .batches import EncodedDataset
+from .checks import check_settings, select_metric
+from .data.question_windows import (
     ScoredAnswer,
     Window,
     answer_texts,
     best_answers,
     make_windows,
-    questions_of_rows,
-    read_squad,
-    require_answers,
+    no_answer_scores,
     write_answers,
 )
-from .squad_metrics import squad_scores
-from .task import Task
-from .text_files import Place
-
-logger = logging.getLogger("hf_elmo.training")
+from .data.questions import read_questions
+from .data.splits import sample
+from .metrics import squad_scores
+from .runs import Runs
+from .script import run_script
+from .starting_model import StartingModel, load_tokenizer, task_config
+from .trainer import TaskTrainer
 
 
 @dataclass
 class QuestionArguments(DataArguments):
     """Questions, texts with their answers, and how the texts are read."""
 
-    max_context_words: int = field(default=400, metadata={"help": "Words of a text that are read at once."})
-    context_stride: int = field(default=128, metadata={"help": "Words that a window repeats of the one before."})
-    max_answer_length: int = field(default=17, metadata={"help": "Words of an answer, at most."})
-    n_best: int = field(default=20, metadata={"help": "Answers to a question that are written down."})
+    max_context_words: int = field(default=400, metadata={"help": "Maximum number of words of a window."})
+    context_stride: int = field(default=128, metadata={"help": "Words that a window repeats of the previous one."})
+    max_answer_length: int = field(default=17, metadata={"help": "Maximum number of words of an answer."})
+    n_best: int = field(default=20, metadata={"help": "Answers to each question that are written down."})
+    no_answer_threshold: float = field(
+        default=0.0, metadata={"help": "SQuAD 2.0: no answer if its score exceeds the best answer's by more."}
+    )
     keep_unplaced_answers: bool = field(
-        default=False,
-        metadata={"help": "Score by answers that are not in the text where they are said to, but do not learn them."},
+        default=False, metadata={"help": "Score by answers that are not where the data say, but do not learn them."}
     )
 
     def __post_init__(self):
@@ -66,72 +67,81 @@ class QuestionArguments(DataArguments):
                 raise ValueError(f"--{name} must be at least 1, but is {getattr(self, name)}")
 
 
-class QuestionTask(Task):
-    """Train a model that finds the answer to a question in a text."""
+def main(arguments: list[str] | None = None) -> int:
+    """Run the script and return its exit code."""
+    return run_script("qa", train, (QuestionArguments, ModelArguments, FineTuningArguments), arguments, __doc__)
 
-    name = "qa"
+
+def train(data: QuestionArguments, model_args: ModelArguments, args: FineTuningArguments, command: list[str]) -> None:
+    """Train with each seed, answer the test questions, and save the best model."""
     head = ElmoForQuestionAnswering
-    metric = "f1"
-    data_arguments = QuestionArguments
+    check_settings(model_args, args)
+    splits = read_questions(data)
+    tokenizer = load_tokenizer(model_args)
+    is_second = any(any(examples["is_impossible"]) for _, examples in splits.items())
+    config = task_config(head, model_args, splits, defaults={"qa_no_answer": is_second})
+    encode_split = partial(encode_questions, tokenizer=tokenizer, data=data)
+    datasets = {name: encode_split(examples) for name, examples in splits.items()}
+    start = StartingModel(head, config, model_args, tokenizer, datasets)
+    select_metric(args, ("exact_match", "f1"), default="f1")
+    answers = Answers(data, is_second or config.qa_no_answer)
 
-    def read_file(self, path: str, split: str) -> list[Question]:
-        return read_squad(path, self.data.keep_unplaced_answers)
-
-    def read_rows(self, rows: Iterable[tuple[Place, dict]]) -> list[Question]:
-        return questions_of_rows(rows, self.data.dataset_name, self.data.keep_unplaced_answers)
-
-    def label_names(self, questions: Sequence[Question]) -> None:
-        return None
-
-    def check(self, questions: Sequence[Question], split: str):
-        if split != "test":
-            require_answers(questions, getattr(self.data, f"{split}_file") or self.data.dataset_name)
-
-    def encode(self, questions: Sequence[Question], tokenizer: PreTrainedTokenizerBase, split: str) -> "WindowSplit":
-        if split == "train":
-            questions = placed(questions)
-        windows, features = make_windows(questions, tokenizer, self.data.max_context_words, self.data.context_stride)
-        logger.info("%s: %d windows", split, len(windows))
-        return WindowSplit(questions, windows, features)
-
-    def answers(self, split: "WindowSplit", logits: tuple[np.ndarray, np.ndarray]) -> list[list[ScoredAnswer]]:
-        """The best answers to each question. `logits` are of first and of last words."""
-        limits = self.data.max_answer_length, self.data.n_best
-        return best_answers(split.examples, split.windows, *logits, *limits)
-
-    def score(self, split: "WindowSplit", logits: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
-        gold = {question.id: [answer.text for answer in question.answers] for question in split.examples}
-        gold = {question: texts for question, texts in gold.items() if texts}
-        return squad_scores(answer_texts(split.examples, self.answers(split, logits)), gold) if gold else {}
-
-    def write(self, split: "WindowSplit", logits: tuple[np.ndarray, np.ndarray], folder: Path, name: str):
-        write_answers(str(folder), f"{name}_predictions", split.examples, self.answers(split, logits))
+    with Runs(command, data, model_args, args, splits, start) as runs:
+        for run in runs:
+            if data.train_fraction < 1:
+                datasets["train"] = encode_split(sample(splits.train, data.train_fraction, run.seed))
+            trainer = TaskTrainer(start.create(run.seed), run.args, datasets, tokenizer, answers.score)
+            run.train(trainer)
+            run.evaluate(trainer, answers.write)
+        runs.finish()
 
 
-class WindowSplit(Split):
-    """Questions, and as features the windows over their texts."""
+class QuestionDataset(EncodedDataset):
+    """Questions, and windows over their texts as features."""
 
-    def __init__(self, questions: Sequence[Question], windows: Sequence[Window], features: Sequence[dict]):
-        super().__init__(questions, features)
+    def __init__(self, examples: Dataset, windows: list[Window], features: list[dict]):
+        super().__init__(examples, features)
         self.windows = windows
 
 
-def placed(questions: Sequence[Question]) -> list[Question]:
-    """Questions of which an answer has a place in the text, to be learnt.
+def encode_questions(examples: Dataset, tokenizer: PreTrainedTokenizerBase, data: QuestionArguments) -> QuestionDataset:
+    """Encode questions, with positions of answers only if all are known: rows of a batch need the same fields."""
+    windows, features = make_windows(examples, tokenizer, data.max_context_words, data.context_stride)
+    positions = ("start_positions", "end_positions")
+    if not all(positions[0] in feature for feature in features):
+        features = [{name: feature[name] for name in feature if name not in positions} for feature in features]
+    return QuestionDataset(examples, windows, features)
 
-    Raises:
-        `ValueError`: if there is none.
+
+class Answers:
+    """How the logits of windows become answers, which are scored and written.
+
+    Args:
+        is_second: Whether a text may have no answer, as in SQuAD 2.0.
     """
-    found = [question for question in questions if any(answer.start is not None for answer in question.answers)]
-    if not found:
-        raise ValueError("no question to learn from has an answer with a place in its text")
-    if len(found) < len(questions):
-        logger.warning(
-            "%d of %d questions have no answer with a place in the text, and are not learnt",
-            *(len(questions) - len(found), len(questions)),
-        )
-    return found
+
+    def __init__(self, data: QuestionArguments, is_second: bool):
+        self.data, self.is_second = data, is_second
+
+    def find(self, dataset: QuestionDataset, logits: tuple) -> tuple[list[list[ScoredAnswer]], list[float] | None]:
+        """Return the best answers to each question, and the scores that there is none."""
+        limits = self.data.max_answer_length, self.data.n_best
+        answers = best_answers(dataset.examples, dataset.windows, *logits, *limits)
+        return answers, no_answer_scores(answers, dataset.windows, *logits) if self.is_second else None
+
+    def score(self, dataset: QuestionDataset, logits: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
+        """Return the official metrics over all questions of which it is known what is right."""
+        examples, (answers, no_answer) = dataset.examples, self.find(dataset, logits)
+        rows = zip(examples["id"], examples["answers"], examples["is_impossible"])
+        gold = {id: reference["text"] for id, reference, impossible in rows if reference["text"] or impossible}
+        if not gold:
+            return {}
+        return squad_scores(answer_texts(examples, answers, no_answer, self.data.no_answer_threshold), gold)
+
+    def write(self, path: Path, dataset: QuestionDataset, logits: tuple[np.ndarray, np.ndarray]) -> None:
+        """Write the predictions, and lists of the best answers."""
+        write_answers(path, dataset.examples, *self.find(dataset, logits), self.data.no_answer_threshold)
 
 
 if __name__ == "__main__":
-    sys.exit(main(QuestionTask))
+    sys.exit(main())

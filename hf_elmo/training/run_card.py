@@ -1,29 +1,35 @@
-"""The card of a fine-tuned model, filled with what its runs measured, and its way to the Hub."""
+"""The card of a fine-tuned model, filled with what its runs measured, and the upload of its folder to the Hub."""
 
 import shlex
 from pathlib import Path
 
-from huggingface_hub import EvalResult, HfApi
+from huggingface_hub import EvalResult, HfApi, ModelCard
 
 from ..hub import hub_errors, keep_written_card
 from ..model.model_card_elmo import CLASSES, table
-from .arguments import FineTuningArguments, ModelArguments
-from .task import Task
+from ..model.task_model_elmo import ElmoTaskModel
+from .arguments import DataArguments, FineTuningArguments, ModelArguments
 
-UPLOADED_NOT = ["checkpoint-*", "seed-*", "run_results.json", "_*"]  # runs, which lie beside the model
+NOT_UPLOADED = ["checkpoint-*", "seed-*", "run.json", "_*"]  # what runs leave beside the model
 
 
-def write_card(task: Task, model_args: ModelArguments, args: FineTuningArguments, arguments: list[str], results: dict):
-    """Put the card of the runs into the output folder, unless somebody wrote one there or on the Hub."""
+def run_card(
+    model: ElmoTaskModel,
+    command: list[str],
+    data: DataArguments,
+    model_args: ModelArguments,
+    args: FineTuningArguments,
+    results: dict,
+) -> ModelCard | None:
+    """Return the card of a trained model, or None if somebody wrote one in the output folder or its repository."""
     repository = repository_name(args) if args.push_to_hub else None
     if keep_written_card(Path(args.output_dir), repository, args.hub_token):
-        return
-    model = task.head.from_pretrained(args.output_dir)
+        return None
     model.trained_from, model.loaded_weights = model_args.model_name_or_path, None
-    data, best = task.data, next(run for run in results["runs"] if run["seed"] == results["best_seed"])
+    best = next(run for run in results["runs"] if run["seed"] == results["best_seed"])
     measured = [
         EvalResult(
-            task_type=CLASSES[task.head.__name__].task,
+            task_type=CLASSES[type(model).__name__].task,
             dataset_type=data.dataset_name or "local",
             dataset_name=data.dataset_name or Path(getattr(data, f"{split}_file")).name,
             dataset_config=data.dataset_config_name,
@@ -35,76 +41,77 @@ def write_card(task: Task, model_args: ModelArguments, args: FineTuningArguments
         for name, value in best.items()
         if name.startswith(f"{prefix}_") and name in results["mean"]
     ]
-    card = model.card(
+    return model.card(
         repository or Path(args.output_dir).resolve().name,
         online=args.push_to_hub,
         eval_results=measured or None,
-        training=training_section(task, model_args, args, arguments, results),
+        training=training_section(command, model_args, args, results),
         license=args.license,
         language=args.language,
         datasets=[data.dataset_name] if data.dataset_name and not Path(data.dataset_name).exists() else None,
     )
-    card.save(Path(args.output_dir) / "README.md")
 
 
-def training_section(
-    task: Task, model_args: ModelArguments, args: FineTuningArguments, arguments: list[str], results: dict
-) -> str:
-    """Command, settings, the runs' means and deviations, and what the mixes have learnt. Markdown."""
-    command = shlex.join(["python", "-m", f"hf_elmo.training.{task.name}", *arguments])
+def training_section(command: list[str], model_args: ModelArguments, args: FineTuningArguments, results: dict) -> str:
+    """Return command, settings, means and deviations of the runs, and the learned mixes, as Markdown."""
+    line = shlex.join(command)
     if args.hub_token:
-        command = command.replace(args.hub_token, "TOKEN")
+        line = line.replace(args.hub_token, "TOKEN")
     runs, best = results["runs"], next(run for run in results["runs"] if run["seed"] == results["best_seed"])
     encoder = "random and never trained" if model_args.random_encoder else f"of `{model_args.model_name_or_path}`"
     if model_args.random_encoder and not model_args.freeze_encoder:
         encoder = "random at first, trained with the rest"
     elif not model_args.random_encoder:
         encoder += ", frozen" if model_args.freeze_encoder else ", trained with the rest"
+    limit = f"{args.max_steps} steps" if args.max_steps > 0 else f"{args.num_train_epochs:g} epochs"
+    batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+    selected = (
+        f"; the weights are those of step {best['best_step']}, the best by the validation examples"
+        if best["best_step"] and args.load_best_model_at_end
+        else ""
+    )
     facts = [
         f"{best['train_examples']:,} examples; the encoder is {encoder}; the mix of its layers: {model_args.mix}",
         f"{args.optim.value}, learning rate {args.learning_rate:g} ({args.lr_scheduler_type.value}), batches of "
-        f"{args.train_batch_size * args.gradient_accumulation_steps * args.world_size}, at most "
-        + (f"{args.max_steps} steps" if args.max_steps > 0 else f"{args.num_train_epochs:g} epochs")
-        + f", gradient norm at most {args.max_grad_norm:g}, seed {best['seed']}",
-        f"{best['steps']} steps"
-        + (
-            f"; the weights are those of step {best['best_step']}, the best by the validation examples"
-            if best["best_step"]
-            else ""
-        ),
+        f"{batch_size}, at most {limit}, gradient norm at most {args.max_grad_norm:g}, seed {best['seed']}",
+        f"{best['steps']} steps{selected}",
     ]
-    shares = [
-        (f"mix {number}", f"{scale:.3f}", *(f"{share:.3f}" for share in weights))
-        for number, (weights, scale) in enumerate(zip(best["mix_weights"], best["mix_scales"]))
+    weights = [
+        (f"mix {number}", f"{scale:.3f}", *(f"{weight:.3f}" for weight in mix))
+        for number, (mix, scale) in enumerate(zip(best["mix_weights"], best["mix_scales"]))
     ]
     layers = [f"layer {layer}" for layer in range(len(best["mix_weights"][0]))]
     sections = [
-        f"```sh\n{command}\n```",
+        f"```sh\n{line}\n```",
         "\n".join(f"- {fact}" for fact in facts),
-        "The share of each layer of the encoder (0: characters), and the scale:\n\n"
-        + table(("", "scale", *layers), shares),
+        "The normalized weight of each layer of the encoder (0: characters), and the scale:\n\n"
+        + table(("", "scale", *layers), weights),
     ]
     if len(runs) > 1:
         rows = [
             (name, f"{mean:.4f}", f"{results['std'][name]:.4f}", *(f"{run[name]:.4f}" for run in runs))
             for name, mean in results["mean"].items()
         ]
-        header = ("measure", "mean", "standard deviation", *(f"seed {run['seed']}" for run in runs))
+        header = ("metric", "mean", "standard deviation", *(f"seed {run['seed']}" for run in runs))
         sections.append(
-            f"The model is the best by the validation examples of {len(runs)} runs:\n\n" + table(header, rows)
+            f"The model is the best of {len(runs)} runs by the validation examples:\n\n" + table(header, rows)
         )
     return "\n\n".join(sections)
 
 
 def repository_name(args: FineTuningArguments) -> str:
-    """The repository to push to, which is made if need be."""
+    """Return the name of the repository to push to, which is made if need be.
+
+    Raises:
+        `HubError`: in one line, without a token that may write there.
+    """
     name = args.hub_model_id or Path(args.output_dir).resolve().name
     with hub_errors(name):
         return HfApi().create_repo(name, private=args.hub_private_repo, token=args.hub_token, exist_ok=True).repo_id
 
 
-def publish(args: FineTuningArguments):
-    """Upload the output folder, without its runs and checkpoints, in one commit."""
+def publish(args: FineTuningArguments) -> None:
+    """Upload the output folder, without runs and checkpoints, in one commit."""
     name = repository_name(args)
     with hub_errors(name):
         HfApi().upload_folder(
@@ -113,5 +120,8 @@ def publish(args: FineTuningArguments):
             token=args.hub_token,
             revision=args.hub_revision,
             commit_message="End of training",
-            ignore_patterns=UPLOADED_NOT,
+            ignore_patterns=NOT_UPLOADED,
         )
+
+
+__all__ = ["publish", "repository_name", "run_card"]

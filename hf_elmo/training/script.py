@@ -11,6 +11,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from transformers import HfArgumentParser, TrainingArguments
+from transformers.utils import logging as transformers_logging
 
 RECIPES = Path(__file__).parent / "recipes"
 OUTPUT_OPTIONS = ("output_dir", "overwrite_output_dir", "save_strategy", "save_total_limit", "keep_checkpoints")
@@ -47,6 +48,7 @@ def run_script(
         )
         parser.set_defaults(**defaults)
         parsed = parser.parse(arguments)
+        transformers_logging.disable_progress_bar()  # of loading and saving; training has its own
         logging.basicConfig(format="%(message)s", level=logging.INFO if parsed[-1].should_log else logging.WARNING)
         train(*parsed, ["python", "-m", f"hf_elmo.training.{name}", *arguments])
     except KeyboardInterrupt:
@@ -82,7 +84,8 @@ class ArgumentParser(HfArgumentParser):
         )
         if unknown:
             known = [option for action in self._actions for option in action.option_strings]
-            raise ValueError(f"no such argument: {' '.join(unknown)}; {suggestion(unknown[0], known)}")
+            hint = suggestion(unknown[0], known) or "; --help lists those that there are"
+            raise ValueError(f"no such argument: {' '.join(unknown)}{hint}")
         return tuple(parsed)
 
     def read_json(self, path: str) -> dict:
@@ -102,7 +105,7 @@ class ArgumentParser(HfArgumentParser):
         settings = {name: value for name, value in settings.items() if not name.startswith("_")}
         known = {f.name for cls in self.dataclass_types for f in fields(cls) if f.init}
         if unknown := sorted(settings.keys() - known):
-            raise ValueError(f"{path}: no such argument: {', '.join(unknown)}; {suggestion(unknown[0], known)}")
+            raise ValueError(f"{path}: no such argument: {', '.join(unknown)}{suggestion(unknown[0], known)}")
         if isinstance(settings.get("config_overrides"), dict):
             settings["config_overrides"] = json.dumps(settings["config_overrides"])
         return settings
@@ -144,9 +147,9 @@ class ArgumentParser(HfArgumentParser):
 
 
 def suggestion(word: str, known: Sequence[str] | set[str]) -> str:
-    """Return "did you mean ...?" for a mistyped word, or the way to the list of known ones."""
+    """Return "; did you mean ...?" for a mistyped word that resembles a known one, or ""."""
     found = difflib.get_close_matches(word, sorted(known), n=1)
-    return f"did you mean {found[0]}?" if found else "--help lists those that there are"
+    return f"; did you mean {found[0]}?" if found else ""
 
 
 __all__ = ["RECIPES", "ArgumentParser", "run_script", "suggestion"]

@@ -17,8 +17,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ..model.word_features_elmo import word_hashes
-from .encoded import Split
-from .text_files import Place, numbered_lines
+from .batches import EncodedDataset
+from .data.files import Place, numbered_lines
 
 logger = logging.getLogger("hf_elmo.training")
 
@@ -105,7 +105,7 @@ def hashes_of(words: list[str], tokenizer: PreTrainedTokenizerBase, lowercase: b
     return word_hashes(rows, lowercase).tolist()
 
 
-def words_of(splits: Iterable[Split], lowercase: bool) -> set[int]:
+def words_of(splits: Iterable[EncodedDataset], lowercase: bool) -> set[int]:
     """The hashes of all words of some splits."""
     found: set[int] = set()
     for split in splits:

@@ -9,7 +9,6 @@ from shaken import shake
 
 import hf_elmo
 from hf_elmo.training import ner, sentiment
-from hf_elmo.training.common import main
 
 QUIET = ["--use_cpu", "True", "--report_to", "none", "--disable_tqdm", "True"]
 SMALL = {
@@ -64,8 +63,8 @@ def command(data: Path, output: Path, *more: str, splits=("train", "validation",
 
 
 def tagged(*arguments: str) -> int:
-    return main(ner.WordLabelling, list(arguments))
+    return ner.main(list(arguments))
 
 
 def classified(*arguments: str) -> int:
-    return main(sentiment.TextLabelling, list(arguments))
+    return sentiment.main(list(arguments))

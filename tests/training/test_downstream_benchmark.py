@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from toy_finetuning import SMALL, write_words
+from toy_finetuning import SMALL, write_encoder, write_words
 
 DOWNSTREAM = Path(__file__).resolve().parents[2] / "benchmarks" / "downstream.py"
 TASKS = sorted((DOWNSTREAM.parent / "tasks").glob("*.json"))
@@ -64,7 +64,9 @@ def test_the_settings_that_are_shipped_name_arguments_that_there_are(path, tmp_p
     settings |= {name: str(tmp_path / "absent") for name in settings if name.endswith("_file")}
     (tmp_path / "settings.json").write_text(json.dumps(settings))
     module = f"hf_elmo.training.{script}"
-    told = [str(tmp_path / "settings.json"), "--model_name_or_path", str(tmp_path), "--output_dir", str(tmp_path)]
-    run = subprocess.run([sys.executable, "-m", module, *told], capture_output=True, text=True)
+    write_encoder(tmp_path / "encoder")
+    told = ["--model_name_or_path", str(tmp_path / "encoder"), "--output_dir", str(tmp_path / "out")]
+    command = [sys.executable, "-m", module, str(tmp_path / "settings.json"), *told]
+    run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 2
     assert "absent" in run.stderr.splitlines()[-1]

@@ -7,6 +7,7 @@ import toy_tasks
 from toy_finetuning import classified, command, tagged, write_texts, write_words
 
 from hf_elmo import ElmoConfig, ElmoForTokenClassification
+from hf_elmo.training import classify, ner, nli, qa
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +35,8 @@ def refused(capsys, script, *arguments: str) -> str:
     [
         (["--train_file", "nowhere.conll"], "nowhere.conll: no such file"),
         (["--word_column", "4"], "train.conll: --word_column 4, but its lines have 2 columns, 0 to 1"),
-        (["--word_column", "tokens"], "--word_column must be a number in a file with a word a line"),
-        (["--label_scheme", "iob1"], "--label_scheme must be one of bio, bioul, keep, but is 'iob1'"),
+        (["--word_column", "tokens"], "--word_column must be a number in a file with a word per line"),
+        (["--label_scheme", "iob1"], "--label_scheme must be one of bio, bioul, keep, plain, but is 'iob1'"),
         (["--dataset_name", "x"], "give the examples: either files (--train_file, ...) or --dataset_name"),
         (["--max_train_samples", "0"], "--max_train_samples must be at least 1, but is 0"),
         (["--train_fraction", "1.5"], "--train_fraction must be above 0 and at most 1, but is 1.5"),
@@ -48,10 +49,22 @@ def refused(capsys, script, *arguments: str) -> str:
         (["--mix", "4"], "--mix must be learnt, mean, top, or a layer from 0 to 2, but is '4'"),
         (["--mix_l2", "-1"], "--mix_l2 must not be negative, but is -1"),
         (["--seeds", "1", "1"], "--seeds must be different, but are 1 1"),
-        (["--seeds", "1", "--resume_from_checkpoint", "x"], "--resume_from_checkpoint is of one run"),
+        (["--seeds", "1", "--resume_from_checkpoint", "x"], "--resume_from_checkpoint is for one run"),
         (["--early_stopping_patience", "-1"], "--early_stopping_patience must not be negative"),
-        (["--metric_for_best_model", "bleu"], "--metric_for_best_model: the measures are"),
-        (["--learning_rat", "1"], "no such argument: --learning_rat 1"),
+        (
+            ["--metric_for_best_model", "bleu"],
+            "--metric_for_best_model bleu: the metrics are loss, precision, recall, f1",
+        ),
+        (["--metric_for_best_model", "eval_acuracy"], "f1_PER; did you mean accuracy?"),
+        (["--resume_from_checkpoint", "True"], "--resume_from_checkpoint: there is no checkpoint in "),
+        (["--resume_from_checkpoint", "x"], "--resume_from_checkpoint x: not a checkpoint, as trainer_state.json is"),
+        (["--report_to", "tensorbord"], "--report_to tensorbord: "),
+        (["--report_to", "comet_ml"], "--report_to comet_ml: "),
+        (["--optim", "adamw_bnb_8bit"], "--optim adamw_bnb_8bit: "),
+        (["--optim", "adamw"], "argument --optim: invalid choice: 'adamw' (choose from "),
+        (["--learning_rat", "1"], "no such argument: --learning_rat 1; did you mean --learning_rate?"),
+        (["--q", "1"], "no such argument: --q 1; --help lists"),
+        (["--train_file", "\udcff.conll"], "the argument \\udcff.conll is not UTF-8: rename the file"),
         (["--learning_rate", "fast"], "invalid float value: 'fast'"),
         (["--output_dir", ""], "--output_dir is missing"),
         (["--word_vectors", "nowhere.txt"], "nowhere.txt: no such file"),
@@ -96,8 +109,8 @@ def test_examples_to_learn_from(words, tmp_path, capsys, content, message):
             {"tokens": ["Ada"], "ner_tags": ["O", "O"]},
             "line 2: 1 words need as many labels, in a list, but have ['O', 'O']",
         ),
-        ({"tokens": "Ada", "ner_tags": ["O"]}, "line 2: the words must be a list of strings, but are 'Ada'"),
-        ({"text": ["Ada"]}, "line 2: there is no column 'tokens' or 'words', only text"),
+        ({"tokens": 3, "ner_tags": ["O"]}, "line 2: the words must be a list of strings, but are 3"),
+        ({"text": ["Ada"]}, "line 2: the words must be a list of strings, but are None"),
     ],
 )
 def test_rows_of_words(words, tmp_path, capsys, row, message):
@@ -113,7 +126,7 @@ def test_labels_that_only_some_splits_have(words, tmp_path, caplog):
     changed = next(number for number, line in enumerate(lines) if line.endswith("B-PER"))
     lines[changed] = lines[changed].replace("B-PER", "B-PRE")
     (tmp_path / "test.conll").write_text("\n".join(lines) + "\n")
-    with caplog.at_level("WARNING", logger="hf_elmo.training"):
+    with caplog.at_level("INFO", logger="hf_elmo.training"):
         assert not tagged(*command(words, tmp_path / "model", "--test_file", str(tmp_path / "test.conll")))
     assert "test: 1 words have labels that the model does not know, which count as not found: B-PRE" in caplog.text
     assert f"test.conll, line {changed + 1}" in caplog.text
@@ -124,13 +137,14 @@ def test_labels_that_only_some_splits_have(words, tmp_path, caplog):
 
 def test_labels_of_texts_that_the_model_does_not_know(texts, tmp_path, capsys, caplog):
     (tmp_path / "some.txt").write_text("0 Ada met Max\n7 Rome again\n")
-    with caplog.at_level("WARNING", logger="hf_elmo.training"):
+    with caplog.at_level("INFO", logger="hf_elmo.training"):
         assert not classified(*command(texts, tmp_path / "model", "--test_file", str(tmp_path / "some.txt")))
     assert "test: 1 texts have labels that the model does not know, which count as wrong: 7; first in" in caplog.text
     assert "some.txt, line 2" in caplog.text
-    (tmp_path / "all.txt").write_text("bad Ada met Max\ngood Rome again\n")
-    arguments = command(texts, tmp_path / "other", "--test_file", str(tmp_path / "all.txt"))
-    assert f"{tmp_path / 'all.txt'}, line 1: labels are bad, good, but the model's are 0, 1" in refused(
+    rows = [{"text": "Ada met Max", "label": "bad"}, {"text": "Rome again", "label": "good"}]
+    (tmp_path / "all.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    arguments = command(texts, tmp_path / "other", "--test_file", str(tmp_path / "all.jsonl"))
+    assert f"{tmp_path / 'all.jsonl'}, line 1: labels are bad, good, but the model's are 0, 1" in refused(
         capsys, classified, *arguments
     )
 
@@ -141,21 +155,21 @@ def test_texts_without_words(texts, tmp_path, caplog):
     (tmp_path / "train.txt").write_text(f"{train}1\n")
     (tmp_path / "test.jsonl").write_text('{"text": "Ada"}\n{"text": ""}\n{"text": " "}\n{"text": []}\n')
     files = ["--train_file", str(tmp_path / "train.txt"), "--test_file", str(tmp_path / "test.jsonl")]
-    with caplog.at_level("WARNING", logger="hf_elmo.training"):
+    with caplog.at_level("INFO", logger="hf_elmo.training"):
         assert not classified(*command(texts, tmp_path / "model", *files))
-    assert f"1 texts without words are left out, the first of them {tmp_path / 'train.txt'}, line 129" in caplog.text
+    assert f"left out:    1 of train: texts without words; the first: {tmp_path / 'train.txt'}, line 129" in caplog.text
     assert len((tmp_path / "model" / "test_predictions.tsv").read_text().splitlines()) == 5
 
 
 def test_only_a_trained_model_labels_without_learning(words, tmp_path, capsys):
     said = refused(capsys, tagged, *command(words, tmp_path / "model", splits=("test",)))
-    assert "is no ElmoForTokenClassification, which could label without learning: give examples" in said
+    assert "is no ElmoForTokenClassification, which could label without training: give training examples" in said
 
 
 def test_validation_examples_need_labels(words, tmp_path, capsys):
     (tmp_path / "bare.conll").write_text("Ada\nmet\n\nMax\n")
     arguments = command(words, tmp_path / "model", "--validation_file", str(tmp_path / "bare.conll"))
-    assert "--metric_for_best_model: the measures are loss" in refused(capsys, tagged, *arguments)
+    assert "bare.conll, line 1: there is no label to learn" in refused(capsys, tagged, *arguments)
 
 
 def test_a_model_of_another_kind(words, tmp_path, capsys):
@@ -178,3 +192,14 @@ def test_a_model_with_other_labels_gets_new_ones(words, tmp_path):
         "B-PER": 3,
         "I-PER": 4,
     }
+
+
+@pytest.mark.parametrize("script", [ner, classify, nli, qa], ids=lambda script: script.__name__.split(".")[-1])
+def test_help_has_the_script_s_own_options_first_in_groups(capsys, script):
+    with pytest.raises(SystemExit):
+        script.main(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    groups = [line for line in lines if line and not line.startswith((" ", "usage")) and line.endswith(":")]
+    assert groups == ["help:", "data:", "model:", "training:", "output:", "options of transformers.TrainingArguments:"]
+    assert lines.index(groups[-1]) < 90
+    assert not [line for line in lines[: lines.index(groups[-1])] if len(line) > 118]

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -175,73 +174,6 @@ def test_several_runs_have_a_mean_and_a_deviation_and_the_best_is_kept(words, tm
     assert again["mean"] == results["mean"]
 
 
-# ---- Going on
-
-
-def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(words, tmp_path):
-    """From a checkpoint in the middle of an epoch, with dropout and batches of a step in two parts."""
-    more = ["--save_total_limit", "9", "--save_strategy", "steps", "--eval_strategy", "steps", "--save_steps", "3"]
-    more += ["--eval_steps", "3", "--gradient_accumulation_steps", "2", "--mix_l2", "0.01"]
-    assert not tagged(*command(words, tmp_path / "whole", *more))
-    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
-    for path in (tmp_path / "cut").iterdir():
-        if path.name != "checkpoint-6":
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    torch.rand(100)
-    state = json.loads((tmp_path / "cut" / "checkpoint-6" / "trainer_state.json").read_text())
-    state["best_model_checkpoint"] = str(tmp_path / "cut" / "checkpoint-6")
-    (tmp_path / "cut" / "checkpoint-6" / "trainer_state.json").write_text(json.dumps(state))
-    assert not tagged(*command(words, tmp_path / "cut", *more))
-    last = sorted(path.name for path in (tmp_path / "whole").glob("checkpoint-*"))[-1]
-    assert_same_weights(tmp_path / "whole" / last, tmp_path / "cut" / last)
-
-
-KILLED = """
-import os, signal, sys
-sys.path.insert(0, sys.argv[1])
-from toy_finetuning import tagged
-from hf_elmo.training.fine_tuner import FineTuner
-
-def save_or_die(self, folder, save=FineTuner._save_rng_state):
-    if self.state.global_step == 32:  # the weights of the second checkpoint are written, the rest is not
-        os.kill(os.getpid(), signal.SIGKILL)
-    save(self, folder)
-
-FineTuner._save_rng_state = save_or_die
-tagged(*sys.argv[2:])
-"""
-
-
-def test_a_run_that_is_killed_goes_on_exactly(words, tmp_path):
-    assert not tagged(*command(words, tmp_path / "whole"))
-    arguments = command(words, tmp_path / "killed")
-    process = [sys.executable, "-c", KILLED, str(REPOSITORY / "tests" / "helpers"), *arguments]
-    killed = subprocess.run(process, capture_output=True, timeout=300, cwd=REPOSITORY)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    assert [path.name for path in (tmp_path / "killed").glob("checkpoint-*")] == ["checkpoint-16"]
-    assert not tagged(*arguments)
-    assert_same_weights(tmp_path / "whole", tmp_path / "killed")
-    measures = [results_of(tmp_path / name)["mean"] for name in ("whole", "killed")]
-    assert measures[0] == measures[1]
-
-
-def test_a_run_that_stopped_early_is_not_trained_further(words, tmp_path):
-    """Its predictions are lost, say, and made again; nothing gets better at a learning rate of 0."""
-    arguments = command(words, tmp_path, "--early_stopping_patience", "2", "--num_train_epochs", "9", "--seed", "1")
-    arguments[arguments.index("--learning_rate") + 1] = "0"
-    assert not tagged(*arguments)
-    results = results_of(tmp_path)["runs"][0]
-    assert results["steps"] == 3 * 16
-    assert results["best_step"] == 16
-    weights, predictions = weights_of(tmp_path), (tmp_path / "test_predictions.conll").read_text()
-    for name in ("run_results.json", "test_predictions.conll", "model.safetensors", "all_results.json"):
-        (tmp_path / name).unlink()
-    assert not tagged(*arguments)
-    assert (tmp_path / "test_predictions.conll").read_text() == predictions
-    for name, weight in weights_of(tmp_path).items():
-        assert torch.equal(weight, weights[name])
-
-
 # ---- Encoder
 
 
@@ -381,6 +313,23 @@ def test_what_is_pushed_is_the_best_model_its_code_and_its_card(words, tmp_path)
     assert (card.data.license, card.data.language) == ("mit", "en")
     assert "of 2 runs" in card.text
     assert "hf_writes" not in "".join(content.decode(errors="replace") for content in files.values())
+
+
+def test_a_token_that_may_not_write_is_refused_before_training(words, tmp_path):
+    """As is no token at all; and nothing has been written."""
+    with running_hub() as hub:
+        for token, message in (("hf_reads", "the token may not write there"), ("hf_no", "wants a token that it knows")):
+            arguments = command(words, tmp_path / "model", "--push_to_hub", "True", "--hub_model_id", "ada/tagger")
+            environment = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "PYTHONPATH": str(REPOSITORY)}
+            run = run_python(
+                *("-m", "hf_elmo.training.ner", *arguments, "--hub_token", token),
+                home=tmp_path,
+                check=False,
+                **environment,
+            )
+            assert run.returncode == 2
+            assert message in run.stderr.splitlines()[-1]
+    assert not (tmp_path / "model").exists()
 
 
 # ---- Processes

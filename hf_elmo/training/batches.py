@@ -1,4 +1,4 @@
-"""Examples as a model reads them: encoded once, batched by length, padded when a batch is put together."""
+"""Examples as a model reads them: encoded once, grouped by length, padded when a batch is put together."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -7,17 +7,21 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
+from transformers import PreTrainedTokenizerBase
 
-CHUNK = 1000  # texts encoded at a time: the tokenizer's lists take much more room than the arrays that are kept
+CHUNK = 1000  # texts encoded at a time: the tokenizer's lists take much more memory than the arrays that are kept
+POOL = 50  # batches drawn together before they are sorted by length
 
 
-def encode(tokenizer, texts: Sequence, pairs: Sequence | None = None, **options) -> list[dict]:
-    """Features of texts or of pairs of texts: `input_ids` `(T, W)`, as small numbers as will do, and `attention_mask`.
+def encode(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence, pairs: Sequence | None = None, **options: object
+) -> list[dict]:
+    """Encode texts or pairs of texts as features: `input_ids` `(T, W)` of a small integer type, and `attention_mask`.
 
     Args:
-        tokenizer ([`ElmoTokenizer`]): Encodes them.
-        texts, pairs: What it takes: texts, or with `is_split_into_words=True` lists of words.
-        options: For the tokenizer.
+        tokenizer: An [`ElmoTokenizer`].
+        texts, pairs: Texts, or with `is_split_into_words=True` lists of words.
+        options: Options of the tokenizer.
     """
     features = []
     for start in range(0, len(texts), CHUNK):
@@ -31,16 +35,16 @@ def encode(tokenizer, texts: Sequence, pairs: Sequence | None = None, **options)
     return features
 
 
-class Split(Dataset):
-    """The examples of a split and their features, as a data set that gives the longest first.
+class EncodedDataset(Dataset):
+    """The examples of a split with their features, as a dataset that returns the longest features first.
 
     Args:
-        examples: What the features were made of; a task scores and writes predictions by them.
+        examples: What the features were made of; predictions are scored and written by them.
         features: What the model takes, unpadded, one or more for each example.
     """
 
     def __init__(self, examples: Sequence, features: Sequence[dict]):
-        self.examples, self.features = list(examples), list(features)
+        self.examples, self.features = examples, list(features)
         self.order = np.argsort([-len(feature["input_ids"]) for feature in features], kind="stable")
         self.layers = None  # of each feature, `(T, L + 1, 2P)`, where they were computed before
 
@@ -51,25 +55,24 @@ class Split(Dataset):
     def __len__(self) -> int:
         return len(self.features)
 
-    def __getitem__(self, place: int) -> dict:
-        number = self.order[place]
+    def __getitem__(self, index: int) -> dict:
+        number = self.order[index]
         feature = self.features[number]
         return feature if self.layers is None else {**feature, "layers": self.layers[number]}
 
-    def in_given_order(self, values):
-        """What was predicted of this data set, an array or a tuple of them, in the order of `features`."""
+    def in_given_order(self, values: np.ndarray | tuple) -> np.ndarray | tuple:
+        """Bring predictions, an array or a tuple of arrays, from the order of this dataset to that of `features`."""
         if isinstance(values, tuple):
             return tuple(map(self.in_given_order, values))
         return values[np.argsort(self.order, kind="stable")]
 
 
-class BatchesByLength(Sampler):
-    """Places of a [`Split`] in an order in which those of a batch are of like length and the batches are mixed.
+class LengthGroupedSampler(Sampler):
+    """Indices of an [`EncodedDataset`], ordered so that a batch has similar lengths and batches are shuffled.
 
-    It depends on the seed and the epoch alone, so that a run that is resumed goes on in the same order.
+    The order depends on nothing but seed and epoch, so that a resumed run continues in the same order. (The sampler of
+    transformers draws from the global random state, which is another one after resuming in the middle of an epoch.)
     """
-
-    POOL = 50  # batches drawn together before they are sorted
 
     def __init__(self, size: int, batch_size: int, seed: int):
         self.size, self.batch_size, self.seed, self.epoch = size, batch_size, seed, 0
@@ -81,30 +84,32 @@ class BatchesByLength(Sampler):
         return self.size
 
     def __iter__(self) -> Iterator[int]:
-        chance, pool = random.Random(f"{self.seed}/{self.epoch}"), self.POOL * self.batch_size
-        places = list(range(self.size))
-        chance.shuffle(places)
+        generator, pool = random.Random(f"{self.seed}/{self.epoch}"), POOL * self.batch_size
+        indices = list(range(self.size))
+        generator.shuffle(indices)
         batches = []
         for start in range(0, self.size, pool):
-            pooled = sorted(places[start : start + pool])  # a split gives the longest first
+            pooled = sorted(indices[start : start + pool])  # the dataset returns the longest first
             batches += [pooled[first : first + self.batch_size] for first in range(0, len(pooled), self.batch_size)]
         whole = [batch for batch in batches if len(batch) == self.batch_size]
-        chance.shuffle(whole)
+        generator.shuffle(whole)
         rest = [batch for batch in batches if len(batch) < self.batch_size]
-        return iter([place for batch in whole + rest for place in batch])
+        return iter([index for batch in whole + rest for index in batch])
 
 
 def collate(features: list[dict]) -> dict[str, Tensor]:
-    """Pad features at their right: ids, mask and layers with 0, labels of words with -100."""
+    """Pad features on the right: ids, mask and layers with 0, labels of words with -100."""
     length = max(len(feature["input_ids"]) for feature in features)
     return {name: padded([feature[name] for feature in features], length, name) for name in features[0]}
 
 
 def padded(values: list, length: int, name: str) -> Tensor:
-    """`B` arrays `(T, ...)` as one `(B, length, ...)`; values without an axis as `(B,)`."""
+    """Stack `B` arrays `(T, ...)` as `(B, length, ...)`, and scalars as `(B,)`. Labels of a text are not padded."""
     if np.ndim(values[0]) == 0:
         return torch.tensor(values)
     values = [np.asarray(value) for value in values]
+    if name == "labels" and values[0].dtype.kind == "f":
+        return torch.from_numpy(np.stack(values))
     dtype = values[0].dtype if values[0].dtype.kind == "f" else np.int64
     batch = np.full((len(values), length, *values[0].shape[1:]), -100 if name == "labels" else 0, dtype=dtype)
     for row, value in zip(batch, values):

@@ -1,0 +1,99 @@
+"""What can be refused without training is refused before it: settings, packages, the output folder, the Hub."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from transformers import Trainer
+from transformers.integrations import get_reporting_integration_callbacks
+
+from ..model.task_model_elmo import ElmoTaskModel
+from .arguments import FineTuningArguments, ModelArguments
+from .checkpoints import TRAINER_STATE_FILE, last_checkpoint
+from .script import suggestion
+
+LOWER_IS_BETTER = ("loss", "mse")
+
+
+def check_settings(model_args: ModelArguments, args: FineTuningArguments) -> None:
+    """Check what needs neither data nor model.
+
+    Raises:
+        `ValueError`, `OSError`: in one line.
+    """
+    if not args.output_dir:
+        raise ValueError("--output_dir is missing: the folder for checkpoints, results and the trained model")
+    check_writable(Path(args.output_dir))
+    name = model_args.model_name_or_path
+    if name is not None and Path(name).exists() and Path(name).resolve() == Path(args.output_dir).resolve():
+        raise ValueError(f"--output_dir {args.output_dir} is the folder of the model to start from: give another one")
+    if args.push_to_hub and args.hub_strategy != "end":
+        raise ValueError(f"--hub_strategy {args.hub_strategy.value}: these scripts push once, at the end")
+    if args.n_gpu > 1:
+        raise ValueError(
+            f"{args.n_gpu} GPUs are visible to one process: start with `torchrun --nproc-per-node {args.n_gpu}`, "
+            "or make one visible, CUDA_VISIBLE_DEVICES=0"
+        )
+    for tracker in args.report_to:
+        try:
+            for callback in get_reporting_integration_callbacks([tracker]):
+                callback()
+        except (RuntimeError, ImportError, ValueError) as error:
+            raise ValueError(f"--report_to {tracker}: {error}; or give --report_to none") from None
+    check_checkpoint(args)
+
+
+def check_checkpoint(args: FineTuningArguments) -> None:
+    """Replace `--resume_from_checkpoint True` by the last checkpoint, and check that there is such a checkpoint."""
+    asked = args.resume_from_checkpoint
+    if not asked or str(asked).lower() == "false":
+        args.resume_from_checkpoint = None
+        return
+    if args.seeds:
+        raise ValueError("--resume_from_checkpoint is for one run: give it without --seeds, whose runs resume anyway")
+    if str(asked).lower() == "true":
+        args.resume_from_checkpoint = last_checkpoint(args.output_dir)
+        if args.resume_from_checkpoint is None:
+            raise ValueError(f"--resume_from_checkpoint: there is no checkpoint in {args.output_dir}")
+    elif not Path(asked, TRAINER_STATE_FILE).is_file():
+        raise ValueError(f"--resume_from_checkpoint {asked}: not a checkpoint, as {TRAINER_STATE_FILE} is missing")
+
+
+def check_writable(folder: Path) -> None:
+    """Raise `ValueError` unless files can be written to a folder, which need not exist yet. Nothing is created."""
+    existing = folder.absolute()
+    while not os.path.lexists(existing):
+        existing = existing.parent
+    if not existing.is_dir():
+        raise ValueError(f"--output_dir {folder}: {existing} is not a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ValueError(f"--output_dir {folder}: no permission to write to {existing}")
+
+
+def check_optimizer(args: FineTuningArguments, model: ElmoTaskModel) -> None:
+    """Raise `ValueError` if the optimizer needs a package that is missing, or does not know its arguments."""
+    try:
+        Trainer.get_optimizer_cls_and_kwargs(args, model)
+    except (ImportError, RuntimeError, ValueError) as error:
+        raise ValueError(f"--optim {args.optim.value}: {error}") from None
+
+
+def select_metric(args: FineTuningArguments, names: Iterable[str], default: str) -> None:
+    """Settle the metric that selects the best checkpoint: the chosen one, or the default of the task.
+
+    Args:
+        names: Metrics of the task.
+
+    Raises:
+        `ValueError`: if the chosen one is none of them.
+    """
+    chosen, names = (args.metric_for_best_model or default).removeprefix("eval_"), list(names)
+    if names and chosen not in ("loss", *names):
+        shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+        raise ValueError(f"--metric_for_best_model {chosen}: the metrics are loss, {shown}{suggestion(chosen, names)}")
+    args.metric_for_best_model = chosen
+    if args.greater_is_better is None:
+        args.greater_is_better = chosen not in LOWER_IS_BETTER
+
+
+__all__ = ["check_optimizer", "check_settings", "select_metric"]

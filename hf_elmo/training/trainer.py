@@ -1,0 +1,111 @@
+"""The Trainer of task heads: batches of similar length, a penalty on the mixes, scores of the task, exact resume."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch.utils.data import Sampler, SequentialSampler
+from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, TrainerCallback, TrainerState
+from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy
+
+from ..model.task_model_elmo import ElmoTaskModel
+from .arguments import FineTuningArguments
+from .batches import EncodedDataset, LengthGroupedSampler, collate
+from .checkpoints import TRAINER_STATE_FILE, AtomicCheckpointTrainer
+
+
+class TaskTrainer(AtomicCheckpointTrainer):
+    """Trains a task head on [`EncodedDataset`]s.
+
+    Args:
+        datasets: The splits `train`, `validation` and `test`, as far as there are any.
+        score: Returns the metrics of predictions on a dataset, the latter in the order of its features.
+    """
+
+    def __init__(
+        self,
+        model: ElmoTaskModel,
+        args: FineTuningArguments,
+        datasets: dict[str, EncodedDataset],
+        tokenizer: PreTrainedTokenizerBase,
+        score: Callable[[EncodedDataset, object], dict[str, float]],
+    ):
+        self.early_stopping = EarlyStoppingCallback(args.early_stopping_patience)
+        stops = args.early_stopping_patience > 0 and args.eval_strategy != IntervalStrategy.NO
+        super().__init__(
+            model,
+            args,
+            data_collator=collate,
+            train_dataset=datasets.get("train"),
+            eval_dataset=datasets.get("validation"),
+            processing_class=tokenizer,
+            callbacks=[LogBeforeCheckpoint(), *([self.early_stopping] if stops else [])],
+        )
+        self.datasets, self.score = datasets, score
+
+    def _get_train_sampler(self, train_dataset: EncodedDataset | None = None) -> Sampler | None:
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(train_dataset)
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        # Each batch is divided among the processes.
+        return LengthGroupedSampler(len(self.train_dataset), self.args.train_batch_size * self.args.world_size, seed)
+
+    def _get_eval_sampler(self, eval_dataset: EncodedDataset) -> Sampler:
+        return SequentialSampler(eval_dataset)  # the dataset returns the longest first
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Return the task's loss; in training with the penalty on the weights of the mixes, once a step."""
+        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        if self.args.mix_l2 and model.training:
+            mixes = self.accelerator.unwrap_model(model).elmo.scalar_mixes
+            penalty = self.args.mix_l2 * sum(mix.weights.square().sum() for mix in mixes)
+            if self.model_accepts_loss_kwargs and num_items_in_batch is not None:
+                # The losses of the batches of a step are added up; otherwise the base class takes their mean.
+                penalty = penalty / self.current_gradient_accumulation_steps
+            loss = loss + penalty
+        return (loss, outputs) if return_outputs else loss
+
+    def evaluation_loop(
+        self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
+    ) -> EvalLoopOutput:
+        """Return predictions in the order of the dataset's features, and their metrics."""
+        output = super().evaluation_loop(dataloader, description, False, ignore_keys, metric_key_prefix)
+        dataset: EncodedDataset = dataloader.dataset
+        predictions = dataset.in_given_order(output.predictions)
+        scores = {f"{metric_key_prefix}_{name}": value for name, value in self.score(dataset, predictions).items()}
+        return output._replace(predictions=predictions, metrics={**output.metrics, **scores})
+
+    def train(self, resume_from_checkpoint: str | None = None, **kwargs):
+        """Train; from a checkpoint, exactly as if the run had not been interrupted."""
+        if resume_from_checkpoint is not None:
+            state = TrainerState.load_from_json(str(Path(resume_from_checkpoint) / TRAINER_STATE_FILE))
+            saved = state.stateful_callbacks.get("EarlyStoppingCallback", {"attributes": {}})["attributes"]
+            for name, value in saved.items():
+                setattr(self.early_stopping, name, value)
+            if 0 < self.args.early_stopping_patience <= saved.get("early_stopping_patience_counter", 0):
+                self.args.max_steps = state.global_step  # the run had stopped there
+        return super().train(resume_from_checkpoint, **kwargs)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None):
+        if "train_loss" in logs:  # that of the Trainer knows nothing of the steps before the run was resumed
+            logs["train_loss"] = self.train_loss
+        super().log(logs, start_time)
+
+    @property
+    def train_loss(self) -> float:
+        """Mean training loss of all steps, also of those before the run was resumed."""
+        logs = [log for log in self.state.log_history if "loss" in log]
+        before = [0, *(log["step"] for log in logs)]
+        return sum(log["loss"] * (log["step"] - last) for log, last in zip(logs, before)) / before[-1]
+
+
+class LogBeforeCheckpoint(TrainerCallback):
+    """Logs the loss whenever a checkpoint may be saved, so that no checkpoint lies between two logs of a mean loss."""
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_log |= control.should_save or control.should_evaluate or state.global_step >= state.max_steps
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        control.should_log |= control.should_save or control.should_evaluate
+
+
+__all__ = ["TaskTrainer"]

@@ -1,0 +1,74 @@
+"""A short command for each fine-tuning script, with its data: what tests of the life of a run have in common."""
+
+import json
+import random
+from functools import partial
+from pathlib import Path
+
+import toy_tasks
+from toy_finetuning import QUIET, SMALL, command, write_encoder, write_texts, write_words
+
+from hf_elmo.training import classify, ner, nli, qa
+
+COUNTS = {"train": 48, "validation": 12, "test": 8}
+
+
+def write_data(folder: Path) -> Path:
+    """Write the data of all scripts, each into a folder of its own with the encoder."""
+    for name, write in (("ner", write_words), ("classify", write_texts), ("nli", write_pairs), ("qa", write_questions)):
+        (folder / name).mkdir(parents=True)
+        write(folder / name)
+    return folder
+
+
+def write_pairs(folder: Path) -> None:
+    """Sentences, and others that say in one word whether they are true."""
+    labels = {"true": "entailment", "false": "contradiction", "unsure": "neutral"}
+    for seed, (split, count) in enumerate(COUNTS.items()):
+        draw, rows = random.Random(seed), []
+        for words in toy_tasks.sentences(count, seed):
+            answer = draw.choice([*labels])
+            rows.append({"sentence1": " ".join(words), "sentence2": f"this is {answer}", "gold_label": labels[answer]})
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_encoder(folder / "encoder")
+
+
+def write_questions(folder: Path) -> None:
+    """Texts with one name among other words, and questions for the name; every third has none (SQuAD 2.0)."""
+    for seed, (split, count) in enumerate(COUNTS.items()):
+        draw, paragraphs = random.Random(seed), []
+        for number in range(count):
+            name = draw.choice(toy_tasks.NAMES) if number % 3 else ""
+            words = [*([name] if name else []), *draw.choices(toy_tasks.OTHERS, k=10)]
+            draw.shuffle(words)
+            context = " ".join(words)
+            answers = [{"text": name, "answer_start": context.index(name)}] if name else []
+            question = {"id": f"{seed}-{number}", "question": "Who was it?", "answers": answers}
+            paragraphs.append({"context": context, "qas": [question | {"is_impossible": not name}]})
+        (folder / f"{split}.json").write_text(json.dumps({"version": "v2.0", "data": [{"paragraphs": paragraphs}]}))
+    write_encoder(folder / "encoder")
+
+
+def short(data: Path, output: Path, name: str, suffix: str, *more: str, **options: object) -> list[str]:
+    """Return the arguments of a script for two epochs."""
+    files = [part for split in COUNTS for part in (f"--{split}_file", str(data / name / f"{split}.{suffix}"))]
+    return [
+        *("--model_name_or_path", str(data / name / "encoder"), "--output_dir", str(output), *files, *QUIET),
+        *("--config_overrides", json.dumps(SMALL | options), "--num_train_epochs", "3"),
+        *("--per_device_train_batch_size", "8", "--learning_rate", "0.01", *more),
+    ]
+
+
+def tagger(data: Path, output: Path, *more: str) -> list[str]:
+    samples = ["--max_train_samples", "40", "--save_strategy", "steps", "--eval_strategy", "steps"]
+    samples += ["--save_steps", "4", "--eval_steps", "4", "--logging_strategy", "epoch"]
+    return command(data / "ner", output, *samples, *more)
+
+
+SCRIPTS = {
+    "ner": (ner.main, tagger),
+    "seeds": (ner.main, lambda data, output: tagger(data, output, "--seeds", "1", "2", "--train_fraction", "0.9")),
+    "classify": (classify.main, partial(short, name="classify", suffix="txt")),
+    "nli": (nli.main, partial(short, name="nli", suffix="jsonl", sequence_size=8)),
+    "qa": (qa.main, partial(short, name="qa", suffix="json", qa_size=8)),
+}

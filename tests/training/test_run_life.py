@@ -1,0 +1,261 @@
+"""The life of a run: which folder it may use, how it resumes, and that it ends alike however often it was killed."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from fresh_process import REPOSITORY
+from safetensors.torch import load_file
+from toy_finetuning import classified, command, tagged, write_texts, write_words
+
+SHORT = ["--max_steps", "2", "--eval_strategy", "steps", "--save_strategy", "steps", "--eval_steps", "1"]
+SHORT += ["--save_steps", "1", "--max_train_samples", "32"]
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    return write_words(tmp_path_factory.mktemp("words"))
+
+
+@pytest.fixture(scope="module")
+def finished(words, tmp_path_factory):
+    """The data and the folder of a short run that has ended."""
+    folder = tmp_path_factory.mktemp("finished")
+    assert not tagged(*command(words, folder / "model", *SHORT))
+    return folder / "model"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def results_of(folder: Path) -> dict:
+    return json.loads((folder / "all_results.json").read_text())
+
+
+def interrupt(folder: Path, *kept: str) -> None:
+    """Make a finished run one that was interrupted, with nothing but its record and the files of these names."""
+    for path in folder.iterdir():
+        if path.name not in ("run.json", *kept):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(record | {"ended": False, "results": None}))
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    weights, others = (load_file(folder / "model.safetensors") for folder in (one, other))
+    assert weights.keys() == others.keys()
+    for name, weight in weights.items():
+        assert torch.equal(weight, others[name]), name
+
+
+# ---- Whose folder it is
+
+
+def edited(words: Path, folder: Path, change) -> list[str]:
+    """The option for a training file that is a changed copy."""
+    path = folder / "train.conll"
+    path.write_text(change((words / "train.conll").read_text()))
+    return ["--train_file", str(path)]
+
+
+def other_types(text: str) -> str:
+    return text.replace("PER", "ORG")
+
+
+def one_word_changed(text: str) -> str:
+    return text.replace("Ada", "Eda", 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--learning_rate", "0.03"], "--learning_rate was 0.02, and is 0.03; give another --output_dir, or"),
+        (["--seed", "7"], "--seed was 42, and is 7; give"),
+        (["--seeds", "1", "2"], "--seed was 42, and is not given; give"),
+        (["--label_scheme", "bioul"], "--label_scheme was bio, and is bioul (and labels, data, starting model differ)"),
+        (["--mix", "top"], "--mix was learnt, and is top"),
+        ([other_types], "labels was O B-LOC I-LOC B-PER I-PER, and is O B-LOC I-LOC B-ORG I-ORG"),
+        ([one_word_changed], "the data has other content; give another --output_dir"),
+    ],
+    ids=["rate", "seed", "seeds", "scheme", "mix", "labels", "data"],
+)
+def test_another_run_is_refused_and_the_folder_is_not_touched(words, finished, tmp_path, capsys, options, message):
+    if callable(options[0]):
+        options = edited(words, tmp_path, options[0])
+    before = contents(finished)
+    assert tagged(*command(words, finished, *SHORT, *options)) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("ner: error:")]
+    assert f"{finished} holds another run: {message}" in line
+    assert "--overwrite_output_dir True to replace it" in line
+    assert contents(finished) == before
+
+
+def test_the_test_data_are_part_of_a_run(words, finished, capsys):
+    assert tagged(*command(words, finished, *SHORT, splits=("train", "validation"))) == 2
+    assert "the data has other content" in capsys.readouterr().err
+
+
+def test_a_run_that_has_ended_is_not_touched(words, finished, tmp_path, caplog):
+    """Neither by the same command nor by one that differs in what has no effect, or in where the same data lies."""
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    for path in words.glob("*.conll"):
+        shutil.copy(path, tmp_path)
+    (tmp_path / "encoder").symlink_to(words / "encoder")
+    with caplog.at_level("INFO"):
+        assert not tagged(*command(words, finished, *SHORT))
+        assert not tagged(*command(tmp_path, finished, *SHORT, "--logging_steps", "3", "--run_name", "again"))
+    assert caplog.text.count("this run has ended before, and its results are kept") == 2
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+
+
+def test_overwriting_leaves_nothing_of_the_run_before(words, finished, tmp_path):
+    """No old prediction lies beside new weights; what is not a run's stays."""
+    shutil.copytree(finished, tmp_path / "model")
+    (tmp_path / "model" / "notes.txt").write_text("mine")
+    other = command(words, tmp_path / "model", *SHORT, "--learning_rate", "0.5", splits=("train", "validation"))
+    assert not tagged(*other, "--overwrite_output_dir", "True")
+    names = {path.name for path in (tmp_path / "model").iterdir()}
+    assert "notes.txt" in names
+    assert "test_predictions.conll" not in names
+    assert "test_f1" not in results_of(tmp_path / "model")["mean"]
+
+
+def test_a_model_of_unknown_origin_is_not_overwritten(words, tmp_path, capsys):
+    shutil.copytree(words / "encoder", tmp_path / "model")
+    before = contents(tmp_path / "model")
+    assert tagged(*command(words, tmp_path / "model", *SHORT)) == 2
+    assert f"{tmp_path / 'model'} holds model.safetensors of an unknown run" in capsys.readouterr().err
+    assert tagged(*command(words, words / "encoder", *SHORT)) == 2
+    assert "is the folder of the model to start from: give another one" in capsys.readouterr().err
+    assert contents(tmp_path / "model") == before
+
+
+def test_texts_with_other_labels_are_another_run(tmp_path, capsys):
+    (tmp_path / "texts").mkdir()
+    texts = write_texts(tmp_path / "texts")
+    assert not classified(*command(texts, tmp_path / "model", *SHORT))
+    before = contents(tmp_path / "model")
+    for split in ("train", "validation", "test"):
+        text = (texts / f"{split}.txt").read_text()
+        (texts / f"{split}.txt").write_text(text.replace("1 ", "good ").replace("0 ", "bad "))
+    assert classified(*command(texts, tmp_path / "model", *SHORT)) == 2
+    assert "holds another run: labels was 0 1, and is bad good" in capsys.readouterr().err
+    assert contents(tmp_path / "model") == before
+
+
+@pytest.mark.parametrize(("place", "message"), [("file", "is not a folder"), ("file/deeper", "is not a folder")])
+def test_an_output_folder_that_cannot_be_written(words, tmp_path, capsys, place, message):
+    (tmp_path / "file").touch()
+    assert tagged(*command(words, tmp_path / place, *SHORT)) == 2
+    assert f"--output_dir {tmp_path / place}: {tmp_path / 'file'} {message}" in capsys.readouterr().err
+
+
+# ---- Resuming
+
+
+def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(words, tmp_path):
+    """From a checkpoint in the middle of an epoch, with dropout and accumulated gradients, in a folder that moved."""
+    more = ["--save_total_limit", "9", "--save_strategy", "steps", "--eval_strategy", "steps", "--save_steps", "3"]
+    more += [
+        "--eval_steps",
+        "3",
+        "--gradient_accumulation_steps",
+        "2",
+        "--mix_l2",
+        "0.01",
+        "--keep_checkpoints",
+        "True",
+    ]
+    assert not tagged(*command(words, tmp_path / "whole", *more))
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    interrupt(tmp_path / "cut", "checkpoint-3", "checkpoint-6")
+    torch.rand(100)
+    assert not tagged(*command(words, tmp_path / "cut", *more, "--resume_from_checkpoint", "True"))
+    last = sorted(path.name for path in (tmp_path / "whole").glob("checkpoint-*"))[-1]
+    assert_same_weights(tmp_path / "whole" / last, tmp_path / "cut" / last)
+    assert_same_weights(tmp_path / "whole", tmp_path / "cut")
+    runs = [results_of(tmp_path / name)["runs"][0] for name in ("whole", "cut")]
+    assert runs[0]["train_loss"] == runs[1]["train_loss"]
+    assert runs[0]["best_step"] == runs[1]["best_step"]
+
+
+def test_a_run_that_stopped_early_is_not_trained_further(words, tmp_path):
+    """Killed before its files were in place, say; nothing gets better at a learning rate of 0."""
+    arguments = command(words, tmp_path, "--early_stopping_patience", "2", "--num_train_epochs", "9", "--seed", "1")
+    arguments[arguments.index("--learning_rate") + 1] = "0"
+    assert not tagged(*arguments, "--keep_checkpoints", "True", "--save_total_limit", "9")
+    results = results_of(tmp_path)["runs"][0]
+    assert (results["steps"], results["best_step"]) == (3 * 16, 16)
+    expected = contents(tmp_path)
+    interrupt(tmp_path, "checkpoint-16", "checkpoint-48")
+    assert not tagged(*arguments)
+    assert results_of(tmp_path)["runs"][0]["steps"] == 3 * 16
+    found = contents(tmp_path)
+    for name in ("test_predictions.conll", "model.safetensors"):
+        assert found[name] == expected[name]
+
+
+def test_a_checkpoint_is_small_and_a_finished_folder_is_what_a_user_uploads(words, finished, tmp_path):
+    assert not tagged(*command(words, tmp_path / "kept", *SHORT, "--keep_checkpoints", "True", "--seeds", "1", "2"))
+    checkpoint = {path.name for path in next((tmp_path / "kept" / "seed-1").glob("checkpoint-*")).iterdir()}
+    assert not [name for name in checkpoint if name.endswith((".py", ".md", ".bin"))]
+    assert {"model.safetensors", "config.json", "trainer_state.json", "optimizer.pt"} <= checkpoint
+    seed = {path.name for path in (tmp_path / "kept" / "seed-1").iterdir() if path.is_file()}
+    predictions = {"test_predictions.conll", "validation_predictions.conll"}
+    assert seed == {"config.json", "model.safetensors", "run.json", "trainer_state.json", *predictions}
+    names = {path.name for path in finished.iterdir() if path.suffix != ".py"}
+    assert names == {
+        *("config.json", "model.safetensors", "tokenizer_config.json", "README.md", "trainer_state.json"),
+        *("all_results.json", "run.json", *predictions),
+    }
+    assert (finished / "modeling_elmo.py").is_file()
+
+
+def test_what_was_understood_is_said_before_training(words, tmp_path, caplog):
+    with caplog.at_level("INFO", logger="hf_elmo.training"):
+        assert not tagged(*command(words, tmp_path, *SHORT))
+    text = caplog.text
+    for line in (
+        "train:       32 sentences",
+        "labels:  ",
+        "parameters:  ",
+        " of them trained",
+        "time:        about ",
+    ):
+        assert line in text
+    assert text.index("parameters: ") < text.index("Computing the encoder's layers") < text.index("eval_f1: ")
+
+
+def test_results_of_data_without_labels_are_json(words, tmp_path):
+    lines = (words / "test.conll").read_text().splitlines()
+    (tmp_path / "test.conll").write_text("\n".join(line.split("\t")[0] for line in lines) + "\n")
+    arguments = command(words, tmp_path / "model", *SHORT, "--test_file", str(tmp_path / "test.conll"))
+    assert not tagged(*arguments)
+    for path in (tmp_path / "model").glob("*.json"):
+        json.loads(path.read_text(), parse_constant=pytest.fail)
+    assert "test_f1" not in results_of(tmp_path / "model")["mean"]
+
+
+def test_an_interrupt_is_one_line(words, tmp_path, monkeypatch, capsys):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hf_elmo.training.runs.Run.train", interrupted)
+    assert tagged(*command(words, tmp_path, *SHORT)) == 130
+    assert capsys.readouterr().err == "ner: interrupted; the same command resumes from the last checkpoint\n"
+
+
+# ---- Kills
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["ner", "seeds", "classify", "nli", "qa"])
+def test_a_run_that_is_killed_ends_as_one_that_is_not(script):
+    """At its last moments and at random ones, several times in a row; `kills.py 100` does it more often."""
+    arguments = [sys.executable, str(REPOSITORY / "tests" / "helpers" / "kills.py"), "4", "--scripts", script]
+    subprocess.run(arguments, check=True, timeout=1200, cwd=REPOSITORY)
