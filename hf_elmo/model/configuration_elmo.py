@@ -9,6 +9,13 @@ from transformers import PreTrainedConfig
 from .auto_map_elmo import AUTO_MAP, copy_code
 
 ORIGINAL_FILTERS = ((1, 32), (2, 32), (3, 64), (4, 128), (5, 256), (6, 512), (7, 1024))
+POSITIVE = (
+    "vocab_size char_embedding_size max_characters_per_token projection_size cell_size num_hidden_layers num_mixes "
+    "char_feature_width char_feature_embedding_size tagger_size sequence_size qa_size"
+).split()
+NOT_NEGATIVE = (
+    "num_highway_layers word_vocab_size word_vector_count word_vector_size char_feature_filters tagger_layers"
+).split()
 
 
 @strict
@@ -19,15 +26,15 @@ class ElmoConfig(PreTrainedConfig):
 
     Args:
         vocab_size (`int`, defaults to 262):
-            Number of character ids: 256 bytes, five marks, and 0 for a word that is not there. For a model whose
-            input is whole words (`char_cnn_filters=[]`), number of words plus one.
+            Number of character ids: 256 bytes, five special characters, and 0 for padding between words. For a model
+            of whole words (`char_cnn_filters=[]`), number of words plus one.
         char_embedding_size (`int`, defaults to 16): Width of a character's embedding.
         char_cnn_filters (`list[list[int]]`, defaults to the original's seven):
-            `[width in characters, number of filters]` of each convolution. An empty list makes a model without
-            character CNN, in which a word's row holds the one id of the word.
+            `[width in characters, number of filters]` of each convolution. An empty list is a model of whole words,
+            without character CNN: the row of a word is one id.
         char_cnn_activation (`str`, defaults to `"relu"`): `"relu"` or `"tanh"`, after the maximum over positions.
         num_highway_layers (`int`, defaults to 2): Highway layers between convolutions and projection.
-        max_characters_per_token (`int`, defaults to 50): Length of a word's row of ids, word marks included.
+        max_characters_per_token (`int`, defaults to 50): Ids per word, "begin of word" and "end of word" included.
         use_char_projection (`bool`, *optional*):
             Whether a linear layer maps filters to `projection_size`. By default, if these two numbers differ.
         projection_size (`int`, defaults to 512): Width of one direction's output, and of a context-free word vector.
@@ -35,69 +42,65 @@ class ElmoConfig(PreTrainedConfig):
         use_cell_projection (`bool`, *optional*):
             Whether the LSTM's output is projected. By default, if `cell_size` and `projection_size` differ.
         num_hidden_layers (`int`, defaults to 2): biLSTM layers.
-        cell_clip (`float`, *optional*, defaults to 3): Bound of the cell's absolute values; `None` is no bound.
+        cell_clip (`float`, *optional*, defaults to 3): Bound of the cell's absolute values; `None` for no bound.
         projection_clip (`float`, *optional*, defaults to 3):
-            Bound of the projected output's absolute values; `None` is no bound. Without projection it has no effect.
+            Bound of the projected output's absolute values; `None` for no bound. Unused without projection.
         forget_bias (`float`, defaults to 1): Added to the forget gate at run time, as TensorFlow's LSTM cell does.
         use_skip_connections (`bool`, defaults to `True`): Whether layers from the second on add their input.
-        lstm_dropout (`float`, defaults to 0.1):
-            Dropout, in training, on the input of every LSTM layer, and on the top layer before the word softmax.
         recompute_gates (`bool`, defaults to `False`):
-            Whether training keeps only the outputs of an LSTM layer, and computes its gates once more in the backward:
-            a fraction of the memory, in a little more time.
+            Whether training stores only the outputs of LSTM layers and recomputes the gates in the backward pass, which
+            needs a fraction of the memory and a little more time.
+        word_vocab_size (`int`, defaults to 0): Words of the language-model head; 0 is a model without that head.
+
         num_mixes (`int`, defaults to 1): Number of scalar mixes of the layers; the first is `last_hidden_state`.
         mix_layer_norm (`bool`, defaults to `False`):
-            Whether layers are normalized before they are mixed: each by its mean and variance over all words of the
-            batch, so that vectors then depend on the rest of the batch.
+            Whether layers are normalized before they are mixed, each by its mean and variance over all words of the
+            batch. Vectors then depend on the rest of the batch.
         mix_initial_weights (`list[float]`, *optional*):
-            The mixes' weights before the softmax, one a layer, lowest layer first. By default 0: the mean.
-        mix_trainable (`bool`, defaults to `True`): Whether training changes the mixes' weights and their scale gamma.
-        word_vocab_size (`int`, defaults to 0): Words of the language model's softmax; 0 is a model without one.
-        classifier_dropout (`float`, defaults to 0.5): Dropout, in training, on the ELMo representation in task heads.
-        head_dropout (`float`, defaults to 0.5): Dropout, in training, inside the encoders of task heads.
+            Initial weights before the softmax, one per layer, lowest layer first. By default 0: the mean of the layers.
+        mix_trainable (`bool`, defaults to `True`): Whether training changes the weights and the scale gamma of mixes.
+
+        lstm_dropout (`float`, defaults to 0.1): Dropout on the input of LSTM layers and of the language-model head.
+        classifier_dropout (`float`, defaults to 0.5): Dropout on the ELMo representation in task heads.
+        head_dropout (`float`, defaults to 0.5): Dropout inside task heads.
+
+        initializer_range (`float`, defaults to 0.02): Standard deviation of the initial weights of task heads.
         elmo_at_output (`bool`, *optional*):
-            Whether a task head reads a second scalar mix beside what its encoder gives. By default, where the published
-            model does: with `"bcn"`, `"esim"` and `"bidaf"`.
-        word_vector_count (`int`, defaults to 0):
-            Words that have a static vector, beside ELMo, at the input of a task head's encoder; 0 for none.
+            Whether a task head concatenates a second scalar mix to the output of its biLSTM. By default, where the
+            published model does: with `"bcn"`, `"esim"` and `"bidaf"`.
+        word_vector_count (`int`, defaults to 0): Words with a static vector as a further input of task heads.
         word_vector_size (`int`, defaults to 0): Width of a static vector.
         word_vector_lowercase (`bool`, defaults to `True`):
-            Whether a word is looked up with the letters A to Z as a to z. ELMo itself reads them as they are.
+            Whether static vectors are looked up with A to Z as a to z. ELMo itself reads words as they are.
         word_vector_trainable (`bool`, defaults to `False`): Whether training changes the static vectors.
         char_feature_filters (`int`, defaults to 0):
-            Filters of a small character CNN, trained with the task, whose features stand beside ELMo; 0 for none.
-        char_feature_width (`int`, defaults to 3): Characters that such a filter sees.
+            Filters of a small character CNN, trained with the task, as a further input of task heads; 0 for none.
+        char_feature_width (`int`, defaults to 3): Width of these filters in characters.
         char_feature_embedding_size (`int`, defaults to 16): Width of a character's embedding there.
         tagger_layers (`int`, defaults to 2): Token classification: layers of the biLSTM; 0 for none.
         tagger_size (`int`, defaults to 200): Token classification: width of one direction of the biLSTM.
         tagger_crf (`bool`, defaults to `True`):
-            Token classification: whether the labels of a sentence are chosen together, by a conditional random field;
-            if not, word by word. With `tagger_layers=0`, a word's label is then a linear function of its ELMo vector.
+            Token classification: whether a conditional random field selects the labels of a sentence together. Without,
+            each word's label is selected by itself; if also `tagger_layers=0`, by a linear layer over its ELMo vector.
         sequence_encoder (`str`, defaults to `"pooling"`):
-            Sequence classification: `"pooling"`, a linear layer over all words' vectors pooled, the texts of a pair
+            Sequence classification: `"pooling"`, a linear layer over the pooled vectors of all words, of a pair
             together; `"bcn"`, the biattentive classification network (McCann et al. 2017); or `"esim"` for pairs, the
             enhanced sequential inference model (Chen et al. 2017).
-        pooling (`str`, defaults to `"mean"`): With `"pooling"`, how: `"mean"`, `"max"` or `"attention"`.
+        pooling (`str`, defaults to `"mean"`): With `"pooling"`: `"mean"`, `"max"` or `"attention"`.
         sequence_size (`int`, defaults to 300): With `"bcn"` and `"esim"`, width of one direction of the biLSTMs.
         qa_encoder (`str`, defaults to `"bidaf"`):
             Question answering: `"bidaf"`, bidirectional attention flow (Seo et al. 2017), or `"linear"`.
         qa_size (`int`, defaults to 100): With `"bidaf"`, width of one direction of the biLSTMs.
         qa_no_answer (`bool`, defaults to `False`):
             With `"bidaf"`, whether the score of "no answer" is learnt from question and context (SQuAD 2.0) or fixed.
-        initializer_range (`float`, defaults to 0.02): Standard deviation of the initial weights of task heads.
     """
 
     model_type = "elmo"
-    keys_to_ignore_at_inference = [
-        "hidden_states",
-        "token_embeddings",
-        "other_mixes",
-        "state",
-        "forward_loss",
-        "backward_loss",
-        "word_losses",
-    ]
+    keys_to_ignore_at_inference = (
+        "hidden_states token_embeddings other_mixes state forward_loss backward_loss word_losses".split()
+    )
 
+    # Sizes of the encoder and of the language model
     vocab_size: int = 262
     char_embedding_size: int = 16
     char_cnn_filters: list[list[int]] | tuple[tuple[int, ...], ...] | list[tuple[int, ...]] = ORIGINAL_FILTERS
@@ -113,15 +116,23 @@ class ElmoConfig(PreTrainedConfig):
     projection_clip: float | int | None = 3.0
     forget_bias: float | int = 1.0
     use_skip_connections: bool = True
-    lstm_dropout: float | int = 0.1
     recompute_gates: bool = False
+    word_vocab_size: int = 0
+    pad_token_id: int | None = 0
+    bos_token_id: int | None = 257
+    eos_token_id: int | list[int] | None = 258
+    tie_word_embeddings: bool = False
+    # Mix of the layers
     num_mixes: int = 1
     mix_layer_norm: bool = False
     mix_initial_weights: list[float | int] | tuple[float | int, ...] | None = None
     mix_trainable: bool = True
-    word_vocab_size: int = 0
+    # Dropout, in training
+    lstm_dropout: float | int = 0.1
     classifier_dropout: float | int = 0.5
     head_dropout: float | int = 0.5
+    # Task heads
+    initializer_range: float | int = 0.02
     elmo_at_output: bool | None = None
     word_vector_count: int = 0
     word_vector_size: int = 0
@@ -139,11 +150,6 @@ class ElmoConfig(PreTrainedConfig):
     qa_encoder: str = "bidaf"
     qa_size: int = 100
     qa_no_answer: bool = False
-    initializer_range: float | int = 0.02
-    pad_token_id: int | None = 0
-    bos_token_id: int | None = 257
-    eos_token_id: int | list[int] | None = 258
-    tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs):
         self.char_cnn_filters = [list(width_and_count) for width_and_count in self.char_cnn_filters]
@@ -178,32 +184,10 @@ class ElmoConfig(PreTrainedConfig):
             self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
 
     def validate_sizes(self):
-        for name in (
-            "vocab_size",
-            "char_embedding_size",
-            "max_characters_per_token",
-            "projection_size",
-            "cell_size",
-            "num_hidden_layers",
-            "num_mixes",
-            "char_feature_width",
-            "char_feature_embedding_size",
-            "tagger_size",
-            "sequence_size",
-            "qa_size",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1, but is {getattr(self, name)}")
-        for name in (
-            "num_highway_layers",
-            "word_vocab_size",
-            "word_vector_count",
-            "word_vector_size",
-            "char_feature_filters",
-            "tagger_layers",
-        ):
-            if getattr(self, name) < 0:
-                raise ValueError(f"`{name}` must not be negative, but is {getattr(self, name)}")
+        for name, least in (*dict.fromkeys(POSITIVE, 1).items(), *dict.fromkeys(NOT_NEGATIVE, 0).items()):
+            if getattr(self, name) < least:
+                bound = "be at least 1" if least else "not be negative"
+                raise ValueError(f"`{name}` must {bound}, but is {getattr(self, name)}")
 
     def validate_character_cnn(self):
         if self.char_cnn_activation not in ("relu", "tanh"):
