@@ -1,11 +1,11 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""The bidirectional language model that ELMo is made from, as it was trained and as a model of one word in its context.
+"""The bidirectional language model (biLM) that ELMo is the encoder of: for pretraining, and for words in context.
 
 Both directions share one softmax over words. The forward state at word k has read the words up to k and predicts word
 k + 1; the backward state at word k has read the words from the end down to k and predicts word k - 1.
 
-Letters in shapes: B batch, T words (the boundary words `<S>` and `</S>` among them), W characters a word, P projection
-width, L layers, V words of the softmax.
+Letters in shapes: B batch, T words, including `<S>` and `</S>`, W characters per word, P projection width, L layers, V
+words of the softmax.
 """
 
 from dataclasses import dataclass
@@ -26,18 +26,18 @@ from .sampled_softmax_elmo import draw_candidates, expected_counts, full_softmax
 
 @dataclass
 class ElmoForPreTrainingOutput(ModelOutput):
-    """What the two language models predict, and how well.
+    """Losses and predictions of both language models.
 
     Args:
-        loss (scalar, with `labels`): Mean of both directions' losses, natural logarithm a word.
+        loss (scalar, with `labels`): Mean of both directions' losses, natural logarithm per word.
         forward_loss, backward_loss (scalars, with `labels`): Mean loss of each direction.
         word_losses (`(B, 2, T)`, with `labels`):
-            Loss of the word that each direction predicts from each position; 0 where there is none.
+            Loss of the word that each direction predicts at each position; 0 where there is none.
         forward_logits, backward_logits (`(B, T, V)`, with `output_logits=True`):
             Scores of the next word, and of the previous word.
-        last_hidden_state (`(B, T, 2P)`): The top layer: what the softmax reads, forward half, then backward half.
+        last_hidden_state (`(B, T, 2P)`): The top layer, input of the softmax: forward half, then backward half.
         hidden_states (`tuple` of `L + 1` tensors `(B, T, 2P)`, with `output_hidden_states=True`): All layers.
-        state (`(B, L, 2, P)` and `(B, L, 2, C)`, with `use_state=True`): Where the recurrence ended.
+        state (`(B, L, 2, P)` and `(B, L, 2, C)`, with `use_state=True`): Final state of the recurrence.
     """
 
     loss: Tensor | None = None
@@ -52,7 +52,7 @@ class ElmoForPreTrainingOutput(ModelOutput):
 
 
 class ElmoLanguageModel(ElmoPreTrainedModel):
-    """A biLM under a word softmax: what both language-model classes are built of."""
+    """Base class of both language-model classes: a biLM and a softmax over words."""
 
     def __init__(self, config: ElmoConfig):
         super().__init__(config)
@@ -62,21 +62,21 @@ class ElmoLanguageModel(ElmoPreTrainedModel):
                 "configuration (it is 0, which is a model without a language-model head)"
             )
         self.elmo = ElmoModel(config)
-        self.elmo.freeze_mix()  # the softmax reads the top layer: no mix takes part
+        self.elmo.freeze_mix()  # unused, as the softmax reads the top layer
         self.dropout = nn.Dropout(config.lstm_dropout)
         self.lm_head = nn.Linear(config.projection_size, config.word_vocab_size)
         self.lm_head.init_weight = partial(init.normal_, std=config.projection_size**-0.5)
         self.post_init()
 
     def get_output_embeddings(self) -> None:
-        """None: the softmax is over words, and must not be resized with the characters of the input."""
+        """None: the softmax is over words, and must not be resized with the character embeddings of the input."""
 
 
 class ElmoForPreTraining(ElmoLanguageModel):
-    """The two language models, forward and backward, with their losses.
+    """The forward and the backward language model, with their losses.
 
-    Where `sparse_softmax_gradient` is set to True, a sampled softmax gives `lm_head.weight` a sparse gradient, of the
-    rows it read; the optimizer must take such gradients (`torch.optim.Adagrad` and `SparseAdam` do).
+    With `sparse_softmax_gradient = True`, a sampled softmax gives `lm_head.weight` a sparse gradient of the rows that
+    it read. The optimizer must support sparse gradients, as `torch.optim.Adagrad` and `SparseAdam` do.
     """
 
     sparse_softmax_gradient = False
@@ -103,49 +103,50 @@ class ElmoForPreTraining(ElmoLanguageModel):
 
         Args:
             input_ids, attention_mask, inputs_embeds, token_embeddings, state, use_state, output_hidden_states:
-                as in [`ElmoModel`].
+                As in [`ElmoModel`].
             backward_input_ids (`(B, T, W)`, *optional*):
-                Another text for the backward direction, in its natural order: it is read from the last word to the
-                first. The original trains each direction on its own shuffle of the corpus. Its words must be where
-                those of `input_ids` are.
+                Another text for the backward direction, in its natural order; it is read from its last word to its
+                first. The original trains each direction on its own shuffle of the corpus. It must have words where
+                `input_ids` has words.
             labels (`(B, T)` or `(B, 2, T)`, *optional*):
-                With two dimensions, the vocabulary id of each word of the text, boundary words included, -100 at
-                padding and where a word is not to be predicted: the forward state at t predicts `labels[:, t + 1]`,
-                the backward state at t predicts `labels[:, t - 1]`. With three dimensions, what each direction predicts
-                at t, nothing shifted: `labels[:, 0, t]` forward and `labels[:, 1, t]` backward.
+                With two dimensions, the vocabulary id of each word of the text, special tokens included; -100 at
+                padding and for words that are not to be predicted. The forward state at t predicts `labels[:, t + 1]`,
+                the backward state at t predicts `labels[:, t - 1]`. With three dimensions, the targets of each
+                direction at t, not shifted: `labels[:, 0, t]` forward and `labels[:, 1, t]` backward.
             num_negative_samples (`int`, *optional*):
-                Predict each word against this many words drawn for the call, once a direction, in place of all words.
-            generator (`torch.Generator` on the CPU, *optional*): Source of chance for these words.
+                Number of negative samples of the sampled softmax, drawn once per call and direction. By default, the
+                full softmax.
+            generator (`torch.Generator` on the CPU, *optional*): Random number generator for the samples.
             output_logits (`bool`, *optional*): Whether to return the scores of all words.
             num_items_in_batch (*optional*):
-                Number of labels, other than -100, of all batches that make one step, as the Trainer counts them. The
-                loss is then the sum of all word losses over the number of predictions these labels stand for (each of
-                them two, one a direction, where `labels` has two dimensions), in place of the mean over this batch.
+                Number of labels, other than -100, in all batches of one step, as the Trainer counts them. The loss is
+                then the sum of all word losses divided by the number of predictions that belong to these labels (with
+                `labels` of two dimensions, two for each), in place of the mean over this batch.
 
         Returns:
             [`ElmoForPreTrainingOutput`]
 
         Raises:
-            `ValueError`: if inputs are missing or their shapes or ids do not fit each other or the configuration.
+            `ValueError`: if inputs are missing, or shapes or ids do not match each other or the configuration.
         """
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         words, mask = self.elmo.embed_words(input_ids, attention_mask, inputs_embeds, token_embeddings)
-        behind = words
+        backward_words = words
         if backward_input_ids is not None:
-            behind, behind_mask = self.elmo.embed_words(backward_input_ids, attention_mask)
-            if not torch.equal(mask, behind_mask):
+            backward_words, backward_mask = self.elmo.embed_words(backward_input_ids, attention_mask)
+            if not torch.equal(mask, backward_mask):
                 raise ValueError("`backward_input_ids` must have words where `input_ids` has words, and nowhere else")
-        layers, final_state = self.elmo.run_layers(torch.cat([words, behind], dim=-1), mask, state)
-        ahead, behind = (self.dropout(half) for half in layers[-1].chunk(2, dim=-1))
+        layers, final_state = self.elmo.run_layers(torch.cat([words, backward_words], dim=-1), mask, state)
+        forward, backward = (self.dropout(half) for half in layers[-1].chunk(2, dim=-1))
 
         loss = forward_loss = backward_loss = word_losses = None
         if labels is not None:
             targets = self.direction_targets(labels, mask)
             word_losses = torch.stack(
                 [
-                    self.predict(ahead, targets[:, 0], num_negative_samples, generator),
-                    self.predict(behind, targets[:, 1], num_negative_samples, generator),
+                    self.word_loss(forward, targets[:, 0], num_negative_samples, generator),
+                    self.word_loss(backward, targets[:, 1], num_negative_samples, generator),
                 ],
                 dim=1,
             )
@@ -161,15 +162,15 @@ class ElmoForPreTraining(ElmoLanguageModel):
             forward_loss=forward_loss,
             backward_loss=backward_loss,
             word_losses=word_losses,
-            forward_logits=self.lm_head(ahead) if output_logits else None,
-            backward_logits=self.lm_head(behind) if output_logits else None,
+            forward_logits=self.lm_head(forward) if output_logits else None,
+            backward_logits=self.lm_head(backward) if output_logits else None,
             last_hidden_state=layers[-1],
             hidden_states=tuple(layers) if output_hidden_states else None,
             state=final_state if use_state else None,
         )
 
     def direction_targets(self, labels: Tensor, mask: Tensor) -> Tensor:
-        """What each direction predicts from each position, `(B, 2, T)`; -100 where nothing."""
+        """The targets of each direction at each position, `(B, 2, T)`; -100 for none."""
         batch, length = mask.shape
         if labels.shape not in ((batch, length), (batch, 2, length)):
             raise ValueError(
@@ -188,7 +189,7 @@ class ElmoForPreTraining(ElmoLanguageModel):
             )
         return labels.masked_fill(~mask[:, None], -100)
 
-    def predict(
+    def word_loss(
         self, outputs: Tensor, targets: Tensor, num_negative_samples: int | None, generator: torch.Generator | None
     ) -> Tensor:
         """The loss of each target, `(B, T)`, from one direction's outputs `(B, T, P)`; 0 where there is no target."""
@@ -213,12 +214,12 @@ class ElmoForPreTraining(ElmoLanguageModel):
 
 
 class ElmoForMaskedLM(ElmoLanguageModel):
-    """Each word from its context: the words before it by the forward, those after it by the backward language model.
+    """Prediction of each word from its context: from the words before it by the forward language model, and from the
+    words after it by the backward one.
 
-    The two distributions are multiplied: the scores are the forward model's at the word before plus the backward
-    model's at the word after, so that their softmax is proportional to the product of both probabilities. The word
-    itself is not read, so nothing need be masked. At either end of a text one model has read nothing; it then counts by
-    its bias alone.
+    The score of a word is the sum of both models' scores, so that the softmax is proportional to the product of both
+    probabilities. The predicted word itself is not read and need not be masked. At either end of a text, the model that
+    has no context contributes its bias alone.
     """
 
     pipeline_class = ElmoFillMaskPipeline
@@ -237,8 +238,8 @@ class ElmoForMaskedLM(ElmoLanguageModel):
         """Predict every word from the others, `logits` `(B, T, V)`.
 
         Args:
-            input_ids, attention_mask, inputs_embeds, token_embeddings, output_hidden_states: as in [`ElmoModel`].
-            labels (`(B, T)`, *optional*): Vocabulary id of each word; -100 where it does not count. Gives the `loss`.
+            input_ids, attention_mask, inputs_embeds, token_embeddings, output_hidden_states: As in [`ElmoModel`].
+            labels (`(B, T)`, *optional*): Vocabulary id of each word, -100 for none. Gives the `loss`.
         """
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
@@ -250,16 +251,16 @@ class ElmoForMaskedLM(ElmoLanguageModel):
         return MaskedLMOutput(loss=loss, logits=logits, hidden_states=tuple(layers) if output_hidden_states else None)
 
     def contexts(self, *inputs: Tensor | None) -> tuple[Tensor, list[Tensor]]:
-        """What both directions know about each word without having read it, summed, `(B, T, P)`; and all layers."""
+        """Sum both directions' outputs beside each word, which have not read it, `(B, T, P)`; and return all layers."""
         words, mask = self.elmo.embed_words(*inputs)
         layers, _ = self.elmo.run_layers(torch.cat([words, words], dim=-1), mask)
-        ahead, behind = self.dropout(layers[-1]).chunk(2, dim=-1)
-        nothing = ahead.new_zeros(ahead.shape[0], 1, ahead.shape[2])
-        before, after = torch.cat([nothing, ahead[:, :-1]], 1), torch.cat([behind[:, 1:], nothing], 1)
+        forward, backward = self.dropout(layers[-1]).chunk(2, dim=-1)
+        nothing = forward.new_zeros(forward.shape[0], 1, forward.shape[2])
+        before, after = torch.cat([nothing, forward[:, :-1]], 1), torch.cat([backward[:, 1:], nothing], 1)
         return before + after, layers
 
     def score(self, context: Tensor) -> Tensor:
-        """Scores of all words, `(..., V)`, from the sum of two outputs `(..., P)`: the softmax's bias counts twice."""
+        """Score all words, `(..., V)`, from the sum of two outputs `(..., P)`: the softmax's bias counts twice."""
         return self.lm_head(context) + self.lm_head.bias
 
     @torch.no_grad()
@@ -271,13 +272,13 @@ class ElmoForMaskedLM(ElmoLanguageModel):
         excluded_ids: tuple[int, ...] = (),
         chunk_size: int = 64,
     ) -> tuple[Tensor, Tensor]:
-        """The words most probable in each word's place.
+        """Find the most probable words in place of each word.
 
         Args:
-            input_ids (`(B, T, W)`), attention_mask (`(B, T)`, *optional*): as in [`ElmoModel`].
-            top_k (`int`): How many words.
-            excluded_ids (`tuple[int]`): Vocabulary ids never to be proposed, those of `<S>`, `</S>`, `<UNK>`, say.
-            chunk_size (`int`): Positions whose scores are held at once.
+            input_ids (`(B, T, W)`), attention_mask (`(B, T)`, *optional*): As in [`ElmoModel`].
+            top_k (`int`): Number of words.
+            excluded_ids (`tuple[int]`): Vocabulary ids never to be proposed, such as those of `<S>`, `</S>`, `<UNK>`.
+            chunk_size (`int`): Positions scored at once, which bounds the memory.
 
         Returns:
             Probabilities and vocabulary ids, both `(B, T, top_k)`, most probable first.

@@ -18,7 +18,7 @@ UNRECORDED = "This is not recorded."
 
 
 class ClassFacts(NamedTuple):
-    """What the card of a model says because of its class: its purpose, the Auto class to open it, the Hub's task."""
+    """Facts of a model class for its card: its purpose, the Auto class to open it, the Hub's name of its task."""
 
     purpose: str
     auto_class: str

@@ -20,7 +20,7 @@ MAX_SCORES = 1 << 25  # scores held at once by the full softmax: 128 MiB of floa
 
 
 class Candidates(NamedTuple):
-    """Words drawn as negative examples: distinct `ids` `(S,)`, and how many draws it took to find that many."""
+    """Negative samples: distinct `ids` `(S,)`, and the number of draws until as many were found."""
 
     ids: Tensor
     num_draws: int
@@ -34,7 +34,7 @@ def draw_candidates(num_samples: int, vocab_size: int, generator: torch.Generato
     Args:
         num_samples (`int`): S, below `vocab_size`.
         vocab_size (`int`): V.
-        generator (`torch.Generator` on the CPU, *optional*): Source of chance; the global one by default.
+        generator (`torch.Generator` on the CPU, *optional*): Random number generator; by default the global one.
 
     Raises:
         `ValueError`: if there are not more words than samples.
@@ -59,10 +59,10 @@ def draw_candidates(num_samples: int, vocab_size: int, generator: torch.Generato
 
 
 def expected_counts(ids: Tensor, num_samples: int, num_draws: int, vocab_size: int) -> Tensor:
-    """How often each word is expected among `num_samples` distinct words found in `num_draws`: 1 - (1 - p)^draws."""
+    """The expected count of each word among `num_samples` distinct words found in `num_draws`: 1 - (1 - p)^draws."""
     ranks = ids.double()
     probability = torch.log1p(1 / (ranks + 1)) / math.log(vocab_size + 1)
-    if num_draws == num_samples:  # no word came twice: counts of plain draws, as TensorFlow has it
+    if num_draws == num_samples:  # no word was drawn twice: TensorFlow then counts plain draws
         return probability * num_draws
     return -torch.expm1(num_draws * torch.log1p(-probability))
 
