@@ -1,4 +1,5 @@
-"""The recurrence as Triton kernels, for GPUs: two launches a word forward, three backward, for both directions at once.
+# Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
+"""The recurrence as Triton kernels, for GPUs: two launches a step forward, three backward, for both directions at once.
 
 A step needs what all programs made of the step before, and the weights of the original (W_hh 16384 by 512) fit no
 single multiprocessor. So a step is a row of kernels, each of which waits for the one before as any two launches do;

@@ -1,16 +1,20 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
 """ELMo: deep contextualized word representations (Peters et al. 2018, arXiv:1802.05365).
 
-    characters -> convolutions, maximum, highways, projection -> layer 0, one context-free vector a word
-    layer 0    -> L layers of a forward and a backward LSTM, which never see each other
+    character ids -> character encoder -> layer 0, one context-free vector per word
+    layer 0 -> L layers of a forward and a backward LSTM, which never read each other's outputs
     all layers -> scalar mix, the ELMo representation
 
-Letters in shapes: B batch, T words (the boundary words `<S>` and `</S>` among them), W characters a word, E width of a
-character, C cell width, P projection width, L layers.
+B batch   T words, `<S>` and `</S>` included   W characters per word   E width of a character embedding   C cell width
+P projection width   L biLSTM layers
 """
 
+import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +22,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.utils import ModelOutput
+from transformers.utils import ModelOutput, logging
 from transformers.utils.generic import can_return_tuple
 
 from .char_cnn_elmo import ElmoCharacterEncoder
@@ -27,22 +31,24 @@ from .lstm_elmo import Direction, LstmState, bilstm, direction_of_layers
 from .quantizer_elmo import Int8Linear, use_float_layers, use_int8_layers
 from .saved_card_elmo import ModelCardMixin
 
-# (B, L, 2, P) and (B, L, 2, C): output and cell of each layer and direction (0 forward, 1 backward) after the last word
+# (B, L, 2, P) and (B, L, 2, C): h and c of each layer and direction (0 forward, 1 backward) after the last word
 State = tuple[Tensor, Tensor]
+logger = logging.get_logger(__name__)
 
 
 @dataclass
 class ElmoModelOutput(ModelOutput):
-    """What ELMo knows about each word. Positions that the attention mask leaves out are exactly 0 everywhere.
+    """ELMo's vectors of each word, exactly 0 at positions that the attention mask leaves out.
 
     Args:
         last_hidden_state (`(B, T, 2P)`): The first scalar mix of all layers: the ELMo representation.
         hidden_states (`tuple` of `L + 1` tensors `(B, T, 2P)`, with `output_hidden_states=True`):
-            Layer 0 is the token embedding twice, layer k the biLSTM's: forward half, then backward half.
-        token_embeddings (`(B, T, P)`): Context-free word vectors, what the character CNN makes of a word.
+            Layer 0 is the token embedding twice; the others are the outputs of the biLSTM layers: forward half, then
+            backward half.
+        token_embeddings (`(B, T, P)`): Context-free word vectors, the output of the character encoder.
         other_mixes (`(B, num_mixes - 1, T, 2P)`, with `num_mixes > 1`): The second and further mixes.
         state (`(B, L, 2, P)` and `(B, L, 2, C)`, with `use_state=True`):
-            Output and cell of each layer and direction after its last word, to be passed in as `state` next time.
+            h and c of each layer and direction after its last word, to be passed in as `state` next time.
     """
 
     last_hidden_state: Tensor | None = None
@@ -53,7 +59,7 @@ class ElmoModelOutput(ModelOutput):
 
     @property
     def mixes(self) -> tuple[Tensor, ...]:
-        """All scalar mixes, each `(B, T, 2P)`."""
+        """Return all scalar mixes, each `(B, T, 2P)`."""
         others = () if self.other_mixes is None else self.other_mixes.unbind(1)
         return (self.last_hidden_state, *others)
 
@@ -88,7 +94,7 @@ class ElmoLstm(nn.Module):
 
 
 class ElmoLayer(GradientCheckpointingLayer):
-    """A biLSTM layer: two directions that share nothing, dropout before them, the skip connection around them."""
+    """A biLSTM layer: dropout, two directions that share nothing, and the skip connection around them."""
 
     def __init__(self, config: ElmoConfig, index: int):
         super().__init__()
@@ -98,14 +104,16 @@ class ElmoLayer(GradientCheckpointingLayer):
         self.add_input = config.use_skip_connections and index > 0
         self.config = config
 
-    def forward(self, hidden: Tensor, mask: Tensor | None, state: tuple[State, State]):
+    def forward(
+        self, hidden: Tensor, mask: Tensor | None, state: tuple[LstmState | None, LstmState | None]
+    ) -> tuple[Tensor, tuple[LstmState, LstmState]]:
         """From `(B, T, 2P)` to `(B, T, 2P)` and the state of both directions."""
         inputs = [self.dropout(half) for half in hidden.chunk(2, dim=-1)]
         lstms = self.forward_lstm, self.backward_lstm
         directions = [lstm.direction(x, start) for lstm, x, start in zip(lstms, inputs, state)]
         results = bilstm(*directions, mask, recompute=self.config.recompute_gates, **self.forward_lstm.options)
         outputs, states = zip(*results)
-        if self.add_input:  # as dropped out; what recurs is the output before the addition
+        if self.add_input:  # after dropout; the carried state is the output before the addition
             outputs = [output + x for output, x in zip(outputs, inputs)]
         return torch.cat(outputs, dim=-1), states
 
@@ -125,8 +133,8 @@ class ElmoScalarMix(nn.Module):
         self.gamma = nn.Parameter(torch.ones(1), requires_grad=config.mix_trainable)
 
     @torch.no_grad()
-    def begin_if_untrained(self):
-        """Take the initial weights if these are still all 0 and gamma is 1."""
+    def initialize_untrained(self) -> None:
+        """Set the initial weights if the weights are still all 0 and gamma is 1."""
         untrained = not (self.weights.is_meta or self.weights.any() or (self.gamma != 1).any())
         if untrained and any(self.initial_weights):
             self.weights.copy_(torch.tensor(self.initial_weights))
@@ -135,12 +143,12 @@ class ElmoScalarMix(nn.Module):
         """From `L + 1` tensors `(B, T, 2P)` and the mask `(B, T)` to `(B, T, 2P)`."""
         if self.layer_norm:
             layers = [normalized_over_words(layer, mask) for layer in layers]
-        shares = self.gamma * torch.softmax(self.weights, dim=0)
-        return sum(share * layer for share, layer in zip(shares, layers))
+        weights = self.gamma * torch.softmax(self.weights, dim=0)
+        return sum(weight * layer for weight, layer in zip(weights, layers))
 
 
 class ElmoPreTrainedModel(ModelCardMixin, PreTrainedModel):
-    """Weights' initial values, saving and loading for all ELMo classes."""
+    """Initial values, loading and saving of all ELMo classes."""
 
     config_class = ElmoConfig
     base_model_prefix = "elmo"
@@ -150,18 +158,18 @@ class ElmoPreTrainedModel(ModelCardMixin, PreTrainedModel):
     _no_split_modules = ["ElmoCharacterEncoder", "ElmoLayer"]
 
     def __init__(self, config: ElmoConfig, *args, **kwargs):
-        config.validate()  # which nobody has done where `from_pretrained` was told other values
+        config.validate()  # again: options of `from_pretrained` may have changed its fields
         super().__init__(config, *args, **kwargs)
 
     @torch.no_grad()
-    def _init_weights(self, module: nn.Module):
-        """The initial values of the original's training code; task heads get small normal weights."""
+    def _init_weights(self, module: nn.Module) -> None:
+        """Set the initial values of the original's training code, and small normal weights in task heads."""
         if isinstance(module, nn.Embedding):
             init.uniform_(module.weight, a=-1.0, b=1.0)
             if module.padding_idx is not None and not getattr(module.weight, "_is_hf_initialized", False):
                 init.zeros_(module.weight[module.padding_idx])
         elif isinstance(module, (nn.Linear, nn.Conv1d)):
-            # The owner says how its leaf starts: the library initializes leaves only.
+            # The library initializes leaves only, so their owners leave them the function to use.
             getattr(module, "init_weight", partial(init.normal_, std=self.config.initializer_range))(module.weight)
             if module.bias is not None:
                 init.constant_(module.bias, getattr(module, "init_bias", 0.0))
@@ -172,33 +180,55 @@ class ElmoPreTrainedModel(ModelCardMixin, PreTrainedModel):
             module.reset_parameters()
 
     @classmethod
-    def from_pretrained(cls, *args, **kwargs):
-        """As for every model of transformers; and mixes that never were trained, as in converted weights, begin with
-        `mix_initial_weights`, and those that are not to be trained stay so."""
+    def from_pretrained(cls, *args, **kwargs) -> "ElmoPreTrainedModel | tuple[ElmoPreTrainedModel, dict]":
+        """Load as every model of transformers does; then start mixes that were never trained, as in converted weights,
+        from `mix_initial_weights`, and freeze those that are not trainable."""
         loaded = super().from_pretrained(*args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
+        expected = vars(model).pop("expected_differences", None)
+        if isinstance(loaded, tuple) and expected is not None:
+            for name, keys in expected.items():
+                loaded[1][name] |= keys
         for mix in filter(lambda module: isinstance(module, ElmoScalarMix), model.modules()):
-            mix.begin_if_untrained()
+            mix.initialize_untrained()
             if not model.config.mix_trainable:  # the loader makes all parameters trainable
                 mix.requires_grad_(False)
         return loaded
 
-    def use_int8_layers(self):
-        """Change the encoder's layers for int8 ones, whose weights are to be loaded. Heads stay as they are."""
+    def _adjust_missing_and_unexpected_keys(self, loading_info: Any) -> None:
+        """Leave out of the loader's report what follows from loading another class than the one that was saved: that
+        class's head, and the head and further mixes of this one. One line names the parts that start untrained."""
+        super()._adjust_missing_and_unexpected_keys(loading_info)
+        saved = self.config.architectures
+        if not saved or type(self).__name__ in saved:
+            return
+        encoder = {self.base_model_prefix, *(name for name, _ in self.base_model.named_children())}
+        unexpected = {key for key in loading_info.unexpected_keys if key.split(".")[0] not in encoder}
+        head = {key for key in loading_info.missing_keys if key.split(".")[0] not in encoder}
+        mixes = {key for key in loading_info.missing_keys if re.match(r"(elmo\.)?scalar_mixes\.[1-9]", key)}
+        self.expected_differences = {"unexpected_keys": unexpected, "missing_keys": head | mixes}
+        loading_info.unexpected_keys -= unexpected
+        loading_info.missing_keys -= head | mixes
+        if head:
+            parts = ", ".join(sorted({key.split(".")[0] for key in head}))
+            logger.warning(f"{type(self).__name__} starts with untrained parts that {saved[0]} does not have: {parts}")
+
+    def use_int8_layers(self) -> None:
+        """Replace the encoder's linear layers by int8 layers, whose weights are still to be loaded."""
         use_int8_layers(self.base_model)
 
-    def use_float_layers(self):
-        """Change the encoder's int8 layers for float ones of nearly the same weights."""
+    def use_float_layers(self) -> None:
+        """Replace the encoder's int8 layers by float layers of the same weights."""
         use_float_layers(self.base_model)
 
     @property
     def dummy_inputs(self) -> dict[str, Tensor]:
-        words = self.config.max_characters_per_token
-        return {"input_ids": torch.arange(1, 1 + 2 * 3 * words).remainder(self.config.vocab_size).view(2, 3, words)}
+        shape = 2, 3, self.config.max_characters_per_token
+        return {"input_ids": torch.arange(1, 1 + math.prod(shape)).remainder(self.config.vocab_size).view(shape)}
 
 
 class ElmoModel(ElmoPreTrainedModel):
-    """The ELMo encoder: characters to one vector a word, by a biLM's layers and their scalar mix."""
+    """The ELMo encoder: from characters to one vector per word, the scalar mix of a biLM's layers."""
 
     encoder_is_frozen = False
 
@@ -217,7 +247,7 @@ class ElmoModel(ElmoPreTrainedModel):
     def get_input_embeddings(self) -> nn.Embedding:
         return self.char_encoder.embeddings if self.config.char_cnn_filters else self.word_embeddings
 
-    def set_input_embeddings(self, value: nn.Embedding):
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
         if self.config.char_cnn_filters:
             self.char_encoder.embeddings = value
         else:
@@ -235,7 +265,7 @@ class ElmoModel(ElmoPreTrainedModel):
         output_hidden_states: bool | None = None,
         token_type_ids: Tensor | None = None,
         layers: Tensor | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> ElmoModelOutput:
         """Represent every word in its sentence.
 
@@ -246,29 +276,29 @@ class ElmoModel(ElmoPreTrainedModel):
             inputs_embeds (`(B, T, W, E)`, *optional*): Character embeddings in place of `input_ids`.
             token_embeddings (`(B, T, P)`, *optional*): Context-free word vectors in place of `input_ids`.
             state (`(R, L, 2, P)` and `(R, L, 2, C)`, *optional*):
-                Where the recurrence starts, row by row; zero by default. Rows that the batch has more start at zero,
-                rows that it has fewer are handed through: so the original carries its state from batch to batch.
-            use_state (`bool`, *optional*): Whether to return the final state. By default, if `state` is given.
+                The state that each row starts from; zero by default. As when the original carries its state from batch
+                to batch, rows of the batch beyond R start from zero, and rows beyond the batch are returned unchanged.
+            use_state (`bool`, *optional*): Whether to return the final state. By default, only if `state` is given.
             output_hidden_states (`bool`, *optional*): Whether to return all layers.
             token_type_ids (`(B, T)`, *optional*):
-                0 for the words of a first and 1 for those of a second text in the row: each text is then a sentence of
-                its own, that knows nothing of the other. By default, a row is one sentence.
+                0 for the words of a row's first text and 1 for those of its second. Each text is then encoded as a
+                sentence of its own. By default, a row is one sentence.
             layers (`(B, T, L + 1, 2P)`, *optional*):
-                All layers as computed earlier, `torch.stack(output.hidden_states, dim=2)`: then they are only mixed.
+                All layers, computed earlier: `torch.stack(output.hidden_states, dim=2)`. They are only mixed.
 
         Returns:
             [`ElmoModelOutput`]
 
         Raises:
-            `ValueError`: if not exactly one input is given, or its shape or ids do not fit the configuration.
+            `ValueError`: if not exactly one input is given, or its shape or ids do not match the configuration.
         """
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         use_state = use_state if use_state is not None else state is not None
         if use_state and not (layers is None and token_type_ids is None):
-            raise ValueError("`state` goes on with one sentence a row: give it without `layers` and `token_type_ids`")
+            raise ValueError("a `state` continues one sentence per row: give it without `layers` and `token_type_ids`")
         if layers is not None:
-            layers, mask = self.computed_layers(layers, input_ids, attention_mask)
+            layers, mask = self.masked_layers(layers, input_ids, attention_mask)
             words, final_state = layers[0][..., : self.config.projection_size], None
         else:
             words, mask = self.embed_words(input_ids, attention_mask, inputs_embeds, token_embeddings)
@@ -276,7 +306,7 @@ class ElmoModel(ElmoPreTrainedModel):
             if token_type_ids is None:
                 layers, final_state = self.run_layers(hidden, mask, state)
             else:
-                layers, final_state = self.run_layers_apart(hidden, mask, token_type_ids), None
+                layers, final_state = self.run_layers_per_text(hidden, mask, token_type_ids), None
         mixes = [mix(layers, mask) for mix in self.scalar_mixes]
         return ElmoModelOutput(
             last_hidden_state=mixes[0],
@@ -287,30 +317,34 @@ class ElmoModel(ElmoPreTrainedModel):
         )
 
     def run_layers(self, hidden: Tensor, mask: Tensor, state: State | None = None) -> tuple[list[Tensor], State]:
-        """All layers, `L + 1` tensors `(B, T, 2P)`, and the final state, from layer 0: the token embeddings that the
-        forward direction reads beside those that the backward direction reads."""
-        results = []
-        for layer, layer_state in zip(self.layers, self.layer_states(state, hidden)):
-            results.append(layer(results[-1][0] if results else hidden, mask, layer_state))
-        outputs, final_states = zip(*results)
-        return [hidden, *outputs], stack_states(final_states, state)
+        """Return all layers, `L + 1` tensors `(B, T, 2P)`, and the final state.
 
-    def run_layers_apart(self, hidden: Tensor, mask: Tensor, token_type_ids: Tensor) -> list[Tensor]:
-        """All layers, `L + 1` tensors `(B, T, 2P)`, of rows whose first and second text are sentences of their own."""
+        Args:
+            hidden (`(B, T, 2P)`): Layer 0: token embeddings for the forward and, beside them, the backward direction.
+            mask (`(B, T)`): True where there is a word.
+            state: As in `forward`.
+        """
+        layers, final_states = [hidden], []
+        for layer, layer_state in zip(self.layers, self.layer_states(state, hidden)):
+            hidden, final_state = layer(hidden, mask, layer_state)
+            layers.append(hidden)
+            final_states.append(final_state)
+        return layers, stack_states(final_states, state)
+
+    def run_layers_per_text(self, hidden: Tensor, mask: Tensor, token_type_ids: Tensor) -> list[Tensor]:
+        """Return all layers, `L + 1` tensors `(B, T, 2P)`, of rows whose two texts are sentences of their own."""
         second = mask & (token_type_ids > 0)
-        if not torch.compiler.is_compiling() and not second.any():  # a graph cannot tell
+        if not torch.compiler.is_compiling() and not second.any():  # a graph cannot depend on this
             return self.run_layers(hidden, mask)[0]
         rows = hidden.shape[0]
         layers, _ = self.run_layers(torch.cat([hidden, hidden]), torch.cat([mask & ~second, second]))
-        return [hidden, *(layer[:rows] + layer[rows:] for layer in layers[1:])]  # each half is 0 at the other's words
+        return [hidden, *(layer[:rows] + layer[rows:] for layer in layers[1:])]  # each is 0 at the other text's words
 
-    def computed_layers(
+    def masked_layers(
         self, layers: Tensor, input_ids: Tensor | None, attention_mask: Tensor | None
     ) -> tuple[list[Tensor], Tensor]:
-        """Layers that were computed earlier as a list, 0 where there is no word, and the mask of words."""
-        if layers.dim() != 4 or layers.shape[2:] != (self.config.num_hidden_layers + 1, self.config.hidden_size):
-            expected = f"(batch, words, {self.config.num_hidden_layers + 1}, {self.config.hidden_size})"
-            raise ValueError(f"`layers` must be {expected}, but is {tuple(layers.shape)}")
+        """Return layers that were computed earlier as a list, 0 where there is no word, and the mask of words."""
+        check_shape("layers", layers, "(B, T, L + 1, 2P)", self.config.num_hidden_layers + 1, self.config.hidden_size)
         if input_ids is not None and input_ids.shape[:2] != layers.shape[:2]:
             given, expected = tuple(layers.shape[:2]), tuple(input_ids.shape[:2])
             raise ValueError(f"`layers` must be of the words of `input_ids`, {expected}, but is of {given}")
@@ -325,29 +359,29 @@ class ElmoModel(ElmoPreTrainedModel):
         inputs_embeds: Tensor | None = None,
         token_embeddings: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Context-free word vectors `(B, T, P)`, 0 where there is no word, and the mask `(B, T)` of words.
+        """Return context-free word vectors `(B, T, P)`, 0 where there is no word, and the mask `(B, T)` of words.
 
-        From whichever input is given; arguments and errors as in `forward`.
+        Arguments and errors are those of `forward`.
         """
         if sum(given is not None for given in (input_ids, inputs_embeds, token_embeddings)) != 1:
             raise ValueError("give exactly one of `input_ids`, `inputs_embeds` and `token_embeddings`")
-        if input_ids is not None:
-            self.check_ids(input_ids)
-            input_ids = input_ids.long()  # data sets store small integers
-        if inputs_embeds is not None:
-            self.check_inputs_embeds(inputs_embeds)
-        given = next(x for x in (input_ids, inputs_embeds, token_embeddings) if x is not None)
-        mask = word_mask(given, attention_mask)
-
         if token_embeddings is not None:
-            if token_embeddings.dim() != 3 or token_embeddings.shape[-1] != self.config.projection_size:
-                expected = f"(batch, words, {self.config.projection_size})"
-                raise ValueError(f"`token_embeddings` must be {expected}, but is {tuple(token_embeddings.shape)}")
+            check_shape("token_embeddings", token_embeddings, "(B, T, P)", self.config.projection_size)
+            mask = word_mask(token_embeddings, attention_mask)
             return token_embeddings.masked_fill(~mask[..., None], 0), mask  # a product would keep NaN
+        width, embeddings = self.config.max_characters_per_token, self.get_input_embeddings()
+        if input_ids is not None:
+            check_shape("input_ids", input_ids, "(B, T, W)", width)
+            check_ids(input_ids, embeddings.num_embeddings)
+            given = input_ids.long()  # datasets store small integers
+        else:
+            check_shape("inputs_embeds", inputs_embeds, "(B, T, W, E)", width, embeddings.embedding_dim)
+            given = inputs_embeds
+        mask = word_mask(given, attention_mask)
         if not self.config.char_cnn_filters:
-            words = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
+            words = given if input_ids is None else self.word_embeddings(given)
             return words.squeeze(2).masked_fill(~mask[..., None], 0), mask
-        encode = self.char_encoder if inputs_embeds is None else self.char_encoder.encode_characters
+        encode = self.char_encoder.encode_characters if input_ids is None else self.char_encoder
         if torch.compiler.is_compiling():
             words = encode(given.flatten(0, 1)).unflatten(0, mask.shape)
             return torch.where(mask[..., None], words, 0), mask
@@ -355,85 +389,61 @@ class ElmoModel(ElmoPreTrainedModel):
         words = vectors.new_zeros(*mask.shape, self.config.projection_size)
         return words.masked_scatter(mask[..., None], vectors), mask
 
-    def check_inputs_embeds(self, inputs_embeds: Tensor):
-        expected = self.config.max_characters_per_token, self.get_input_embeddings().embedding_dim
-        if inputs_embeds.dim() != 4 or inputs_embeds.shape[2:] != expected:
-            raise ValueError(
-                f"`inputs_embeds` must be (batch, words, {expected[0]}, {expected[1]}), an embedding for each id of a "
-                f"word's row, but is {tuple(inputs_embeds.shape)}"
-            )
-
-    def check_ids(self, input_ids: Tensor):
-        width = self.config.max_characters_per_token
-        if input_ids.dim() != 3 or input_ids.shape[-1] != width:
-            raise ValueError(
-                f"`input_ids` must be (batch, words, {width}), a row of {width} ids for each word as ElmoTokenizer "
-                f"makes them, but is {tuple(input_ids.shape)}"
-            )
-        if input_ids.is_floating_point() or input_ids.dtype == torch.bool:
-            raise ValueError(f"`input_ids` must be whole numbers, but is {input_ids.dtype}")
-        if input_ids.numel() and not torch.compiler.is_compiling():
-            low, high = (int(bound) for bound in input_ids.aminmax())
-            if low < 0 or high >= self.get_input_embeddings().num_embeddings:
-                raise ValueError(
-                    f"`input_ids` must be from 0 to {self.get_input_embeddings().num_embeddings - 1}, "
-                    f"but go from {low} to {high}"
-                )
-
     def layer_states(self, state: State | None, words: Tensor) -> list[tuple[State | None, State | None]]:
-        """The starting state of each layer's two directions, `(B, P)` and `(B, C)`, out of `state`."""
-        config, batch = self.config, words.shape[0]
+        """Return the state `(B, P)`, `(B, C)` that each layer's two directions start from."""
+        config, rows = self.config, words.shape[0]
         if state is None:
             return [(None, None)] * config.num_hidden_layers
-        for part, size, name in zip(state, (config.projection_size, config.cell_size), ("output", "cell")):
-            if part.shape[1:] != (config.num_hidden_layers, 2, size):
-                expected = f"(rows, {config.num_hidden_layers}, 2, {size})"
-                raise ValueError(f"the {name} of `state` must be {expected}, but is {tuple(part.shape)}")
-        hidden, cell = (with_rows(part, batch).to(words) for part in state)
+        for part, size, letters in zip(state, (config.projection_size, config.cell_size), "PC"):
+            check_shape("state", part, f"(B, L, 2, {letters})", config.num_hidden_layers, 2, size)
+        h, c = (with_rows(part, rows).to(words) for part in state)
         return [
-            tuple((hidden[:, layer, direction], cell[:, layer, direction]) for direction in range(2))
+            tuple((h[:, layer, direction], c[:, layer, direction]) for direction in range(2))
             for layer in range(config.num_hidden_layers)
         ]
 
     def mix_weights(self) -> Tensor:
-        """The share of each layer in each mix, `(num_mixes, L + 1)`: after the softmax, without the scale gamma."""
+        """Return the normalized weights of each mix, `(num_mixes, L + 1)`, without the scale gamma."""
         return torch.stack([torch.softmax(mix.weights.detach(), dim=0) for mix in self.scalar_mixes])
 
     def mix_scales(self) -> Tensor:
-        """The scale gamma of each mix, `(num_mixes,)`."""
+        """Return the scale gamma of each mix, `(num_mixes,)`."""
         return torch.cat([mix.gamma.detach() for mix in self.scalar_mixes])
 
     @torch.no_grad()
-    def set_mix_weights(self, weights, gamma: float = 1.0, mix: int = 0):
-        """Set a mix, and leave it as trainable as it was.
+    def set_mix_weights(self, weights: Sequence[float] | Tensor, gamma: float = 1.0, mix: int = 0) -> None:
+        """Set the weights of a mix; it stays as trainable as it was.
 
         Args:
-            weights (`L + 1` numbers): Share of each layer, token embeddings first; only their proportions count.
+            weights (`L + 1` numbers): Weight of each layer, token embeddings first; they are normalized to sum to 1.
             gamma (`float`, defaults to 1): Scale of the mix.
-            mix (`int`, defaults to 0): Which mix.
+            mix (`int`, defaults to 0): Number of the mix.
+
+        Raises:
+            `ValueError`: if there are not `L + 1` weights of at least 0, one of them above 0.
         """
         target = self.scalar_mixes[mix]
-        shares = torch.as_tensor(weights, dtype=target.weights.dtype, device=target.weights.device)
-        if shares.shape != target.weights.shape or (shares < 0).any() or not shares.sum() > 0:
+        weights = torch.as_tensor(weights, dtype=target.weights.dtype, device=target.weights.device)
+        if weights.shape != target.weights.shape or (weights < 0).any() or not weights.sum() > 0:
             raise ValueError(
-                f"a mix needs {len(target.weights)} shares of at least 0, not all 0, but got {shares.tolist()}"
+                f"a mix needs {len(target.weights)} weights of at least 0, not all 0, but got {weights.tolist()}"
             )
-        # A share of 0 becomes a weight so low that its softmax is 0 beside any other, yet finite for regularizers.
-        target.weights.copy_((shares / shares.sum()).clamp(min=torch.finfo(shares.dtype).tiny).log())
+        # A weight of 0 becomes a parameter so low that its softmax is 0 beside any other, yet finite for regularizers.
+        target.weights.copy_((weights / weights.sum()).clamp(min=torch.finfo(weights.dtype).tiny).log())
         target.gamma.fill_(gamma)
 
-    def freeze_encoder(self, frozen: bool = True):
-        """Keep training from changing all but the mixes, and from dropping anything out of it; or let it again."""
+    def freeze_encoder(self, frozen: bool = True) -> None:
+        """Exclude everything but the mixes from training and turn its dropout off, or undo that."""
         if not frozen and any(isinstance(module, Int8Linear) for module in self.modules()):
             raise ValueError(
-                "an int8 encoder cannot be trained: load its weights in float32, or take `model.dequantize()`"
+                "an int8 encoder cannot be trained: load its weights in float32, or call `model.dequantize()`"
             )
         self.encoder_is_frozen = frozen
         for part in self.encoder_parts():
             part.requires_grad_(not frozen)
         self.train(self.training)
 
-    def train(self, mode: bool = True):
+    def train(self, mode: bool = True) -> "ElmoModel":
         super().train(mode)
         if self.encoder_is_frozen:
             for part in self.encoder_parts():
@@ -441,35 +451,55 @@ class ElmoModel(ElmoPreTrainedModel):
         return self
 
     def encoder_parts(self) -> list[nn.Module]:
-        """All but the mixes."""
+        """Return everything but the mixes."""
         return [part for name, part in self.named_children() if name != "scalar_mixes"]
 
-    def freeze_mix(self, frozen: bool = True):
-        """Keep training from changing the mixes, or let it again."""
+    def freeze_mix(self, frozen: bool = True) -> None:
+        """Exclude the mixes from training, or undo that."""
         for mix in self.scalar_mixes:
             mix.requires_grad_(not frozen)
 
 
-def word_mask(words: Tensor, attention_mask: Tensor | None) -> Tensor:
-    """Where there is a word, `(B, T)` of bool.
+def check_shape(name: str, tensor: Tensor, letters: str, *last_sizes: int) -> None:
+    """Raise a `ValueError` if a tensor has other dimensions than its letters, or other sizes in the last ones."""
+    dimensions = letters.count(",") + 1
+    if tensor.dim() != dimensions or tensor.shape[dimensions - len(last_sizes) :] != last_sizes:
+        expected = ", ".join([*("batch", "words")[: dimensions - len(last_sizes)], *map(str, last_sizes)])
+        hint = ", a row of character ids for each word, as ElmoTokenizer returns" if name == "input_ids" else ""
+        raise ValueError(f"`{name}` must be {letters} = ({expected}){hint}, but is {tuple(tensor.shape)}")
 
-    As `attention_mask` says; without one, where `words` `(B, T, W)` are ids that are not all 0, or everywhere.
+
+def check_ids(input_ids: Tensor, count: int) -> None:
+    """Raise a `ValueError` if ids are not whole numbers from 0 to `count - 1`."""
+    if input_ids.is_floating_point() or input_ids.dtype == torch.bool:
+        raise ValueError(f"`input_ids` must be whole numbers, but is {input_ids.dtype}")
+    if input_ids.numel() and not torch.compiler.is_compiling():
+        low, high = (int(bound) for bound in input_ids.aminmax())
+        if low < 0 or high >= count:
+            raise ValueError(f"`input_ids` must be from 0 to {count - 1}, but go from {low} to {high}")
+
+
+def word_mask(words: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """Return where there is a word, `(B, T)` of bool.
+
+    Args:
+        words (`(B, T, ...)`): Ids or vectors of the words.
+        attention_mask (`(B, T)` or None): True or 1 where there is a word. By default, words are where ids are not all
+            0, and at all places of vectors.
     """
     if attention_mask is None:
         if words.is_floating_point():
             return torch.ones(words.shape[:2], dtype=torch.bool, device=words.device)
         return (words > 0).any(dim=-1)
     if attention_mask.shape != words.shape[:2]:
-        expected = tuple(words.shape[:2])
-        raise ValueError(f"`attention_mask` must be (batch, words) = {expected}, but is {tuple(attention_mask.shape)}")
+        expected, given = tuple(words.shape[:2]), tuple(attention_mask.shape)
+        raise ValueError(f"`attention_mask` must be (B, T) = (batch, words) = {expected}, but is {given}")
     return attention_mask.to(device=words.device, dtype=torch.bool)
 
 
 def normalized_over_words(layer: Tensor, mask: Tensor) -> Tensor:
-    """Layer normalization as AllenNLP's scalar mix has it, from `(B, T, 2P)` to the same.
-
-    One mean and variance over all words of the batch, boundary words included.
-    """
+    """Normalize a layer `(B, T, 2P)` as AllenNLP's scalar mix does: by one mean and variance over all words of the
+    batch, special tokens included."""
     words = mask[..., None].to(layer.dtype)
     count = words.sum() * layer.shape[-1]
     mean = (layer * words).sum() / count
@@ -478,13 +508,13 @@ def normalized_over_words(layer: Tensor, mask: Tensor) -> Tensor:
 
 
 def with_rows(part: Tensor, rows: int) -> Tensor:
-    """The first `rows` rows of a state, rows of zeros added where it has fewer."""
+    """Return the first `rows` rows of a state, with rows of zeros where it has fewer."""
     missing = rows - part.shape[0]
     return F.pad(part, (0, 0) * (part.dim() - 1) + (0, missing)) if missing > 0 else part[:rows]
 
 
-def stack_states(layers: list[tuple[State, State]], previous: State | None) -> State:
-    """The states of all layers and directions as one, then the rows of `previous` that the batch did not reach."""
+def stack_states(layers: list[tuple[LstmState, LstmState]], previous: State | None) -> State:
+    """Stack the states of all layers and directions, and append the rows of `previous` beyond the batch."""
     parts = []
     for part in range(2):
         stacked = torch.stack([torch.stack([direction[part] for direction in layer], 1) for layer in layers], 1)

@@ -71,13 +71,16 @@ def test_layers_computed_earlier_are_only_mixed():
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ({"layers": torch.zeros(1, 4, 2, 24)}, r"`layers` must be \(batch, words, 3, 24\), but is \(1, 4, 2, 24\)"),
+        (
+            {"layers": torch.zeros(1, 4, 2, 24)},
+            r"`layers` must be \(B, T, L \+ 1, 2P\) = \(batch, words, 3, 24\), but is \(1, 4, 2, 24\)",
+        ),
         (
             {"layers": torch.zeros(1, 5, 3, 24)},
             r"`layers` must be of the words of `input_ids`, \(1, 4\), but is of \(1, 5",
         ),
-        ({"layers": torch.zeros(1, 4, 3, 24), "use_state": True}, "`state` goes on with one sentence a row"),
-        ({"token_type_ids": torch.zeros(1, 4), "use_state": True}, "`state` goes on with one sentence a row"),
+        ({"layers": torch.zeros(1, 4, 3, 24), "use_state": True}, "a `state` continues one sentence per row"),
+        ({"token_type_ids": torch.zeros(1, 4), "use_state": True}, "a `state` continues one sentence per row"),
     ],
 )
 def test_what_does_not_fit_is_told(inputs, message):

@@ -386,7 +386,7 @@ def test_what_is_no_sentence_is_named_by_its_number(tiny_model, tokenizer, wrong
 
 
 def test_an_error_of_the_model_comes_through(tiny_model):
-    with pytest.raises(ValueError, match=r"`input_ids` must be \(batch, words, 50\)"):
+    with pytest.raises(ValueError, match=r"`input_ids` must be \(B, T, W\) = \(batch, words, 50\)"):
         next(embed_sentences(tiny_model, ElmoTokenizer(max_characters_per_token=40), [["a"]]))
     assert not threads()
 

@@ -83,7 +83,7 @@ def test_what_is_no_number_at_masked_positions_does_not_matter(tiny_model, kind)
 
 @pytest.mark.parametrize("shape", [(1, 2, 50, 3), (1, 2, 40, 4), (2, 50, 4)])
 def test_embeddings_of_another_shape(tiny_model, shape):
-    with pytest.raises(ValueError, match=r"`inputs_embeds` must be \(batch, words, 50, 4\)"):
+    with pytest.raises(ValueError, match=r"`inputs_embeds` must be \(B, T, W, E\) = \(batch, words, 50, 4\)"):
         tiny_model(inputs_embeds=torch.zeros(shape))
 
 
@@ -295,8 +295,8 @@ class TestScalarMix:
         assert output[1, :3].all()
 
     @pytest.mark.parametrize("shares", [[1, 2], [0, 0, 0], [1, -1, 1], [float("nan")] * 3])
-    def test_shares_that_make_no_mix(self, tiny_model, shares):
-        with pytest.raises(ValueError, match="3 shares"):
+    def test_weights_that_make_no_mix(self, tiny_model, shares):
+        with pytest.raises(ValueError, match="3 weights"):
             tiny_model.set_mix_weights(shares)
 
 
@@ -306,7 +306,10 @@ class TestErrors:
         [
             ({}, "exactly one of"),
             ({"input_ids": words(2), "token_embeddings": torch.zeros(1, 2, 6)}, "exactly one of"),
-            ({"input_ids": torch.ones(2, 3, dtype=torch.long)}, r"\(batch, words, 50\).*\(2, 3\)"),
+            (
+                {"input_ids": torch.ones(2, 3, dtype=torch.long)},
+                r"`input_ids` must be \(B, T, W\) = \(batch, words, 50\).*\(2, 3\)",
+            ),
             ({"input_ids": words(2, width=49)}, r"\(batch, words, 50\).*\(1, 2, 49\)"),
             ({"input_ids": words(2).float()}, "whole numbers, but is torch.float32"),
             ({"input_ids": torch.full((1, 1, 50), 262)}, "from 0 to 261, but go from 262 to 262"),
@@ -315,7 +318,7 @@ class TestErrors:
             ({"token_embeddings": torch.zeros(1, 2, 7)}, r"\(batch, words, 6\)"),
             (
                 {"input_ids": words(2), "state": (torch.zeros(1, 2, 2, 5), torch.zeros(1, 2, 2, 10))},
-                "output of `state`",
+                r"`state` must be \(B, L, 2, P\) = \(batch, 2, 2, 6\)",
             ),
         ],
     )
