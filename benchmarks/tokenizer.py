@@ -3,12 +3,13 @@
     python benchmarks/tokenizer.py [TEXT]
 
 TEXT is a file of lines with blanks between the words; without it, lines of made-up words that recur as words of a
-language do (Zipf's law). One core is enough: set OMP_NUM_THREADS=1 and RAYON_NUM_THREADS=1 to see what one core does.
+language do (Zipf's law). Times are processor time: set OMP_NUM_THREADS=1 and RAYON_NUM_THREADS=1 to measure one core.
 """
 
 import json
 import sys
 import time
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -37,11 +38,11 @@ def batches(items: list) -> list[list]:
     return [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
 
 
-def seconds(action, items: list) -> float:
-    start = time.perf_counter()
+def seconds(action: Callable[[list], object], items: list) -> float:
+    start = time.process_time()  # of the processor, so that other processes do not count
     for batch in batches(items):
         action(batch)
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def main():
@@ -62,7 +63,7 @@ def main():
         "text_to_tensors": (lambda b: tokenizer(b, padding=True, return_tensors="pt"), lines),
         "rust_splitter_alone": (rust.encode_batch, lines),
     }
-    # in the first round every word is new; the ways take turns, so that a busy machine slows all of them
+    # every word is new in the first round; the ways alternate, so that a busy machine slows all of them
     rounds = [{name: seconds(*way) for name, way in ways.items()} for _ in range(1 + ROUNDS)]
     times = {name: min(taken[name] for taken in rounds) for name in ways}
     times["words_to_tensors_first_round"] = rounds[0]["words_to_tensors"]

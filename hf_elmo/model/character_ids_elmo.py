@@ -16,6 +16,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from tokenizers import Regex, Tokenizer, pre_tokenizers
+from tokenizers.models import Unigram, WordLevel
 from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
@@ -94,6 +96,34 @@ class WordRows(dict):
         """Return `(len(rows), W)` ids, int16 or int32; those of a row that holds several are split into them."""
         return np.frombuffer(b"".join(rows), self.dtype).reshape(-1, self.width)
 
+    def decode(self, row: list[int]) -> str | int:
+        """Return the word of a row; for special tokens and word ids their id, which has a name."""
+        if self.width == 1:
+            return row[0]
+        if BOS_ID in row or EOS_ID in row:
+            return BOS_ID if BOS_ID in row else EOS_ID
+        return bytes(character - 1 for character in row if 0 < character <= 256).decode("utf-8", "ignore")
+
+    def is_special(self, row: list[int]) -> bool:
+        """Return whether a row is padding, `<S>` or `</S>`."""
+        if self.width == 1:
+            return row[0] == PAD_ID or row[0] - 1 in (self.word_ids[BOS_WORD], self.word_ids[EOS_WORD])
+        return not any(row) or BOS_ID in row or EOS_ID in row
+
+
+def rust_tokenizer(rows: WordRows, pad: str, pattern: str) -> Tokenizer:
+    """Return a Rust tokenizer that has a name for each id, and splits raw text by a pattern."""
+    if rows.width == 1:
+        if pad in rows.word_ids:
+            raise ValueError(f"pad_token must be no word of the vocabulary, but is {pad!r}")
+        names = {word: number + 1 for word, number in rows.word_ids.items()} | {pad: PAD_ID}
+        tokenizer = Tokenizer(WordLevel(names, unk_token=UNKNOWN_WORD))
+    else:
+        names = [pad, *(f"<0x{byte:02X}>" for byte in range(256)), rows.bos, rows.eos, "<W>", "</W>", "<_>"]
+        tokenizer = Tokenizer(Unigram([(name, 0.0) for name in names], unk_id=PAD_ID))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "removed", invert=True)
+    return tokenizer
+
 
 class IdLists(list):
     """Lists of rows of ids as they are handed out: for each example (T, W) integers.
@@ -119,6 +149,37 @@ class IdLists(list):
         rows = pyarrow.ListArray.from_arrays(row_starts, pyarrow.array(ids.ravel()))
         array = pyarrow.ListArray.from_arrays(example_starts, rows)
         return array if type is None else array.cast(type)
+
+
+class WordVocabulary:
+    """Words and their ids, which a language-model head predicts: `words` by id, and `ids` by word."""
+
+    def __init__(self, words: list[str]):
+        self.words = words
+        self.ids = {word: number for number, word in enumerate(words)}
+
+    def require(self) -> dict[str, int]:
+        """Return the ids by word; `ValueError` if there are none."""
+        if not self.ids:
+            raise ValueError("this tokenizer carries no word vocabulary: pass vocab_file='vocab.txt', one word a line")
+        return self.ids
+
+    def labels(self, words: str | list) -> int | list:
+        """Return the id of a word, or of the words in (nested) lists; that of `<UNK>` for unknown words."""
+        ids, unknown = self.ids, self.require()[UNKNOWN_WORD]
+        if isinstance(words, str):
+            return ids.get(words, unknown)
+        if words and isinstance(words[0], str):
+            return [ids.get(word, unknown) for word in words]
+        return [self.labels(part) for part in words]
+
+    def words_of(self, labels: int | list) -> str | list:
+        """Return the word of an id, or the words of the ids in (nested) lists."""
+        if isinstance(labels, (list, tuple)):
+            return [self.words_of(part) for part in labels]
+        if not 0 <= labels < len(self.require() and self.words):
+            raise ValueError(f"word id {labels} is not in the word vocabulary of {len(self.words)} words")
+        return self.words[labels]
 
 
 def read_word_vocabulary(path: str | Path, unique: bool = False) -> list[str]:
@@ -171,4 +232,4 @@ def write_word_vocabulary(words: list[str], path: str | Path):
         file.writelines(f"{word}\n" for word in words)
 
 
-__all__ = ["IdLists", "WordRows", "read_word_vocabulary", "write_word_vocabulary"]
+__all__ = ["IdLists", "WordRows", "WordVocabulary", "read_word_vocabulary", "write_word_vocabulary"]

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers.tokenization_utils_base import PaddingStrategy, TruncationStrategy
 from transformers.utils import TensorType, to_py_obj
 
-from .character_ids_elmo import IdLists
+from .character_ids_elmo import IdLists, WordRows
 
 
 class Words(list):
@@ -78,6 +78,16 @@ class ElmoEncoding:
         """Return the words of one sequence that are in this row."""
         window = self.windows[number]
         return self.sequences[number][window.start : window.stop]
+
+    def rows(self, table: WordRows) -> list[bytes]:
+        """Return the encoded rows of all tokens; those of padding may be joined."""
+        rows = [self.padding[0] * table.padding]
+        for number in range(len(self.windows)):
+            rows += [table.bos_row] * len(self.bos)
+            rows += table.encode(self.words(number))
+            rows += [table.eos_row] * len(self.eos)
+        rows.append(self.padding[1] * table.padding)
+        return rows
 
     @property
     def tokens(self) -> list[str]:
@@ -217,7 +227,12 @@ def shown(given: object) -> str:
 
 
 def truncate(
-    lengths: list[int], room: int, strategy: TruncationStrategy, stride: int = 0, side: str = "right"
+    lengths: list[int],
+    max_length: int | None,
+    specials: tuple[str | None, str | None],
+    strategy: TruncationStrategy,
+    stride: int = 0,
+    side: str = "right",
 ) -> list[tuple[range, ...]]:
     """Return the windows of the rows that one or two sequences fill, as Rust tokenizers cut them.
 
@@ -226,11 +241,20 @@ def truncate(
 
     Args:
         lengths: Number of words of each sequence.
-        room: Number of words that fit into a row.
-        strategy, stride, side: As in a call of the tokenizer.
+        max_length, strategy, stride, side: As in a call of the tokenizer.
+        specials: The tokens before and after each sequence, or `None` where there is none.
     """
+    if strategy == TruncationStrategy.DO_NOT_TRUNCATE:
+        return [tuple(map(range, lengths))]
+    count = len(lengths) * sum(token is not None for token in specials)
+    room = max_length - count
+    if room < 0:
+        raise ValueError(
+            f"max_length={max_length} is less than the {count} special tokens of a row: "
+            "pass a larger max_length, or add_special_tokens=False"
+        )
     excess = sum(lengths) - room
-    if excess <= 0 or strategy == TruncationStrategy.DO_NOT_TRUNCATE:
+    if excess <= 0:
         return [tuple(map(range, lengths))]
     if strategy == TruncationStrategy.LONGEST_FIRST and len(lengths) == 2:
         short, long = min(lengths), max(lengths)
@@ -288,6 +312,20 @@ def common_length(lengths: list[int]) -> int:
             "or truncation=True and max_length with padding='max_length'"
         )
     return lengths[0] if lengths else 0
+
+
+def id_arrays(columns: dict, width: int) -> list[np.ndarray]:
+    """Return `input_ids` as one `(T, width)` array for each example.
+
+    Raises:
+        `ValueError`: if another column has more or fewer examples, or rows have another width.
+    """
+    examples = [as_array(rows).reshape(len(rows), -1 if len(rows) else width) for rows in columns["input_ids"]]
+    if wrong := [name for name, values in columns.items() if len(values) != len(examples)]:
+        raise ValueError(f"{wrong[0]} has {len(columns[wrong[0]])} examples, but input_ids has {len(examples)}")
+    if wrong := [rows for rows in examples if rows.shape[1] != width]:
+        raise ValueError(f"input_ids must hold rows of {width} ids, but an example's rows hold {wrong[0].shape[1]}")
+    return examples
 
 
 def pad_columns(

@@ -21,7 +21,7 @@ from torch import Tensor
 
 # Letters of the first, an inner, the last and the only word of an entity
 SCHEMES = {"BIO": "BIIB", "IOB1": "IIII", "BIOUL": "BILU", "BIOES": "BIES", "BMES": "BMES"}
-ALIASES = {"IOB2": "BIO", "IOB": "BIO", "BILOU": "BIOUL", "IOBES": "BIOES", "BMESO": "BMES"}
+ALIASES = {"IOB2": "BIO", "BILOU": "BIOUL", "IOBES": "BIOES", "BMESO": "BMES"}
 POSITIONS = {"O": "O", "B": "B", "I": "I", "M": "I", "L": "E", "E": "E", "U": "S", "S": "S"}
 LETTER = "[BIMLEUSbimleus]"
 LABEL = re.compile(

@@ -10,21 +10,20 @@ A Rust tokenizer holds the vocabulary and the added tokens, for methods of the b
 pass through it: a word is one token here whatever it contains, and a table of encoded words is faster than it.
 """
 
+import json
 import os
 from collections.abc import Mapping
 from itertools import accumulate
+from pathlib import Path
 
 import numpy as np
-from tokenizers import AddedToken, Regex, Tokenizer, pre_tokenizers
-from tokenizers.models import Unigram, WordLevel
+from tokenizers import AddedToken
 from transformers import BatchEncoding, TokenizersBackend
 from transformers.tokenization_utils_base import PaddingStrategy, TruncationStrategy
 from transformers.utils import to_py_obj
 
 from .character_ids_elmo import (
-    BOS_ID,
     BOS_WORD,
-    EOS_ID,
     EOS_WORD,
     NUM_CHARACTERS,
     PAD_ID,
@@ -32,23 +31,25 @@ from .character_ids_elmo import (
     WORD_START_ID,
     IdLists,
     WordRows,
+    WordVocabulary,
     read_word_vocabulary,
+    rust_tokenizer,
     write_word_vocabulary,
 )
 from .encoding_elmo import (
     ElmoEncoding,
-    Words,
-    as_array,
     as_tensor,
     common_length,
     dimensions_of,
+    id_arrays,
     pad_columns,
     padded_length,
     read_examples,
+    shown,
     tensor_type_of,
     truncate,
 )
-from .word_splitting_elmo import KeptWords, splitting_rule
+from .word_splitting_elmo import SPLITTING_RULES, KeptWords, splitting_rule
 
 VOCABULARY_FILE = "vocab.txt"
 
@@ -69,8 +70,7 @@ class ElmoTokenizer(TokenizersBackend):
 
     Each of the 262 ids has a name (`get_vocab`): `<PAD>`, `<0x00>` ... `<0xFF>`, `<S>`, `</S>`, `<W>`, `</W>`, `<_>`.
 
-    As lists, `input_ids` need 456 bytes a word in memory (8 bytes an id, as in an int64 tensor); `datasets.map` with
-    `batched=True` stores them as int16.
+    As lists, ids need 8 bytes each in memory, as in an int64 tensor; `datasets.map(batched=True)` stores 2 bytes each.
 
     Args:
         vocab_file (`str`, *optional*):
@@ -82,8 +82,7 @@ class ElmoTokenizer(TokenizersBackend):
             Rule that splits raw text into words, a key of `SPLITTING_RULES` in `word_splitting_elmo`: `"treebank"`
             separates punctuation and English clitics, `"punctuation"` only punctuation, `"whitespace"` neither.
         pad_token (`str`, defaults to `"<PAD>"`): Name of a padding row. It never stands for a word of a text.
-        bos_token (`str`, defaults to `"<S>"`): The special token before a sentence.
-        eos_token (`str`, defaults to `"</S>"`): The special token after a sentence.
+        bos_token, eos_token (`str`, default to `"<S>"` and `"</S>"`): The special tokens around a sentence.
         added_words (`list[str | AddedToken]`, *optional*): Words to be kept whole in raw text.
 
     Raises:
@@ -92,6 +91,8 @@ class ElmoTokenizer(TokenizersBackend):
 
     vocab_files_names = {"vocab_file": VOCABULARY_FILE}
     model_input_names = ["input_ids", "attention_mask"]
+    word_vocab: list[str] | None = None  # of vocab_file, by id
+    word_rows: WordRows | None = None  # the table of encoded words
 
     def __init__(
         self,
@@ -104,54 +105,32 @@ class ElmoTokenizer(TokenizersBackend):
         added_words: list | None = None,
         **kwargs,
     ):
-        splitting_rule(split)
-        if max_characters_per_token < 3 and max_characters_per_token != 1:
-            raise ValueError(
-                "max_characters_per_token must be at least 3 (a byte between two special ids), or 1 for words as "
-                f"input, but is {max_characters_per_token}"
-            )
+        tokens = {"pad_token": pad_token, "bos_token": bos_token, "eos_token": eos_token}
+        own = {"max_characters_per_token": max_characters_per_token, "split": split, "added_words": added_words}
+        kwargs = {name: value for name, value in kwargs.items() if name not in NOT_OPTIONS}
+        for name, value in (own | tokens | kwargs).items():
+            check_option(name, value)
         if max_characters_per_token == 1 and vocab_file is None:
             raise ValueError(
                 f"words as input (max_characters_per_token=1) need a word vocabulary: vocab_file='{VOCABULARY_FILE}'"
             )
         self.max_characters_per_token, self.split = max_characters_per_token, split
-        self.word_vocab, self._word_ids = None, None
-        if vocab_file is not None:
-            self.word_vocab = read_word_vocabulary(vocab_file)
-            self._word_ids = {word: number for number, word in enumerate(self.word_vocab)}
+        self.word_vocab = None if vocab_file is None else read_word_vocabulary(vocab_file)
+        self._vocabulary = WordVocabulary(self.word_vocab or [])
 
-        names = [str(pad_token or "<PAD>"), str(bos_token or BOS_WORD), str(eos_token or EOS_WORD)]
-        self._tokenizer = self._backend(*names)
+        pad, bos, eos = str(pad_token or "<PAD>"), str(bos_token or BOS_WORD), str(eos_token or EOS_WORD)
+        self.word_rows = WordRows(max_characters_per_token, bos, eos, self._vocabulary.ids)
+        self._tokenizer = rust_tokenizer(self.word_rows, pad, splitting_rule(split).pattern.pattern)
         self._tokenizer.add_tokens(added_words or [])
-        self.word_rows = WordRows(max_characters_per_token, names[1], names[2], self._word_ids)
         if max_characters_per_token == 1:
             kwargs.setdefault("unk_token", UNKNOWN_WORD)
-        # from_pretrained tells these; none of them describes the tokenizer
-        for key in ("is_local", "local_files_only", "tokenizer_file", "tokenizer_object"):
-            kwargs.pop(key, None)
         super().__init__(
             vocab_file=vocab_file,
-            max_characters_per_token=max_characters_per_token,
-            split=split,
-            pad_token=standalone(pad_token),
-            bos_token=standalone(bos_token),
-            eos_token=standalone(eos_token),
-            added_words=added_words,
+            **own,
+            **{name: standalone(token) for name, token in tokens.items()},
             **{"add_bos_token": True, "add_eos_token": True, **kwargs},
         )
         self._find_kept_words()
-
-    def _backend(self, pad: str, bos: str, eos: str) -> Tokenizer:
-        """Return the Rust tokenizer: names of all ids, added tokens, and the same words of a text."""
-        if self.max_characters_per_token == 1:
-            names = {word: number + 1 for word, number in self._word_ids.items()} | {pad: PAD_ID}
-            backend = Tokenizer(WordLevel(names, unk_token=UNKNOWN_WORD))
-        else:
-            names = [pad, *(f"<0x{byte:02X}>" for byte in range(256)), bos, eos, "<W>", "</W>", "<_>"]
-            backend = Tokenizer(Unigram([(name, 0.0) for name in names], unk_id=PAD_ID))
-        pattern = splitting_rule(self.split).pattern.pattern
-        backend.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "removed", invert=True)
-        return backend
 
     # ---- text to ids ----
 
@@ -191,7 +170,8 @@ class ElmoTokenizer(TokenizersBackend):
         )
         encodings, samples = [], []
         for sample, sequences in enumerate(examples):
-            windows = self._windows(sequences, specials, truncation_strategy, max_length, stride)
+            lengths = [*map(len, sequences)]
+            windows = truncate(lengths, max_length, specials, truncation_strategy, stride, self.truncation_side)
             for window in windows if return_overflowing_tokens else windows[:1]:
                 encodings.append(ElmoEncoding(sequences, window, specials, self.pad_token))
                 samples.append(sample)
@@ -203,7 +183,8 @@ class ElmoTokenizer(TokenizersBackend):
             encoding.padding = (missing, 0) if on_the_left else (0, missing)
             self._eventual_warn_about_too_long_sequence(encoding, max_length, verbose)
 
-        columns = {"input_ids": self._input_ids(encodings)}
+        rows = [row for encoding in encodings for row in encoding.rows(self.word_rows)]
+        columns = {"input_ids": self.word_rows.ids(rows)}
         for name, attribute, is_wanted in (
             ("token_type_ids", "type_ids", return_token_type_ids),
             ("attention_mask", "attention_mask", return_attention_mask),
@@ -227,39 +208,6 @@ class ElmoTokenizer(TokenizersBackend):
         if not is_batched and not return_overflowing_tokens:
             columns = {name: rows[0] if isinstance(rows[0], list) else rows for name, rows in columns.items()}
         return BatchEncoding(columns, encodings)
-
-    def _windows(
-        self,
-        sequences: tuple[Words, ...],
-        specials: tuple[str | None, str | None],
-        strategy: TruncationStrategy,
-        max_length: int | None,
-        stride: int,
-    ) -> list[tuple[range, ...]]:
-        """Return the windows of an example's rows: one of all its words, or as many as `max_length` leaves room for."""
-        lengths = [len(words) for words in sequences]
-        if strategy == TruncationStrategy.DO_NOT_TRUNCATE:
-            return [tuple(map(range, lengths))]
-        count = len(lengths) * sum(token is not None for token in specials)
-        if max_length < count:
-            raise ValueError(
-                f"max_length={max_length} is less than the {count} special tokens of a row: "
-                "pass a larger max_length, or add_special_tokens=False"
-            )
-        return truncate(lengths, max_length - count, strategy, stride, self.truncation_side)
-
-    def _input_ids(self, encodings: list[ElmoEncoding]) -> np.ndarray:
-        """Return the ids of the tokens of all rows, `(tokens, W)`."""
-        table, rows = self.word_rows, []
-        for encoding in encodings:
-            left, right = encoding.padding
-            rows.append(left * table.padding)
-            for number in range(encoding.n_sequences):
-                rows += [table.bos_row] * len(encoding.bos)
-                rows += table.encode(encoding.words(number))
-                rows += [table.eos_row] * len(encoding.eos)
-            rows.append(right * table.padding)
-        return table.ids(rows)
 
     def pad(
         self,
@@ -290,22 +238,15 @@ class ElmoTokenizer(TokenizersBackend):
             )  # fmt: skip
         strategy, _, max_length, _ = self._get_padding_truncation_strategies(padding, None, max_length, verbose=verbose)
         columns = {name: [values] if is_single else values for name, values in encoded_inputs.items()}
-        if wrong := [name for name, values in columns.items() if len(values) != len(columns["input_ids"])]:
-            raise ValueError(
-                f"{wrong[0]} has {len(columns[wrong[0]])} examples, but input_ids has {len(columns['input_ids'])}"
-            )
+        columns["input_ids"] = id_arrays(columns, width)
         if return_tensors is None:
             return_tensors = tensor_type_of(ids)
 
-        examples = [as_array(rows).reshape(len(rows), -1 if len(rows) else width) for rows in columns["input_ids"]]
-        if wrong := [rows for rows in examples if rows.shape[1] != width]:
-            raise ValueError(f"input_ids must hold rows of {width} ids, but an example's rows hold {wrong[0].shape[1]}")
-        lengths = [*map(len, examples)]
+        lengths = [*map(len, columns["input_ids"])]
         length = padded_length(lengths, strategy, max_length, pad_to_multiple_of)
         on_the_left = self._pads_on_the_left(padding_side)
         if return_attention_mask or (return_attention_mask is None and "attention_mask" in self.model_input_names):
             columns.setdefault("attention_mask", [[1] * unpadded for unpadded in lengths])
-        columns["input_ids"] = examples
         fillers = {
             "input_ids": PAD_ID,
             "attention_mask": 0,
@@ -350,28 +291,20 @@ class ElmoTokenizer(TokenizersBackend):
         if not skip_special_tokens:
             return words
         specials = self._special_words()
-        return [word for word, special in zip(words, self._special_rows(rows)) if not special and word not in specials]
+        is_special = self.word_rows.is_special
+        return [word for word, row in zip(words, rows) if not is_special(row) and word not in specials]
 
     def _special_words(self) -> set[str]:
         """Return the added words flagged as special, without padding, `<S>` and `</S>`, which have their own rows."""
         own = {self.pad_token, self.bos_token, self.eos_token}
         return {token.content for token in self.added_tokens_decoder.values() if token.special} - own
 
-    def _special_rows(self, rows: list[list[int]]) -> list[bool]:
-        """Return, for each row, whether it is padding, `<S>` or `</S>`."""
-        specials = {BOS_ID, EOS_ID}
-        if self.word_rows.width == 1:
-            specials = {self._word_ids[word] + 1 for word in (BOS_WORD, EOS_WORD)}
-        return [not any(row) or not specials.isdisjoint(row) for row in rows]
-
     def _word(self, row: list[int]) -> str:
+        """Return the word of a row."""
         if not any(row):
             return self.pad_token
-        if self.word_rows.width == 1:
-            return self._tokenizer.id_to_token(row[0])
-        if BOS_ID in row or EOS_ID in row:
-            return self._tokenizer.id_to_token(BOS_ID if BOS_ID in row else EOS_ID)
-        return bytes(character - 1 for character in row if 0 < character <= 256).decode("utf-8", "ignore")
+        word = self.word_rows.decode(row)
+        return self._tokenizer.id_to_token(word) if isinstance(word, int) else word
 
     def tokenize(
         self, text: str | list, pair: str | list | None = None, add_special_tokens: bool = False, **kwargs
@@ -414,7 +347,7 @@ class ElmoTokenizer(TokenizersBackend):
             return [value for ids in sequences for value in [*bos, *[0] * len(ids), *eos]]
         if dimensions_of(token_ids_0) < 2:
             return super().get_special_tokens_mask(token_ids_0, token_ids_1, already_has_special_tokens)
-        return [int(special) for special in self._special_rows(to_py_obj(token_ids_0))]
+        return [int(self.word_rows.is_special(row)) for row in to_py_obj(token_ids_0)]
 
     @property
     def all_special_ids(self) -> list[int]:
@@ -479,31 +412,27 @@ class ElmoTokenizer(TokenizersBackend):
         Args:
             words: A word, or (nested) lists of words. A word that is not in the vocabulary has the id of `<UNK>`.
         """
-        self._need_word_vocabulary()
-        if isinstance(words, str):
-            return self._word_ids.get(words, self._word_ids[UNKNOWN_WORD])
-        if words and isinstance(words[0], str):
-            ids, unknown = self._word_ids, self._word_ids[UNKNOWN_WORD]
-            return [ids.get(word, unknown) for word in words]
-        return [self.convert_words_to_labels(part) for part in words]
+        return self._vocabulary.labels(words)
 
     def convert_labels_to_words(self, labels: object) -> str | list:
         """Return words of the word vocabulary for an id, or for (nested) lists, arrays and tensors of ids."""
-        self._need_word_vocabulary()
-        labels = to_py_obj(labels)
-        if isinstance(labels, (list, tuple)):
-            return [self.convert_labels_to_words(part) for part in labels]
-        if not 0 <= labels < len(self.word_vocab):
-            raise ValueError(f"word id {labels} is not in the word vocabulary of {len(self.word_vocab)} words")
-        return self.word_vocab[labels]
-
-    def _need_word_vocabulary(self):
-        if self.word_vocab is None:
-            raise ValueError(
-                f"this tokenizer carries no word vocabulary: pass vocab_file='{VOCABULARY_FILE}', one word a line"
-            )
+        return self._vocabulary.words_of(to_py_obj(labels))
 
     # ---- files ----
+
+    @classmethod
+    def _from_pretrained(
+        cls, resolved_vocab_files: dict[str, str], pretrained_model_name_or_path: str, *args, **kwargs
+    ) -> "ElmoTokenizer":
+        """Check the files of a saved tokenizer before the base class reads them, so that a faulty field is named."""
+        for name in ("tokenizer_config_file", "special_tokens_map_file"):
+            if resolved_vocab_files.get(name) is not None:
+                check_file(resolved_vocab_files[name])
+        try:
+            return super()._from_pretrained(resolved_vocab_files, pretrained_model_name_or_path, *args, **kwargs)
+        except (AttributeError, KeyError, TypeError) as error:  # a field of the base class has another type
+            reason = " ".join(str(error).split())
+            raise ValueError(f"the tokenizer of {pretrained_model_name_or_path} cannot be loaded: {reason}") from error
 
     @classmethod
     def convert_to_native_format(cls, trust_remote_code: bool = False, **kwargs) -> dict:
@@ -526,12 +455,90 @@ class ElmoTokenizer(TokenizersBackend):
         legacy_format: bool | None = None,
         filename_prefix: str | None = None,
     ) -> tuple[str, ...]:
+        left_out = {name: False for name in ("add_bos_token", "add_eos_token") if not getattr(self, name)}
+        if left_out:  # the base class does not save them
+            path = Path(file_names[0])
+            options = json.loads(path.read_text(encoding="utf-8")) | left_out
+            path.write_text(json.dumps(options, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
         return file_names + self.save_vocabulary(save_directory, filename_prefix)
 
     def train_new_from_iterator(self, *args, **kwargs):
         raise NotImplementedError(
             "there is nothing to train: the characters are the 256 bytes, and words are not pieced together"
         )
+
+
+# ---- Options
+
+# Passed by from_pretrained, or read by the base class out of a tokenizer.json; none of them describes this tokenizer
+NOT_OPTIONS = (
+    *("is_local", "local_files_only", "tokenizer_file", "tokenizer_object", "from_slow"),
+    *("vocab", "merges", "post_processor", "tokenizer_padding", "tokenizer_truncation"),
+)
+MAX_WIDTH = 10_000
+
+
+def check_option(name: str, value: object, source: str = ""):
+    """Raise a `ValueError` that names an option, and the file it is in, if its value is of another type or size."""
+    match name:
+        case "max_characters_per_token":
+            fits = type(value) is int and (value == 1 or 3 <= value <= MAX_WIDTH)
+            expected = f"at least 3 (a byte between two special ids) and at most {MAX_WIDTH}, or 1 for words as input"
+        case "split":
+            fits = isinstance(value, str) and value in SPLITTING_RULES
+            expected = f"one of {', '.join(map(repr, SPLITTING_RULES))}"
+        case "model_max_length":
+            fits, expected = value is None or (type(value) is int and value > 0), "a positive integer"
+        case "pad_token_type_id":
+            fits, expected = type(value) is int and value >= 0, "an integer, at least 0"
+        case "pad_token" | "bos_token" | "eos_token" | "unk_token" | "sep_token" | "cls_token" | "mask_token":
+            fits, expected = value is None or are_tokens([value]), "a word"
+        case "added_words" | "extra_special_tokens" | "additional_special_tokens" | "model_specific_special_tokens":
+            values = [*value.values()] if isinstance(value, dict) and name != "added_words" else value
+            fits, expected = value is None or are_tokens(values), "a list of words"
+        case "added_tokens_decoder":
+            has_ids = isinstance(value, dict) and all(str(number).isdecimal() for number in value)
+            fits, expected = has_ids and are_tokens([*value.values()]), "a dict from ids to words"
+        case "add_bos_token" | "add_eos_token" | "clean_up_tokenization_spaces" | "split_special_tokens":
+            fits, expected = isinstance(value, bool), "true or false"
+        case "padding_side" | "truncation_side":
+            fits, expected = value in ("left", "right"), "'left' or 'right'"
+        case "model_input_names":
+            fits, expected = isinstance(value, list) and all(isinstance(x, str) for x in value), "a list of names"
+        case "chat_template" | "processor_class" | "backend":
+            fits, expected = value is None or isinstance(value, str), "a string"
+        case "auto_map":
+            fits, expected = isinstance(value, dict), "a dict from Auto classes to classes"
+        case "init_inputs":
+            fits, expected = value == [], "empty"
+        case _:
+            fits, expected = name == "vocab_file" or not hasattr(ElmoTokenizer, name), "left out, as it is no option"
+    if not fits:
+        raise ValueError(f"{source}{name} must be {expected}, but is {shown(value)}")
+
+
+def are_tokens(values: object) -> bool:
+    """Return whether a list holds tokens: strings, `AddedToken`s, or dicts as these are saved."""
+    flags = {"lstrip", "rstrip", "normalized", "single_word", "special"}
+    for token in values if isinstance(values, (list, tuple)) else (None,):
+        if isinstance(token, dict) and {*token} <= flags | {"content", "__type"}:
+            token = token.get("content") if all(isinstance(token.get(flag, False), bool) for flag in flags) else None
+        if not isinstance(token, AddedToken) and not (isinstance(token, str) and token):
+            return False
+    return True
+
+
+def check_file(path: str):
+    """Raise a `ValueError` with path and field if a file of options is not one."""
+    try:
+        options = json.loads(Path(path).read_text(encoding="utf-8"))
+        json.dumps(options, ensure_ascii=False).encode()  # not with lone surrogates
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON in UTF-8 ({' '.join(str(error).split())})") from None
+    if not isinstance(options, dict):
+        raise ValueError(f"{path}: must hold a JSON object, but holds {shown(options)}")
+    for name in options.keys() - {*NOT_OPTIONS}:
+        check_option(name, options[name], f"{path}: ")
 
 
 def standalone(token: str | AddedToken | None) -> AddedToken | None:

@@ -1,10 +1,13 @@
 """The tokenizer where others use it: Auto classes, saved folders, collators, datasets."""
 
+import copy
 import json
 import logging
+import tracemalloc
 
 import datasets
 import numpy as np
+import pyarrow
 import pytest
 from transformers import (
     AutoTokenizer,
@@ -34,6 +37,15 @@ def test_a_saved_tokenizer_is_found_and_the_same(tmp_path):
     again.save_pretrained(tmp_path / "again")
     assert json.loads((tmp_path / "again" / "tokenizer_config.json").read_text()) == saved
     assert ElmoTokenizer.from_pretrained(tmp_path, split="treebank").tokenize("it's") == ["it", "'s"]
+
+
+@pytest.mark.parametrize("options", [{"add_bos_token": False}, {"add_eos_token": False}])
+def test_a_saved_tokenizer_leaves_off_the_same_special_tokens(options, tmp_path):
+    tokenizer = ElmoTokenizer(**options)
+    tokenizer.save_pretrained(tmp_path)
+    again = ElmoTokenizer.from_pretrained(tmp_path)
+    assert again.tokenize("a", add_special_tokens=True) == tokenizer.tokenize("a", add_special_tokens=True)
+    assert len(again("a")["input_ids"]) == 2
 
 
 def test_the_vocabulary_travels_with_it(tmp_path):
@@ -67,6 +79,48 @@ def test_the_stock_collators(side, caplog):
     assert not caplog.records
     batch = DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8)(examples)
     assert batch["input_ids"].shape == (2, 8, 50)
+
+
+def test_lists_need_as_little_memory_as_tensors():
+    """A pointer of 8 bytes for each id: the integers themselves are shared."""
+    tokenizer = ElmoTokenizer()
+    words = [[f"word{number}" for number in range(500)] for _ in range(10)]
+    tokenizer(words, is_split_into_words=True)
+    tracemalloc.start()
+    ids = tokenizer(words, is_split_into_words=True)["input_ids"]
+    used, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sum(map(len, ids)) == 5020
+    assert used < 5020 * (8 * 50 + 100)
+
+
+@pytest.mark.parametrize("width", [50, 1])
+def test_datasets_store_two_bytes_an_id(tmp_path, width):
+    (tmp_path / "words.txt").write_text("<S>\n</S>\n<UNK>\n" + "\n".join(f"word{n}" for n in range(40_000)))
+    tokenizer = ElmoTokenizer(str(tmp_path / "words.txt"), max_characters_per_token=width)
+    data = datasets.Dataset.from_dict({"words": [["word39999", "x" * number] for number in range(20)] + [[]]})
+    mapped = data.map(lambda batch: tokenizer(batch["words"], is_split_into_words=True), batched=True, batch_size=7)
+    ids = mapped.features["input_ids"].feature.feature
+    assert ids.dtype == ("int16" if width > 1 else "int32")
+    assert mapped["input_ids"][:] == tokenizer(data["words"][:], is_split_into_words=True)["input_ids"]
+    padded = mapped.map(
+        lambda batch: tokenizer.pad({"input_ids": batch["input_ids"]}, padding="max_length", max_length=6),
+        batched=True,
+        remove_columns=data.column_names,
+    )
+    assert padded.features["input_ids"].feature.feature == ids
+    assert np.array(padded["input_ids"]).shape == (21, 6, width)
+
+
+def test_lists_of_ids_that_somebody_changed_are_stored_as_they_are():
+    ids = ElmoTokenizer()(["a", "b c"])["input_ids"]
+    assert pyarrow.array(ids).type == pyarrow.list_(pyarrow.list_(pyarrow.int16()))
+    assert pyarrow.array(ids, pyarrow.list_(pyarrow.list_(pyarrow.int64()))).to_pylist() == ids
+    for change in ([70_000] * 50, [1, 2], None, [None] * 50):
+        changed = copy.deepcopy(ids)
+        changed[0][1] = change
+        assert pyarrow.array(changed).to_pylist() == changed
+    assert pyarrow.array(type(ids)([])).to_pylist() == []
 
 
 def test_datasets_map_in_two_processes():
