@@ -174,6 +174,9 @@ def test_questions():
         ("Ada B_PER\nLee E_PER\nsits -\nEve S_PER\n", "Ada/B-PER Lee/I-PER sits/O Eve/B-PER", "BIOES"),
         ("Ada PER_B\nLee PER_I\nsits _\n", "Ada/B-PER Lee/I-PER sits/O", "BIO"),
         ("Ada U\nsits O\nAda B\nLee L\n", "Ada/B sits/O Ada/B Lee/I", "BIOUL"),
+        ("Ada B:PER\nLee I:PER\nsits O\n", "Ada/B-PER Lee/I-PER sits/O", "BIO"),
+        ("Ada PER/B\nLee PER/I\nsits O\n", "Ada/B-PER Lee/I-PER sits/O", "BIO"),
+        ("Ada B-PER\nLee I-PER\nsits OTHER\nin OTHER\n", "Ada/B-PER Lee/I-PER sits/O in/O", "BIO"),
         ("Ada I-PER\nLee I-PER\nEve B-PER\nsits O\n", "Ada/B-PER Lee/I-PER Eve/B-PER sits/O", "IOB1"),
         ("Ada PER\nLee PER\nof O\nin O\nRome LOC\n", "Ada/B-PER Lee/I-PER of/O in/O Rome/B-LOC", "IOB1"),
     ],
@@ -198,12 +201,34 @@ def test_odd_labels_are_named_with_their_line(tmp_path, odd):
     assert odd in splits.label_names
 
 
-@pytest.mark.parametrize("labels", ["N V O N", "NOUN VERB X NOUN", "e-mail web s-mail x", "0 1 1 0"])
+@pytest.mark.parametrize("labels", ["N V O N", "U O O O", "NOUN VERB X NOUN", "e-mail web s-mail x", "0 1 1 0"])
 def test_labels_that_mark_no_entities(tmp_path, labels):
     lines = "".join(f"w{number} {label}\n" for number, label in enumerate(labels.split()))
     scheme = "plain" if labels[0] == "0" else "bio"
     splits = read_word_labels(arguments(train_file=write(tmp_path, "x.conll", lines), label_scheme=scheme))
     assert (splits.understood.scheme, splits.train["labels"]) == (None, [labels.split()])
+
+
+def test_types_that_differ_in_case_are_noted(tmp_path):
+    path = write(tmp_path, "x.conll", "Ada B-PER\nsits O\nEve b-per\n")
+    notes = read_word_labels(arguments(train_file=path)).understood.notes
+    assert "types of entities that differ only in case are kept apart: ['PER', 'per']" in notes
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("a O\nb O\nc O\n", "1 different labels for 3 words ('O'): name the column of labels with --label_column"),
+        ("".join(f"w l{number}\n" for number in range(60)), "column 1, the last, has 60 different values in 60 lines"),
+        ("".join(f"w{number} l{number}\n" for number in range(60)), "column 1, the last, has 60 different values"),
+        ("a O\nb X\nc B-X\nd I-X\n", "most labels mark entities (B-X, I-X, ...), but not 'X' (1x, first in "),
+    ],
+)
+def test_implausible_labels_are_refused(tmp_path, lines, message):
+    path = write(tmp_path, "x.conll", lines)
+    with pytest.raises(ValueError, match="label") as refused:
+        read_word_labels(arguments(train_file=path))
+    assert message in str(refused.value)
 
 
 def test_columns_of_conll_2003_in_english_and_german(tmp_path):
@@ -213,6 +238,23 @@ def test_columns_of_conll_2003_in_english_and_german(tmp_path):
     assert tagged(splits) == ["EU/NNP rejects/VBZ", "Ada/NNP"]
     german = write(tmp_path, "y.conll", "Das die ART B-NC O\nWar sein V B-VC O\nKiel Kiel NE B-NC B-LOC\n")
     assert tagged(read_word_labels(arguments(train_file=german))) == ["Das/O War/O Kiel/B-LOC"]
+
+
+def test_other_files_in_the_layout_of_conll_2012(tmp_path):
+    """Each predicate of a sentence adds a column; the lines around documents may be missing."""
+    rows = [
+        "d/0 0 0 Ada NNP (S* - - - A * (A0*) -",
+        "d/0 0 1 left VBD *) leave 01 1 A * (V*) -",
+        "",
+        "d/0 0 0 In IN (S* - - - A (DATE* -",
+        "d/0 0 1 1981 CD *) - - - A *) -",
+    ]
+    path = write(tmp_path, "x.conll", "\n".join(rows) + "\n")
+    assert tagged(read_word_labels(arguments(train_file=path))) == ["Ada/O left/O", "In/B-DATE 1981/I-DATE"]
+    assert tagged(read_word_labels(arguments(train_file=path, label_column="pos")))[1] == "In/IN 1981/CD"
+    broken = write(tmp_path, "y.conll", "\n".join(rows).replace("(DATE*", "(DATE*(GPE*") + "\n")
+    with pytest.raises(ValueError, match=r"line 4: entities must be bracketed as \(TYPE\* and \*\), but are"):
+        read_word_labels(arguments(train_file=broken))
 
 
 def test_several_columns_of_labels_are_refused(tmp_path):
@@ -231,5 +273,7 @@ def test_conllu_plus_and_attributes_by_name(tmp_path):
     assert tagged(read_word_labels(arguments(train_file=path, label_column="UPOS"))) == [
         "Mara/PROPN Stone/PROPN går/VERB"
     ]
+    bare = write(tmp_path, "y.conllu", path.read_text().replace("name=", "").replace("\t", " "))
+    assert tagged(read_word_labels(arguments(train_file=bare))) == ["Mara/B-PER Stone/I-PER går/O"]
     with pytest.raises(ValueError, match=r"--label_column must be one of ID, FORM, .* but is 'entity'"):
         read_word_labels(arguments(train_file=path, label_column="entity"))

@@ -19,7 +19,7 @@ from hf_elmo.training.data.word_labels import read_word_labels
 TEXT = "første\nZoë's \u2028 \ufeff\n\nlast"
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 @pytest.mark.parametrize("name", ["x.txt", "x.txt.gz", "compressed.txt"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_lines(tmp_path, encoding, name, end):
@@ -41,6 +41,7 @@ def test_lines(tmp_path, encoding, name, end):
             r"line 2: not UTF-8; read as Windows-1252 \(Latin-1\) it has 'café au lait'\..*iconv",
         ),
         (b"ok\n\xff\n", "line 2: not UTF-8"),
+        ("\uff0cok\n".encode() + b"\xff\n", "line 2: not UTF-8"),
     ],
 )
 def test_files_that_are_no_text(tmp_path, content, message):
@@ -59,6 +60,7 @@ def test_tables(tmp_path):
         ("x.csv.gz", 'text,label\n"a ""b""",1\nc,x y\n'),
         ("y.csv", 'text; label\n"a ""b"""; 1\nc; x y\n'),
         ("z.csv", 'text|label\n"a ""b"""|1\nc|x y\n'),
+        ("s.csv", 'sep=;\ntext;label\n"a ""b""";1\nc;x y\n'),
         ("x.json", '[{"text": "a \\"b\\"",\n "label": "1"}, {"text": "c", "label": "x y"}]'),
         ("y.json", '{"data": [\n{"text": "a \\"b\\"", "label": "1"}, {"text": "c", "label": "x y"}]}'),
         ("x.jsonl", '{"text": "a \\"b\\"", "label": "1"}\n\n{"text": "c", "label": "x y"}\n'),
@@ -68,6 +70,11 @@ def test_tables(tmp_path):
     assert [str(place) for place, _ in read] == [f"{tmp_path / name}, line {number}" for number in (1, 3)]
     Dataset.from_list(expected).to_parquet(tmp_path / "x.parquet")
     assert [row for _, row in read_table(str(tmp_path / "x.parquet"))] == expected
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(ValueError, match="this is a folder, not a file"):
+        list(numbered_lines(tmp_path))
 
 
 def test_long_cells(tmp_path):

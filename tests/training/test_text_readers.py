@@ -102,6 +102,7 @@ def test_texts_without_words_or_labels(tmp_path):
         "neg\tA dull evening .\nneg\tNobody knew it\npos\tThe first scene\npos\tLoved every minute\n",
         "neg A dull evening .\nneg Nobody knew it\npos The first scene\npos Loved every minute\n",
         "__label__neg A dull evening .\n__label__neg Nobody\n__label__pos The first scene\n__label__pos Loved .\n",
+        "A dull evening . __label__neg\nNobody __label__neg\nThe first scene __label__pos\nLoved . __label__pos\n",
         "review\tclass\nA dull evening .\tneg\nNobody knew it\tneg\nThe first scene\tpos\nLoved every minute\tpos\n",
     ],
 )

@@ -189,7 +189,7 @@ def test_labels_of_held_out_examples_alone_are_noted(tmp_path):
 
 def test_labels_of_another_kind_are_refused(tmp_path):
     train = write(tmp_path, "x.conll", "a B-X\nb O\n\nc B-X\nd I-X\ne O\n")
-    other = write(tmp_path, "y.conll", "a NOUN\nb VERB\nc NOUN\nd NOUN\n")
+    other = write(tmp_path, "y.conll", "a NOUN\nb VERB\nc ADJ\nd NOUN\n")
     with pytest.raises(ValueError, match=r"y\.conll, line 1: 'NOUN' is no label of entities, as those of the model"):
         read_word_labels(arguments(train_file=train, validation_file=other))
 

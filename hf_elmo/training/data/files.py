@@ -58,7 +58,7 @@ def read_text(path: str | Path) -> str:
 
 def open_binary(path: str) -> io.BufferedReader:
     if not Path(path).is_file():
-        raise ValueError(f"{path}: no such file")
+        raise ValueError(f"{path}: {'this is a folder, not a file' if Path(path).is_dir() else 'no such file'}")
     file = open(path, "rb")  # noqa: SIM115 (the caller closes it)
     if not path.endswith(".gz") and not file.peek(2).startswith(b"\x1f\x8b"):
         return file
@@ -70,10 +70,12 @@ def find_encoding(path: str, head: bytes) -> str:
     for start, kind in OTHER_KINDS.items():
         if head.lower().startswith(start):
             raise ValueError(f"{path}: this is {kind}")
+    if head.startswith((b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")):
+        return "utf-32"
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
     even, odd = head[::2].count(0), head[1::2].count(0)
-    if even + odd == 0:
+    if even + odd <= len(head) // 100:
         return "utf-8-sig"
     if max(even, odd) > 10 * min(even, odd) and max(even, odd) > len(head) // 8:
         return "utf-16-be" if even > odd else "utf-16-le"

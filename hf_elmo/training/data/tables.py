@@ -7,6 +7,7 @@ knows no line numbers. Cells of `.csv` and `.tsv` are text.
 import csv
 import json
 from collections.abc import Collection, Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,8 @@ def delimited_rows(path: str, is_csv: bool, chosen: Collection[str | None] = ())
     lines = (f"{line}\n" for _, line in numbered_lines(path))
     if is_csv:
         first = next((line for _, line in numbered_lines(path) if line.strip()), "")
+        if first.lower().startswith("sep=") and len(first) == 5:  # for spreadsheets
+            lines = chain(["\n"], islice(lines, 1, None))
         reader = csv.reader(lines, delimiter=max(",;\t|", key=first.count), strict=True, skipinitialspace=True)
     else:
         reader = (line.rstrip("\n").split("\t") for line in lines)
@@ -173,7 +176,9 @@ def find_column(
     found = None if chosen is not None else next((lower[name.lower()] for name in usual if name.lower() in lower), None)
     if found is None and (needed or chosen is not None):
         expected = repr(chosen) if chosen is not None else " or ".join(map(repr, usual))
-        hint = f"; name one with {option}" if option and chosen is None else ""
+        hint = (
+            f"; name one with {option}, by its number from 0 if there is no header" if option and chosen is None else ""
+        )
         raise ValueError(f"{place}: there is no column {expected}, only {', '.join(map(str, row))}{hint}")
     return found
 

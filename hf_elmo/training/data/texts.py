@@ -87,8 +87,10 @@ class TextReader:
                 continue
             if layout == "label first":
                 yield self.label_first(line, words, place)
+            elif layout == "label last":
+                yield example(words[:-1], words[-1].removeprefix(FASTTEXT), place)
             else:
-                yield example(words, None, place) if layout == "sentences" else example(words[:-1], words[-1], place)
+                yield example(words, None, place)
 
     def label_first(self, line: str, words: list[str], place: Place) -> dict:
         """Return the example of a line of one or more labels and the words of a sentence."""
@@ -177,7 +179,7 @@ def find_layout(path: str, split: str, known: Collection[str], label_column: str
         return "label first"
     if label_column in ("0", "-1"):
         return "label first" if label_column == "0" else "label last"
-    first, last = (Counter(line.split()[column] for line in lines) for column in (0, -1))
+    first, last = (Counter(line.split()[column].removeprefix(FASTTEXT) for line in lines) for column in (0, -1))
     if known and split == "test" and not known & (first.keys() | last.keys()):
         return "sentences"
     if known:

@@ -29,7 +29,7 @@ from ...model.label_schemes_elmo import (
 from .files import Place
 from .splits import Splits, Understood, note_unknown, read_examples, values
 from .tables import Row, clean_label, find_column, find_label_column, is_table, read_table
-from .word_lines import OUTSIDE, SENTENCE_NAMES, Layout, find_layout, looks_like_entities, read_word_lines
+from .word_lines import OUTSIDE, SENTENCE_NAMES, Layout, find_layout, looks_like_entities, read_label, read_word_lines
 
 LABEL_SCHEMES = ("bio", "bioul", "keep", "plain")
 WORD_COLUMNS = ("tokens", "words", "token", "word", "form", "text", "sentence")
@@ -63,6 +63,8 @@ def read_word_labels(arguments: Any, known_labels: Sequence[str] | None = None) 
     examples = read_examples(arguments, understood, reader)
     meanings = read_labels(reader.places, reader.counts, scheme, understood)
     change_labels(examples, lambda labels: [meanings[label] for label in labels])
+    if "train" in examples and arguments.label_column is None:
+        check_plausible(examples["train"])
     names = label_names(examples.get("train"), known_labels, scheme, understood)
     target = None if scheme in ("keep", "plain") else find_scheme(names)
     if target is not None:
@@ -257,20 +259,28 @@ def read_labels(places: dict[str, str], counts: Counter[str], scheme: str, under
             "--label_scheme plain"
         )
     inside = [label for label in counts if label not in OUTSIDE]
-    parsed = {label: parse_label(label) for label in inside}
+    parsed = {label: read_label(label) for label in inside}
     usual = {label: join_label(*found) for label, found in parsed.items() if found and found.letter != "O"}
-    if inside and len(usual) == len(inside) and find_scheme({*usual.values(), "O"}) is not None:
+    typed = 2 * sum(bool(parsed[label].type) for label in usual) >= len(usual)
+    odd = [label for label in inside if label not in usual or bool(parsed[label].type) != typed]
+    is_marked = any(re.match("[BI]-", label) for label in usual)
+    marks = is_marked and len(usual) >= len(odd)
+    if marks and len(odd) == 1 and "O" not in counts and counts[odd[0]] == max(counts.values()):
+        usual[odd[0]] = "O"  # the most frequent label
+        odd = []
+    if inside and not odd and find_scheme({*usual.values(), "O"}) is not None:
         meanings |= {**usual, **{label: "O" for label in counts if label in OUTSIDE}}
-    elif looks_like_entities(counts):  # all but a few
-        typed = 2 * sum(bool(parsed[label].type) for label in usual) >= len(usual)
-        odd = [label for label in inside if label not in usual or bool(parsed[label].type) != typed]
-        usual = [label for label in usual if label not in odd]
+        types = {label.partition("-")[2] for label in usual.values()}
+        if len(types) > len({type.lower() for type in types}):
+            understood.notes.append(f"types of entities that differ only in case are kept apart: {sorted(types)}")
+    elif odd and (marks or looks_like_entities(counts)):
+        usual = sorted(label for label in usual if label not in odd)
         shown = "; ".join(f"{label!r:.40} ({counts[label]}x, first in {places[label]})" for label in odd[:5])
         raise ValueError(
-            f"{places[odd[0]]}: most labels mark entities ({', '.join(sorted(usual)[:4])}, ...), but not {shown}: "
+            f"{places[odd[0]]}: most labels mark entities ({', '.join(usual[:4])}, ...), but not {shown}: "
             "correct them, or learn all labels as they are, without entities, with --label_scheme plain"
         )
-    elif inside and counts["O"] == max(counts.values()) and all(re.fullmatch(r"[^\W\d_][\w.-]+", x) for x in inside):
+    elif not is_marked and inside and counts["O"] == max(counts.values()) and are_names(inside):
         understood.notes.append(
             f"the labels {', '.join(sorted(inside)[:5])} have no B- or I-: neighboring words with the same label are "
             "one entity; --label_scheme plain learns the labels as they are"
@@ -281,6 +291,21 @@ def read_labels(places: dict[str, str], counts: Counter[str], scheme: str, under
         more = ", ..." if len(changed) > 8 else ""
         understood.notes.append(f"labels are read in the usual form: {', '.join(changed[:8])}{more}")
     return meanings
+
+
+def are_names(labels: Iterable[str]) -> bool:
+    return all(re.fullmatch(r"[^\W\d_][\w.-]+", label) for label in labels)
+
+
+def check_plausible(train: Dataset):
+    """Raise `ValueError` if all labels are the same, or nearly all are different."""
+    counts = Counter(label for labels in values(train, "labels") for label in labels)
+    shown = ", ".join(map(repr, sorted(counts)[:4]))
+    if len(counts) == 1 or len(counts) > max(50, counts.total() / 2):
+        raise ValueError(
+            f"{train[0]['source']}: {len(counts)} different labels for {counts.total()} words ({shown}): name the "
+            "column of labels with --label_column; if it is this one, name it all the same"
+        )
 
 
 def label_names(train: Dataset | None, known: Sequence[str] | None, scheme: str, understood: Understood) -> list[str]:

@@ -17,7 +17,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
-from ...model.label_schemes_elmo import parse_label
+from ...model.label_schemes_elmo import Label, parse_label
 from .files import numbered_lines
 
 Line = tuple[int, list[str]]  # number and columns
@@ -100,7 +100,7 @@ def find_layout(
     has_tabs = 2 * sum("\t" in line for line in body) > len(body)
     widths = Counter(len(split_line(line, has_tabs)) for line in body)
     width = widths.most_common(1)[0][0] if widths else 1
-    if any(line.startswith("#begin document") for line in filled[:3]):
+    if any(line.startswith("#begin document") for line in filled[:3]) or is_conll2012(body[:50]):
         layout = Layout("CoNLL-2012", False, len(CONLL2012), CONLL2012)
         return choose_columns(path, layout, [Counter()] * layout.width, word_column or "word", label_column or "ner")
     rows = [(number, split_line(line, has_tabs)) for number, line in lines]
@@ -112,13 +112,14 @@ def find_layout(
         header, cells = sentences[0].pop(0)
         layout = layout._replace(header=header, names=[cell.strip() for cell in cells])
     layout = layout._replace(is_numbered=width > 1 and all(map(is_numbered, sentences)))
-    if layout.is_numbered and has_tabs and width in (len(plus), len(CONLLU)):
+    if layout.is_numbered and width in (len(plus), len(CONLLU)):
         layout = layout._replace(kind="CoNLL-U", names=plus if len(plus) == width else CONLLU)
     cells = [columns for block in sentences for _, columns in block]
     if SENTENCE_NAMES.intersection(map(str.lower, layout.names)) or (has_tabs and width == 2 and hold_sentences(cells)):
         return layout._replace(kind="table", label=1)
     values = [Counter(columns[column].strip() for columns in cells) for column in range(width)]
-    if not (has_tabs or word_column or label_column) and width > 1 and is_text(widths, sentences, values, known):
+    is_open = not (has_tabs or layout.is_numbered or word_column or label_column) and width > 1
+    if is_open and is_text(widths, sentences, values, known):
         if is_test:
             return Layout("sentences")
         raise ValueError(
@@ -131,6 +132,11 @@ def find_layout(
     layout = choose_columns(path, layout, values, word_column, label_column)
     is_unknown = is_test and known and layout.label is not None and not is_known(values[layout.label], known)
     return layout._replace(label=None) if is_unknown and label_column is None else layout
+
+
+def is_conll2012(lines: list[str]) -> bool:
+    rows = [line.split() for line in lines]
+    return all(len(row) >= len(CONLL2012) and row[1].isdecimal() and row[2].isdecimal() for row in rows) and bool(rows)
 
 
 def split_line(line: str, has_tabs: bool) -> list[str]:
@@ -193,7 +199,7 @@ def choose_columns(
     if width == 1:
         label_column = None
     word = find_number(path, layout, "--word_column", word_column)
-    label = find_number(path, layout, "--label_column", "misc" if attribute else label_column)
+    label = find_number(path, layout, "--label_column", label_column if attribute is None else "misc")
     if word is None and names:
         word = next((column for column, name in enumerate(names) if name in WORD_NAMES), None)
     if label is None and layout.kind == "CoNLL-U":
@@ -243,10 +249,15 @@ def choose_label(path: str, layout: Layout, values: list[Counter[str]], word: in
     return last
 
 
+def read_label(name: str) -> Label | None:
+    """Read a label of an entity scheme, whatever sign joins position and type."""
+    return parse_label(name) or parse_label(re.sub(r"[:/.|+]", "-", name))
+
+
 def looks_like_entities(values: Counter[str]) -> bool:
     """Return whether most of the values mark entities."""
     inside = {value: count for value, count in values.items() if value not in OUTSIDE}
-    labels = {value: label for value in inside if (label := parse_label(value))}
+    labels = {value: label for value in inside if (label := read_label(value))}
     is_begun = any(label.letter in "BIU" for label in labels.values())
     return is_begun and sum(inside[value] for value in labels) >= 0.8 * sum(inside.values())
 
@@ -259,12 +270,17 @@ def find_attribute(misc: Counter[str], wanted: str | None) -> str | None:
     """Return the attribute of MISC that the user named, or whose values mark entities."""
     found: dict[str, Counter[str]] = {}
     for value, count in misc.items():
-        for key, equals, content in (part.partition("=") for part in value.split("|")):
-            if equals:
-                found.setdefault(key, Counter())[content] += count
+        for key, content in attributes(value).items():
+            found.setdefault(key, Counter())[content] += count
     if wanted is not None:
         return wanted if wanted in found else None
     return next((key for key, contents in found.items() if looks_like_entities(contents)), None)
+
+
+def attributes(misc: str) -> dict[str, str]:
+    """Return the attributes in a cell of MISC, `name=B-PER|SpaceAfter=No`; a value without a name has the name `""`."""
+    parts = (part.partition("=") for part in misc.split("|"))
+    return {key if equals else "": content if equals else key for key, equals, content in parts}
 
 
 def is_known(values: Counter[str], known: Collection[str]) -> bool:
@@ -328,9 +344,8 @@ def read_sentence(path: str, rows: list[Line], layout: Layout) -> WordLines:
         labels = labels_of_brackets(path, [(number, columns[layout.label]) for number, columns in rows])
     elif layout.label is not None:
         labels = [columns[layout.label].strip() for _, columns in rows]
-        if layout.attribute:  # a word without it is outside of entities
-            pairs = [dict(part.partition("=")[::2] for part in label.split("|")) for label in labels]
-            labels = [pair.get(layout.attribute, "O") for pair in pairs]
+        if layout.attribute is not None:  # a word without it is outside of entities
+            labels = [attributes(label).get(layout.attribute, "O") for label in labels]
         if "" in labels:
             raise ValueError(f"{path}, line {rows[labels.index('')][0]}: there is no label in column {layout.label}")
     words = [columns[layout.word].strip(" \t\r") for _, columns in rows]
