@@ -42,6 +42,12 @@ class WordLabelArguments(DataArguments):
         default=None, metadata={"help": "Column of the words: its name, or its number from 0 (-1: the last)."}
     )
     label_column: str | None = field(default=None, metadata={"help": "Column of the labels. By default the last."})
+    label_list: list[str] = field(
+        default_factory=list, metadata={"help": "Names of labels that are numbers in the data, in their order."}
+    )
+    sentence_column: str | None = field(
+        default=None, metadata={"help": "Column that numbers the sentences, in tables with one word per row."}
+    )
     label_scheme: str = field(default="bio", metadata={"help": f"Scheme to learn: {', '.join(LABEL_SCHEMES)}."})
 
     def __post_init__(self):

@@ -68,17 +68,15 @@ def test_what_was_understood_is_shown():
 
 
 def test_numbers_for_labels_need_their_names():
-    with pytest.raises(
-        ValueError, match=r"numbered_tags.jsonl, line 1: the labels are numbers .*--label_names O B-PER"
-    ):
+    with pytest.raises(ValueError, match=r"numbered_tags.jsonl, line 1: the labels are numbers .*--label_list O B-PER"):
         read_word_labels(arguments(train_file=CASES / "numbered_tags.jsonl"))
     names = "O B-PER I-PER B-ORG I-ORG B-LOC I-LOC B-MISC I-MISC".split()
-    splits = read_word_labels(arguments(train_file=CASES / "numbered_tags.jsonl", label_names=names))
+    splits = read_word_labels(arguments(train_file=CASES / "numbered_tags.jsonl", label_list=names))
     assert tagged(splits) == ["Acme/B-ORG rejects/O Dutch/B-MISC", "Mara/B-PER Stone/I-PER"]
     splits = read_word_labels(arguments(train_file=CASES / "numbered_tags.jsonl", label_scheme="plain"))
     assert tagged(splits) == ["Acme/3 rejects/0 Dutch/7", "Mara/1 Stone/2"]
-    with pytest.raises(ValueError, match="line 1: the label 7, but --label_names has only 2 names"):
-        read_word_labels(arguments(train_file=CASES / "numbered_tags.jsonl", label_names=names[:2]))
+    with pytest.raises(ValueError, match="line 1: the label 7, but --label_list has only 2 names"):
+        read_word_labels(arguments(train_file=CASES / "numbered_tags.jsonl", label_list=names[:2]))
 
 
 def test_raw_sentences_are_labeled_but_not_learned_from():

@@ -161,7 +161,7 @@ class WordLabelReader:
         sentences = ((place, row.get(word_column), row.get(label_column), None) for place, row in chain(head, rows))
         column = None
         if all(isinstance(row.get(word_column), str) and " " not in row[word_column].strip() for _, row in head):
-            chosen, others = getattr(arguments, "sentence_column", None), set(row) - {word_column}
+            chosen, others = arguments.sentence_column, set(row) - {word_column}
             column = find_column(others, chosen, sorted(SENTENCE_NAMES), place, needed=False)
             numbers = [place.number for place, _ in head]
             if column is None and numbers == [*range(numbers[0], numbers[0] + len(numbers))] and len(head) > 1:
@@ -189,15 +189,15 @@ class WordLabelReader:
         return "sentences without labels" if split != "test" and example["labels"] is None else None
 
     def named(self, labels: list[str], place: Place) -> list[str] | None:
-        """Return labels with the names of `--label_names` in place of numbers, or `None` if one is negative."""
-        names = getattr(self.arguments, "label_names", None)
+        """Return labels with the names of `--label_list` in place of numbers, or `None` if one is negative."""
+        names = self.arguments.label_list
         if not names or not all(label.lstrip("-").isdecimal() for label in labels):
             return labels
         numbers = [int(label) for label in labels]
         if min(numbers) < 0:
             return None
         if max(numbers) >= len(names):
-            raise ValueError(f"{place}: the label {max(numbers)}, but --label_names has only {len(names)} names")
+            raise ValueError(f"{place}: the label {max(numbers)}, but --label_list has only {len(names)} names")
         return [names[number] for number in numbers]
 
 
@@ -255,7 +255,7 @@ def read_labels(places: dict[str, str], counts: Counter[str], scheme: str, under
         place = next(iter(places.values()))
         raise ValueError(
             f"{place}: the labels are numbers ({', '.join(sorted(counts, key=int)[:5])}, ...) without names: give the "
-            "names in the order of the numbers, --label_names O B-PER I-PER ..., or learn the numbers as they are with "
+            "names in the order of the numbers, --label_list O B-PER I-PER ..., or learn the numbers as they are with "
             "--label_scheme plain"
         )
     inside = [label for label in counts if label not in OUTSIDE]
