@@ -46,7 +46,7 @@ GROUPS = {
             ),
         ),
         "perplexity": Command(
-            "hf_elmo.training.language_model.perplexity",
+            "hf_elmo.perplexity",
             "score a text with a language model, in both directions",
             ("hf-elmo perplexity text.txt --model elmo", "hf-elmo perplexity text.txt --model elmo --json"),
         ),
