@@ -18,27 +18,20 @@ UNRECORDED = "This is not recorded."
 
 
 class ClassFacts(NamedTuple):
-    """Facts of a model class for its card: its purpose, the Auto class to open it, the Hub's name of its task."""
+    """Facts of a model class for its card: its purpose, and its task as the Hub calls it."""
 
     purpose: str
-    auto_class: str
     task: str
 
 
-BILM = "gives every word a vector, and predicts it from the words before and after it"
+BILM = ClassFacts("gives every word a vector, and predicts it from the words before and after it", "feature-extraction")
 CLASSES = {
-    "ElmoModel": ClassFacts("gives every word a vector", "AutoModel", "feature-extraction"),
-    "ElmoForPreTraining": ClassFacts(BILM, "AutoModel", "feature-extraction"),
-    "ElmoForMaskedLM": ClassFacts(BILM, "AutoModel", "feature-extraction"),
-    "ElmoForTokenClassification": ClassFacts(
-        "labels every word", "AutoModelForTokenClassification", "token-classification"
-    ),
-    "ElmoForSequenceClassification": ClassFacts(
-        "labels a text, or a pair of texts", "AutoModelForSequenceClassification", "text-classification"
-    ),
-    "ElmoForQuestionAnswering": ClassFacts(
-        "finds the answer to a question in a text", "AutoModelForQuestionAnswering", "question-answering"
-    ),
+    "ElmoModel": ClassFacts("gives every word a vector", "feature-extraction"),
+    "ElmoForPreTraining": BILM,
+    "ElmoForMaskedLM": BILM,
+    "ElmoForTokenClassification": ClassFacts("labels every word", "token-classification"),
+    "ElmoForSequenceClassification": ClassFacts("labels a text, or a pair of texts", "text-classification"),
+    "ElmoForQuestionAnswering": ClassFacts("finds the answer to a question in a text", "question-answering"),
 }
 USAGE = {
     "feature-extraction": """\
@@ -68,10 +61,10 @@ The code is saved with the weights, so transformers and torch are all that is ne
 installed, `import hf_elmo` first and leave `trust_remote_code` out.
 
 ```python
-from transformers import {facts.auto_class}, AutoTokenizer
+from transformers import {auto_class}, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained("{name}", trust_remote_code=True)
-model = {facts.auto_class}.from_pretrained("{name}", trust_remote_code=True)
+model = {auto_class}.from_pretrained("{name}", trust_remote_code=True)
 {usage}
 ```
 
@@ -136,8 +129,7 @@ def model_card(
     texts = '"I went to the river bank."' + (', "I was outdoors."' if config.sequence_encoder == "esim" else "")
     width = config.max_characters_per_token
     sections = {
-        TOKENIZATION: tokenization
-        or f"{UNRECORDED} The tokenizer splits raw text like the Penn Treebank, punctuation and clitics apart.",
+        TOKENIZATION: tokenization or f"{UNRECORDED} The tokenizer splits raw text like the Penn Treebank.",
         ORIGIN: origin or UNRECORDED,
         "Training": training,
         "Results": results and results_table(results),
@@ -146,6 +138,7 @@ def model_card(
     text = CARD_TEXT.format(
         name=name,
         facts=facts,
+        auto_class="AutoModel" if facts.task == "feature-extraction" else architecture.replace("Elmo", "AutoModel"),
         usage=USAGE[facts.task].format(config=config, texts=texts),
         sizes=table(("", ""), describe_sizes(config, num_parameters)),
         scheme=CHARACTERS.format(width=width, longest=width - 2) if config.char_cnn_filters else WORDS,
@@ -155,19 +148,15 @@ def model_card(
 
 
 def describe_sizes(config: ElmoConfig, num_parameters: int | None) -> list[tuple[str, str]]:
-    """Name and value of what a reader compares models by."""
-
-    def clip(bound: float | None) -> str:
-        return "not clipped" if bound is None else f"clipped at {bound:g}"
-
+    """The sizes that models are compared by, with their values."""
+    bounds = ("not clipped" if c is None else f"clipped at {c:g}" for c in (config.cell_clip, config.projection_clip))
     filters = ", ".join(f"{count} of width {width}" for width, count in config.char_cnn_filters)
     rows = {
         "parameters": num_parameters and f"{num_parameters:,}",
-        "matrices": getattr(config, "quantization_config", None)
-        and "8 bits, with a scale for each row; inputs are rounded likewise",
+        "matrices": getattr(config, "quantization_config", None) and "of 8 bits, with a scale for each row",
         "layers": f"{config.num_hidden_layers} biLSTM layers over context-free word vectors",
         "width of a vector": f"{config.hidden_size}, both directions of {config.projection_size} side by side",
-        "LSTM cell": f"{config.cell_size} wide, {clip(config.cell_clip)}; projection {clip(config.projection_clip)}",
+        "LSTM cell": "{} wide, {}; projection {}".format(config.cell_size, *bounds),
         "skip connections": "yes" if config.use_skip_connections else "no",
         "character CNN": filters and f"{config.char_features} filters ({filters}), {config.char_cnn_activation}",
         "highway layers": filters and str(config.num_highway_layers),
@@ -178,18 +167,9 @@ def describe_sizes(config: ElmoConfig, num_parameters: int | None) -> list[tuple
 
 def results_table(results: list[EvalResult]) -> str:
     """Evaluation results as a Markdown table."""
-    rows = [
-        (
-            result.dataset_name,
-            result.dataset_split or "",
-            result.metric_name or result.metric_type,
-            f"{result.metric_value:.4f}".rstrip("0").rstrip(".")
-            if isinstance(result.metric_value, float)
-            else str(result.metric_value),
-        )
-        for result in results
-    ]
-    return table(("data", "split", "metric", "value"), rows)
+    values = [round(r.metric_value, 4) if isinstance(r.metric_value, float) else r.metric_value for r in results]
+    names = [(r.dataset_name, r.dataset_split or "", r.metric_name or r.metric_type) for r in results]
+    return table(("data", "split", "metric", "value"), [(*name, str(value)) for name, value in zip(names, values)])
 
 
 def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
