@@ -12,9 +12,9 @@ The other parts of the task model are not carried over.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from hf_elmo.model.configuration_elmo import ElmoConfig
 from .allennlp_settings import ElmoSettings, find_archive_options, read_settings
 from .options import PUBLISHED_OPTIONS, build_config, published_note, read_options
 from .original import Format, Original, Source
+from .state_dict_rules import Rule, apply_rules, as_is, convolution_rules, highway_rules, lstm_rules
 from .torch_file import checked, is_state_dict_file, read_state_dict
 
 ENTRY = "_token_embedder._char_embedding_weights"
@@ -31,51 +32,16 @@ WEIGHTS = ("weights.th", "best.th")
 CHARACTERS = 262
 
 
-class Rule(NamedTuple):
-    """One tensor of the state dict, the parameters it becomes, and how."""
-
-    name: str
-    shape: tuple[int, ...]
-    parameters: tuple[str, ...]
-    read: Callable[[Tensor], tuple[Tensor, ...]]
-
-
-def as_is(tensor: Tensor) -> tuple[Tensor, ...]:
-    return (tensor,)
-
-
-def split_highway(rows: Tensor) -> tuple[Tensor, ...]:
-    """Split into transform and carry. AllenNLP gates the input, the model the transformed input: the sign differs."""
-    transform, carry = rows.chunk(2)
-    return transform, -carry
-
-
 def rules(config: ElmoConfig, bilm: str) -> Iterator[Rule]:
     """Yield a rule for every tensor of a biLM whose names begin with `bilm`."""
-    size, features = config.char_embedding_size, config.char_features
-    width, cell = config.projection_size, config.cell_size
-    characters = f"{bilm}_token_embedder"
-    yield Rule(f"{bilm}{ENTRY}", (CHARACTERS, size), ("char_encoder.embeddings.weight",), as_is)
-    for i, (length, count) in enumerate(config.char_cnn_filters):
-        ours = f"char_encoder.convolutions.{i}"
-        yield Rule(f"{characters}.char_conv_{i}.weight", (count, size, length), (f"{ours}.weight",), as_is)
-        yield Rule(f"{characters}.char_conv_{i}.bias", (count,), (f"{ours}.bias",), as_is)
-    for k in range(config.num_highway_layers):
-        for part, shape in (("weight", (2 * features, features)), ("bias", (2 * features,))):
-            ours = tuple(f"char_encoder.highways.{k}.{gate}.{part}" for gate in ("transform", "carry"))
-            yield Rule(f"{characters}._highways._layers.{k}.{part}", shape, ours, split_highway)
-    for part, shape in (("weight", (width, features)), ("bias", (width,))):
-        yield Rule(f"{characters}._projection.{part}", shape, (f"char_encoder.projection.{part}",), as_is)
-    for direction in ("forward", "backward"):
-        for layer in range(config.num_hidden_layers):
-            theirs, ours = f"{bilm}_elmo_lstm.{direction}_layer_{layer}", f"layers.{layer}.{direction}_lstm"
-            for name, shape, parameter in (
-                ("input_linearity.weight", (4 * cell, width), "input_gates.weight"),
-                ("state_linearity.weight", (4 * cell, width), "recurrent_gates.weight"),
-                ("state_linearity.bias", (4 * cell,), "input_gates.bias"),
-                ("state_projection.weight", (width, cell), "projection.weight"),
-            ):
-                yield Rule(f"{theirs}.{name}", shape, (f"{ours}.{parameter}",), as_is)
+    characters, width = f"{bilm}_token_embedder.", config.projection_size
+    table = (CHARACTERS, config.char_embedding_size)
+    yield Rule(f"{bilm}{ENTRY}", table, ("char_encoder.embeddings.weight",), as_is)
+    yield from convolution_rules(config, f"{characters}char_conv_")
+    yield from highway_rules(config, f"{characters}_highways._layers.")
+    for part, shape in (("weight", (width, config.char_features)), ("bias", (width,))):
+        yield Rule(f"{characters}_projection.{part}", shape, (f"char_encoder.projection.{part}",), as_is)
+    yield from lstm_rules(config, f"{bilm}_elmo_lstm.")
 
 
 # ---- Recognition and reading
@@ -111,16 +77,11 @@ def read_archive(source: Source) -> Original:
     elif source.options is None:
         notes.append(f"options are those of {options_file}")
 
-    converted, used = dict(mixes), {name for name in state if name.startswith(f"{elmo}scalar_mix_")}
-    for rule in rules(config, bilm):
-        if rule.name not in state:
-            raise ValueError(f"{file}: lacks {rule.name} {rule.shape}; expected every tensor of the biLM")
-        tensor = checked(rule.name, state[rule.name], rule.shape, file)
-        converted |= {name: part.contiguous() for name, part in zip(rule.parameters, rule.read(tensor), strict=True)}
-        used.add(rule.name)
+    converted, used = apply_rules(rules(config, bilm), state, file)
+    used |= {name for name in state if name.startswith(f"{elmo}scalar_mix_")}
     notes += describe_leftovers(state, used, elmo, settings, file)
     files = [file, *([options_file] if options_file else [])]
-    return Original(FORMAT.name, config, converted, files, notes, source.vocabulary)
+    return Original(FORMAT.name, config, converted | mixes, files, notes, source.vocabulary)
 
 
 FORMAT = Format("AllenNLP archive", is_archive_folder, read_archive)

@@ -12,6 +12,8 @@ from .hdf5_file import open_hdf5
 from .options import read_config, read_options
 from .original import Format, Original, Source, StoredTensor
 
+ALIGNMENT = "best_mapping.pth"
+
 
 def has_weights(path: Path) -> bool:
     """Return whether a path is an hdf5 file, or a folder that holds one or a file named like one."""
@@ -41,6 +43,11 @@ def read_bilm_folder(source: Source) -> Original:
         config, notes = read_config(options, stored, options_file)
         state, unused = read_weights(stored, config)
     notes += [f"{weights} holds {name}, which is no part of an ELMo; left out" for name in unused]
+    if (weights.parent / ALIGNMENT).is_file():
+        notes.append(
+            f"{weights.parent / ALIGNMENT}, an alignment to another language, is not applied; multiply the vectors of "
+            "the layer that it was made for by its transpose (Schuster et al. 2019)"
+        )
     vocabulary = source.vocabulary or find_vocabulary(weights.parent)
     files_read = [options_file, weights, *([softmax] if softmax else [])]
     return Original(FORMAT.name, config, state, files_read, notes, vocabulary)

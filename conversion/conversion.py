@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import hf_elmo
+from hf_elmo.model.code_points_elmo import DICTIONARIES_FILE, write_dictionaries
 from hf_elmo.model.configuration_elmo import ElmoConfig
 from hf_elmo.model.language_model_elmo import ElmoForPreTraining
 from hf_elmo.model.modeling_elmo import ElmoModel, ElmoPreTrainedModel
@@ -110,6 +111,11 @@ def convert(
             raise ValueError(
                 f"{source}: already a model for transformers; use --to hdf5 for the original format, or --dtype int8"
             )
+        if to == "hdf5" and original.config.character_scheme != "bytes":
+            raise ValueError(
+                f"{source}: reads characters that are code points, for which bilm-tf's format has no place; leave out "
+                "--to hdf5"
+            )
         check_optimizer(original, source, to, keep_optimizer)
         if any(output.resolve() in path.resolve().parents for path in original.files):
             raise ValueError(f"{output}: holds the source itself; give another folder")
@@ -177,7 +183,7 @@ def write_folder(original: Original, folder: Path, dtype: str | None = None) -> 
     else:
         model.load_state_dict(state, assign=True)
     save_model(model, folder)
-    save_tokenizer(config, folder)
+    save_tokenizer(original, folder)
     return model
 
 
@@ -227,14 +233,18 @@ def fresh_mixes(config: ElmoConfig) -> dict[str, Tensor]:
     return mixes
 
 
-def save_tokenizer(config: ElmoConfig, folder: Path):
-    """Save the tokenizer, with the word list if there is one. A model that reads words has no tokenizer without it."""
-    vocabulary = folder / VOCABULARY
-    if config.char_cnn_filters or vocabulary.is_file():
-        ElmoTokenizer(
-            vocab_file=str(vocabulary) if vocabulary.is_file() else None,
-            max_characters_per_token=config.max_characters_per_token,
-        ).save_pretrained(folder)
+def save_tokenizer(original: Original, folder: Path):
+    """Save the tokenizer, with its word list or dictionaries. A model that reads words has none without its list."""
+    config, vocabulary = original.config, folder / VOCABULARY
+    width = config.max_characters_per_token
+    if original.dictionaries is not None:
+        file = folder / DICTIONARIES_FILE
+        write_dictionaries(original.dictionaries, file)
+        special = {"bos_token": "<bos>", "eos_token": "<eos>", "split": "punctuation"}
+        ElmoTokenizer(dictionaries_file=str(file), max_characters_per_token=width, **special).save_pretrained(folder)
+    elif config.char_cnn_filters or vocabulary.is_file():
+        words = str(vocabulary) if vocabulary.is_file() else None
+        ElmoTokenizer(vocab_file=words, max_characters_per_token=width).save_pretrained(folder)
 
 
 def write_original(original: Original, folder: Path):
@@ -255,6 +265,8 @@ def read_words(original: Original, given: bool) -> list[str] | None:
         ValueError: The list is not in UTF-8, lacks special words, or has another length than the tables of the model.
     """
     config, file = original.config, original.vocabulary
+    if original.words is not None:
+        return original.words
     reads_words = not config.char_cnn_filters
     if file is None:
         if reads_words:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 HDF5, ZIP, GZIP, BZIP2, TAR, PICKLE, JSON = "hdf5", "zip", "gzip", "bzip2", "tar", "pickle", "json"
+SQLITE, MXNET = "sqlite", "mxnet"
 LFS_POINTER, WEB_PAGE, EMPTY, UNKNOWN = "lfs-pointer", "web-page", "empty", "unknown"
 
 SIGNATURES: tuple[tuple[str, str], ...] = (  # kind, pattern at the beginning of the file
@@ -14,6 +15,8 @@ SIGNATURES: tuple[tuple[str, str], ...] = (  # kind, pattern at the beginning of
     (GZIP, r"\x1f\x8b"),
     (BZIP2, r"BZh[1-9]"),
     (TAR, r"(?s:.{257})ustar"),
+    (SQLITE, r"SQLite format 3\x00"),
+    (MXNET, r"\x12\x01\x00{6}"),
     (PICKLE, r"\x80[\x02-\x05]"),
     (LFS_POINTER, r"version https://git-lfs"),
     (WEB_PAGE, r"(?:\xef\xbb\xbf)?\s*(?i:<!doctype|<html|<head|<\?xml|<!--)"),
@@ -32,6 +35,8 @@ NO_WEIGHTS = {
     ZIP: "this is a zip file, not weights; give the archive itself as the source",
     TAR: "this is a tar archive, not weights; give the archive itself as the source",
     PICKLE: "this is a Python pickle (of PyTorch?), not hdf5; give the original hdf5 weights of the model",
+    SQLITE: "this is an SQLite database (a .magnitude file?), not weights; give the hdf5 weights that it was made from",
+    MXNET: "these are parameters of MXNet (of gluonnlp?), not hdf5; give the hdf5 weights that they were made from",
     JSON: "this is a JSON file, not weights; give the weights or their folder as the source, and this with --options",
 }
 

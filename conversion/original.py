@@ -41,6 +41,8 @@ class Original(NamedTuple):
         notes: One line for each assumption and for each part that was left out.
         vocabulary: Word list of the softmax, or of a model that reads words.
         accumulators: Adagrad's accumulators, by the names of the weights in bilm-tf's hdf5 files.
+        dictionaries: Ids of characters and words by their names, for models that read code points.
+        words: Word list, where the format has it in another form than `vocabulary`.
         facts: Entries of the model card that the format records (`language`, `license`, `training`, ...).
     """
 
@@ -52,6 +54,8 @@ class Original(NamedTuple):
     vocabulary: Path | None = None
     accumulators: Mapping[str, StoredTensor] = {}
     facts: Mapping[str, str] = {}
+    dictionaries: Mapping[str, Mapping[str, int]] | None = None
+    words: list[str] | None = None
 
 
 class Format(NamedTuple):

@@ -43,7 +43,8 @@ def read_saved_model(source: Source) -> Original:
             f"{folder}: a quantized model ({quantization.get('quant_method')}), whose weights are rounded; give the "
             "model that it was made from"
         )
-    needed = {parameter for rule in rules(config) for parameter in rule.parameters}
+    table = rules(config) if config.character_scheme == "bytes" else ()  # bilm-tf has no place for other characters
+    needed = {parameter for rule in table for parameter in rule.parameters}
     if missing := needed - set(tensors):
         raise ValueError(
             f"{folder}: model.safetensors lacks {', '.join(sorted(missing)[:3])}, which config.json asks for"

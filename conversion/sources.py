@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from . import allennlp_archive, bilm_checkpoint, bilm_folder, nlpl, saved_model, tfhub
+from . import allennlp_archive, bilm_checkpoint, bilm_folder, elmo_for_many_langs, nlpl, saved_model, tfhub
 from .archives import is_archive, unpacked
 from .file_kinds import JSON, STAND_INS, check_content, file_kind
 from .original import Format, Original, Source
 
 FORMATS: tuple[Format, ...] = (
     saved_model.FORMAT,
+    elmo_for_many_langs.FORMAT,
     allennlp_archive.FORMAT,
     nlpl.FORMAT,
     tfhub.FORMAT,

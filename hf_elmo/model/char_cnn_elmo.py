@@ -43,7 +43,11 @@ class ElmoHighway(nn.Module):
 
 
 class ElmoCharacterEncoder(nn.Module):
-    """Encode words by their characters: embeddings, convolutions, maximum, highways, projection."""
+    """Encode words by their characters: embeddings, convolutions, maximum, highways, projection.
+
+    With `word_embedding_size`, the last id of a row is the word's, whose embedding precedes the features of the
+    characters at the projection, as in ELMoForManyLangs (Che et al. 2018).
+    """
 
     def __init__(self, config: ElmoConfig):
         super().__init__()
@@ -52,6 +56,11 @@ class ElmoCharacterEncoder(nn.Module):
         self.embeddings = nn.Embedding(config.vocab_size, size, padding_idx=config.pad_token_id)
         self.convolutions = nn.ModuleList(nn.Conv1d(size, count, width) for width, count in config.char_cnn_filters)
         self.highways = nn.ModuleList(ElmoHighway(features) for _ in range(config.num_highway_layers))
+        self.word_embeddings = None
+        if config.word_embedding_size:
+            table = config.word_embedding_count, config.word_embedding_size
+            self.word_embeddings = nn.Embedding(*table, padding_idx=config.pad_token_id)
+            features += config.word_embedding_size
         self.projection = nn.Linear(features, config.projection_size) if config.use_char_projection else None
         for convolution, (width, _) in zip(self.convolutions, config.char_cnn_filters):
             if config.char_cnn_activation == "relu":
@@ -61,31 +70,39 @@ class ElmoCharacterEncoder(nn.Module):
         if self.projection is not None:
             self.projection.init_weight = partial(init.normal_, std=features**-0.5)
 
-    def forward(self, words: Tensor) -> Tensor:
+    def forward(self, rows: Tensor) -> Tensor:
         """From ids `(N, W)` to vectors `(N, P)`."""
         if torch.compiler.is_compiling():  # the number of distinct words is unknown to a graph
-            return self.encode_characters(self.embeddings(words))
-        types, inverse = unique_rows(words)
+            characters, words = self.split_rows(rows)
+            return self.encode_characters(self.embeddings(characters), words)
+        types, inverse = unique_rows(rows)
+        types, words = self.split_rows(types)
         filters = [(convolution.weight, convolution.bias) for convolution in self.convolutions]
         layers = self.embeddings, *self.convolutions
         called = any(unsupported_reason(layer, nn.Conv1d, nn.Embedding) for layer in layers)
         if not called and may_skip_calls(self.embeddings.weight, *itertools.chain(*filters)):
             maxima = largest_values(types, self.embeddings.weight, filters)
-            return self.finish(self.activation(maxima))[inverse]
+            return self.finish(self.activation(maxima), words)[inverse]
         types = without_common_padding(types, max(convolution.kernel_size[0] for convolution in self.convolutions))
-        return self.encode_characters(self.embeddings(types))[inverse]
+        return self.encode_characters(self.embeddings(types), words)[inverse]
 
-    def encode_characters(self, characters: Tensor) -> Tensor:
-        """From character embeddings `(N, W, E)` to vectors `(N, P)`."""
+    def split_rows(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Split rows into the ids of characters, and the ids of words `(N,)` where these have embeddings."""
+        return (rows, None) if self.word_embeddings is None else (rows[:, :-1], rows[:, -1])
+
+    def encode_characters(self, characters: Tensor, words: Tensor | None = None) -> Tensor:
+        """From character embeddings `(N, W, E)`, and ids of words `(N,)` if they count, to vectors `(N, P)`."""
         characters = characters.transpose(1, 2)  # (N, E, W)
         # The maximum is over all positions, padding included: the original was trained that way.
         features = [self.activation(convolution(characters).amax(dim=-1)) for convolution in self.convolutions]
-        return self.finish(torch.cat(features, dim=-1))
+        return self.finish(torch.cat(features, dim=-1), words)
 
-    def finish(self, features: Tensor) -> Tensor:
+    def finish(self, features: Tensor, words: Tensor | None = None) -> Tensor:
         """From the filters' features of each word `(N, D)` to vectors `(N, P)`."""
         for highway in self.highways:
             features = highway(features)
+        if words is not None:
+            features = torch.cat([self.word_embeddings(words), features], dim=-1)
         return features if self.projection is None else apply_linear(self.projection, features)
 
 

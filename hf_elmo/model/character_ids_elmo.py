@@ -43,9 +43,12 @@ class WordRows(dict):
         limit: Number of words at which the table is emptied.
     """
 
+    start_id, num_ids = WORD_START_ID, NUM_CHARACTERS  # the first id of each row, and their number, where W is not 1
+    id_type = np.int16
+
     def __init__(self, width: int, bos: str, eos: str, word_ids: dict[str, int] | None = None, limit: int = 1 << 17):
         self.width, self.bos, self.eos, self.word_ids, self.limit, self.num_cut = width, bos, eos, word_ids, limit, 0
-        self.dtype = np.dtype(np.int32 if width == 1 else np.int16)
+        self.dtype = np.dtype(np.int32 if width == 1 else self.id_type)
         self.padding = bytes(width * self.dtype.itemsize)
         self.bos_row, self.eos_row = map(self.__missing__, (BOS_WORD, EOS_WORD) if width == 1 else (bos, eos))
 
@@ -104,6 +107,10 @@ class WordRows(dict):
             return BOS_ID if BOS_ID in row else EOS_ID
         return bytes(character - 1 for character in row if 0 < character <= 256).decode("utf-8", "ignore")
 
+    def names(self) -> list[str]:
+        """Return the names of all character ids but padding, in their order."""
+        return [*(f"<0x{byte:02X}>" for byte in range(256)), self.bos, self.eos, "<W>", "</W>", "<_>"]
+
     def is_special(self, row: list[int]) -> bool:
         """Return whether a row is padding, `<S>` or `</S>`."""
         if self.width == 1:
@@ -119,8 +126,7 @@ def rust_tokenizer(rows: WordRows, pad: str, pattern: str) -> Tokenizer:
         names = {word: number + 1 for word, number in rows.word_ids.items()} | {pad: PAD_ID}
         tokenizer = Tokenizer(WordLevel(names, unk_token=UNKNOWN_WORD))
     else:
-        names = [pad, *(f"<0x{byte:02X}>" for byte in range(256)), rows.bos, rows.eos, "<W>", "</W>", "<_>"]
-        tokenizer = Tokenizer(Unigram([(name, 0.0) for name in names], unk_id=PAD_ID))
+        tokenizer = Tokenizer(Unigram([(name, 0.0) for name in [pad, *rows.names()]], unk_id=PAD_ID))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "removed", invert=True)
     return tokenizer
 
@@ -133,8 +139,8 @@ class IdLists(list):
 
     @classmethod
     def from_arrays(cls, arrays: Iterable[np.ndarray]) -> "IdLists":
-        """Return the lists of `(T, W)` arrays of ids, in which equal character ids are one object."""
-        return cls(INTEGERS[array].tolist() if array.shape[-1] > 1 else array.tolist() for array in arrays)
+        """Return the lists of `(T, W)` arrays of ids, in which equal ids of int16 arrays are one object."""
+        return cls(INTEGERS[array].tolist() if array.dtype == np.int16 else array.tolist() for array in arrays)
 
     def __arrow_array__(self, type=None):
         pyarrow = sys.modules["pyarrow"]  # only pyarrow calls this

@@ -35,6 +35,13 @@ class ElmoConfig(PreTrainedConfig):
         char_cnn_activation (`str`, defaults to `"relu"`): `"relu"` or `"tanh"`, after the maximum over positions.
         num_highway_layers (`int`, defaults to 2): Highway layers between convolutions and projection.
         max_characters_per_token (`int`, defaults to 50): Ids per word, "begin of word" and "end of word" included.
+        character_scheme (`str`, defaults to `"bytes"`):
+            What a character is: `"bytes"`, as in the original ELMo, or `"codepoints"`, by the dictionary of the
+            tokenizer, as in ELMoForManyLangs (Che et al. 2018).
+        word_embedding_count (`int`, defaults to 0):
+            With `"codepoints"`, words that have an embedding beside their characters, plus one for padding. The id of
+            the word then follows those of the characters in a row of `input_ids`. 0 is a model without.
+        word_embedding_size (`int`, defaults to 0): Width of such an embedding.
         use_char_projection (`bool`, *optional*):
             Whether a linear layer maps filters to `projection_size`. By default, if these two numbers differ.
         projection_size (`int`, defaults to 512): Width of one direction's output, and of a context-free word vector.
@@ -107,6 +114,9 @@ class ElmoConfig(PreTrainedConfig):
     char_cnn_activation: str = "relu"
     num_highway_layers: int = 2
     max_characters_per_token: int = 50
+    character_scheme: str = "bytes"
+    word_embedding_count: int = 0
+    word_embedding_size: int = 0
     use_char_projection: bool | None = None
     projection_size: int = 512
     cell_size: int = 4096
@@ -173,6 +183,11 @@ class ElmoConfig(PreTrainedConfig):
         """Number of convolution filters of all widths together."""
         return sum(sum(pair[1:]) for pair in self.char_cnn_filters)  # pairs are checked later
 
+    @property
+    def ids_per_token(self) -> int:
+        """Number of ids in a token's row: its characters, and its word where that has an embedding of its own."""
+        return self.max_characters_per_token + bool(self.word_embedding_size)
+
     def to_dict(self) -> dict:
         return {**super().to_dict(), "hidden_size": self.hidden_size}
 
@@ -205,6 +220,20 @@ class ElmoConfig(PreTrainedConfig):
             )
         if self.char_cnn_filters and not self.use_char_projection and self.char_features != self.projection_size:
             raise ValueError(f"{self.char_features} filters need `use_char_projection` to give {self.projection_size}")
+
+    def validate_code_points(self):
+        if self.character_scheme not in ("bytes", "codepoints"):
+            raise ValueError(f"`character_scheme` must be 'bytes' or 'codepoints', but is {self.character_scheme!r}")
+        sizes = self.word_embedding_count, self.word_embedding_size
+        if min(sizes) < 0 or bool(sizes[0]) != bool(sizes[1]):
+            raise ValueError(
+                f"`word_embedding_count` and `word_embedding_size` must both be positive or both 0, but are {sizes}"
+            )
+        if sizes[0] and (self.character_scheme == "bytes" or not self.char_cnn_filters or not self.use_char_projection):
+            raise ValueError(
+                "word embeddings beside the characters need `character_scheme='codepoints'`, `char_cnn_filters` and "
+                "`use_char_projection`"
+            )
 
     def validate_recurrence(self):
         if not self.use_cell_projection and self.cell_size != self.projection_size:

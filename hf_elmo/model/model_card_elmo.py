@@ -75,7 +75,7 @@ model = {auto_class}.from_pretrained("{name}", trust_remote_code=True)
 ## Words and characters
 
 {scheme} Sentences may have any length: they are truncated only on request (`truncation=True, max_length=`, counted in
-words). The special tokens `<S>` and `</S>` are added to each sentence.
+words). Special tokens are added at both ends of each sentence.
 """
 CHARACTERS = """\
 The model reads characters; there is no vocabulary, no lower-casing and no normalization. A character is a byte of
@@ -83,6 +83,14 @@ UTF-8, its id the byte plus one. A word is a row of {width} ids: begin of word (
 padding (261); a row of zeros is padding between words.
 
 **A word of more than {longest} bytes is cut to its first {longest}.**"""
+CODE_POINTS = """\
+The model reads characters by the dictionary that the tokenizer carries (`dictionaries.json`), without lower-casing or
+normalization; a character that is not in it has the id of `<oov>`. A word is a row of {width} ids, with padding at its
+end{words}; a row of zeros is padding between words. As in ELMoForManyLangs, the ids of `<bow>` and `<eow>` are
+exchanged, and the special tokens of a sentence are `<bos>` and `<eos>`. Conversion between simplified and traditional
+Chinese characters is left to the user.
+
+**A word of more than {longest} characters is cut to its first {longest}.**"""
 WORDS = "The model reads whole words: a word's id is its line number in `vocab.txt`, or that of `<UNK>`."
 CITATION = """\
 ```bibtex
@@ -94,6 +102,16 @@ CITATION = """\
     year = "2018"
 }
 ```"""
+
+
+def describe_characters(config: ElmoConfig) -> str:
+    """Return what a reader must know about words and characters."""
+    width = config.max_characters_per_token
+    if not config.char_cnn_filters:
+        return WORDS
+    words = ", then the id of the word, which has an embedding of its own" if config.word_embedding_size else ""
+    text = CODE_POINTS if config.character_scheme == "codepoints" else CHARACTERS
+    return text.format(width=width, longest=width - 2, words=words)
 
 
 def model_card(
@@ -127,7 +145,6 @@ def model_card(
         metadata |= {"model_name": name, "metrics": sorted({result.metric_type for result in results})}
     data = ModelCardData(library_name="transformers", pipeline_tag=facts.task, **metadata)
     texts = '"I went to the river bank."' + (', "I was outdoors."' if config.sequence_encoder == "esim" else "")
-    width = config.max_characters_per_token
     sections = {
         TOKENIZATION: tokenization or f"{UNRECORDED} The tokenizer splits raw text like the Penn Treebank.",
         ORIGIN: origin or UNRECORDED,
@@ -141,7 +158,7 @@ def model_card(
         auto_class="AutoModel" if facts.task == "feature-extraction" else architecture.replace("Elmo", "AutoModel"),
         usage=USAGE[facts.task].format(config=config, texts=texts),
         sizes=table(("", ""), describe_sizes(config, num_parameters)),
-        scheme=CHARACTERS.format(width=width, longest=width - 2) if config.char_cnn_filters else WORDS,
+        scheme=describe_characters(config),
     )
     text += "".join(f"\n## {title}\n\n{section.strip()}\n" for title, section in sections.items() if section)
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}")

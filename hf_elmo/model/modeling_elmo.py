@@ -223,8 +223,9 @@ class ElmoPreTrainedModel(ModelCardMixin, PreTrainedModel):
 
     @property
     def dummy_inputs(self) -> dict[str, Tensor]:
-        shape = 2, 3, self.config.max_characters_per_token
-        return {"input_ids": torch.arange(1, 1 + math.prod(shape)).remainder(self.config.vocab_size).view(shape)}
+        shape = 2, 3, self.config.ids_per_token
+        count = min(self.config.vocab_size, self.config.word_embedding_count or self.config.vocab_size)
+        return {"input_ids": torch.arange(1, 1 + math.prod(shape)).remainder(count).view(shape)}
 
 
 class ElmoModel(ElmoPreTrainedModel):
@@ -371,10 +372,13 @@ class ElmoModel(ElmoPreTrainedModel):
             return token_embeddings.masked_fill(~mask[..., None], 0), mask  # a product would keep NaN
         width, embeddings = self.config.max_characters_per_token, self.get_input_embeddings()
         if input_ids is not None:
-            check_shape("input_ids", input_ids, "(B, T, W)", width)
-            check_ids(input_ids, embeddings.num_embeddings)
+            check_shape("input_ids", input_ids, "(B, T, W)", self.config.ids_per_token)
+            check_ids(input_ids[..., :width], embeddings.num_embeddings)
+            check_ids(input_ids[..., width:], self.config.word_embedding_count)
             given = input_ids.long()  # datasets store small integers
         else:
+            if self.config.word_embedding_size:
+                raise ValueError("`inputs_embeds` are of characters, but this model reads words too: give `input_ids`")
             check_shape("inputs_embeds", inputs_embeds, "(B, T, W, E)", width, embeddings.embedding_dim)
             given = inputs_embeds
         mask = word_mask(given, attention_mask)

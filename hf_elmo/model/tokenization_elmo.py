@@ -25,10 +25,8 @@ from transformers.utils import to_py_obj
 from .character_ids_elmo import (
     BOS_WORD,
     EOS_WORD,
-    NUM_CHARACTERS,
     PAD_ID,
     UNKNOWN_WORD,
-    WORD_START_ID,
     IdLists,
     WordRows,
     WordVocabulary,
@@ -36,6 +34,7 @@ from .character_ids_elmo import (
     rust_tokenizer,
     write_word_vocabulary,
 )
+from .code_points_elmo import DICTIONARIES_FILE, read_dictionaries, word_rows, write_dictionaries
 from .encoding_elmo import (
     ElmoEncoding,
     as_tensor,
@@ -84,12 +83,13 @@ class ElmoTokenizer(TokenizersBackend):
         pad_token (`str`, defaults to `"<PAD>"`): Name of a padding row. It never stands for a word of a text.
         bos_token, eos_token (`str`, default to `"<S>"` and `"</S>"`): The special tokens around a sentence.
         added_words (`list[str | AddedToken]`, *optional*): Words to be kept whole in raw text.
+        dictionaries_file (`str`, *optional*): `dictionaries.json` of a model of code points, see `code_points_elmo`.
 
     Raises:
         `ValueError`: in one line, for an option of another type or size, and a vocabulary that cannot be read.
     """
 
-    vocab_files_names = {"vocab_file": VOCABULARY_FILE}
+    vocab_files_names = {"vocab_file": VOCABULARY_FILE, "dictionaries_file": DICTIONARIES_FILE}
     model_input_names = ["input_ids", "attention_mask"]
     word_vocab: list[str] | None = None  # of vocab_file, by id
     word_rows: WordRows | None = None  # the table of encoded words
@@ -103,6 +103,7 @@ class ElmoTokenizer(TokenizersBackend):
         bos_token: str = BOS_WORD,
         eos_token: str = EOS_WORD,
         added_words: list | None = None,
+        dictionaries_file: str | None = None,
         **kwargs,
     ):
         tokens = {"pad_token": pad_token, "bos_token": bos_token, "eos_token": eos_token}
@@ -119,13 +120,15 @@ class ElmoTokenizer(TokenizersBackend):
         self._vocabulary = WordVocabulary(self.word_vocab or [])
 
         pad, bos, eos = str(pad_token or "<PAD>"), str(bos_token or BOS_WORD), str(eos_token or EOS_WORD)
-        self.word_rows = WordRows(max_characters_per_token, bos, eos, self._vocabulary.ids)
+        self.dictionaries = None if dictionaries_file is None else read_dictionaries(dictionaries_file)
+        self.word_rows = word_rows(max_characters_per_token, bos, eos, self._vocabulary.ids, self.dictionaries)
         self._tokenizer = rust_tokenizer(self.word_rows, pad, splitting_rule(split).pattern.pattern)
         self._tokenizer.add_tokens(added_words or [])
         if max_characters_per_token == 1:
             kwargs.setdefault("unk_token", UNKNOWN_WORD)
         super().__init__(
             vocab_file=vocab_file,
+            dictionaries_file=dictionaries_file,
             **own,
             **{name: standalone(token) for name, token in tokens.items()},
             **{"add_bos_token": True, "add_eos_token": True, **kwargs},
@@ -280,7 +283,7 @@ class ElmoTokenizer(TokenizersBackend):
             return self._tokenizer.id_to_token(int(ids))
         if dimensions == 1:
             row = [int(character) for character in ids]
-            if len(row) == self.word_rows.width > 1 and (row[0] == WORD_START_ID or not any(row)):
+            if len(row) == self.word_rows.width > 1 and (row[0] == self.word_rows.start_id or not any(row)):
                 return self._word(row)
             specials = set(self.all_special_ids) if skip_special_tokens else ()
             return [self._tokenizer.id_to_token(character) for character in row if character not in specials]
@@ -370,7 +373,7 @@ class ElmoTokenizer(TokenizersBackend):
     @property
     def vocab_size(self) -> int:
         """Number of ids in `input_ids`: 262, or one more than the words of the vocabulary where words are the input."""
-        return NUM_CHARACTERS if self.word_rows.width > 1 else self.word_vocab_size + 1
+        return self.word_rows.num_ids if self.word_rows.width > 1 else self.word_vocab_size + 1
 
     def __len__(self) -> int:
         """Return `vocab_size`: added words are encoded like any other word, so they need no new embeddings."""
@@ -440,13 +443,13 @@ class ElmoTokenizer(TokenizersBackend):
         return kwargs
 
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
-        """Write the word vocabulary, if there is one, to `vocab.txt`."""
-        if self.word_vocab is None:
-            return ()
+        """Write the word vocabulary and the dictionaries, if there are any."""
+        files = {VOCABULARY_FILE: self.word_vocab, DICTIONARIES_FILE: self.dictionaries}
         prefix = filename_prefix + "-" if filename_prefix else ""
-        path = os.path.join(save_directory, prefix + VOCABULARY_FILE)
-        write_word_vocabulary(self.word_vocab, path)
-        return (path,)
+        paths = {name: os.path.join(save_directory, prefix + name) for name in files if files[name] is not None}
+        for name, path in paths.items():
+            (write_word_vocabulary if name == VOCABULARY_FILE else write_dictionaries)(files[name], path)
+        return tuple(paths.values())
 
     def _save_pretrained(
         self,
@@ -463,9 +466,7 @@ class ElmoTokenizer(TokenizersBackend):
         return file_names + self.save_vocabulary(save_directory, filename_prefix)
 
     def train_new_from_iterator(self, *args, **kwargs):
-        raise NotImplementedError(
-            "there is nothing to train: the characters are the 256 bytes, and words are not pieced together"
-        )
+        raise NotImplementedError("there is nothing to train: characters are fixed, and words are not pieced together")
 
 
 # ---- Options

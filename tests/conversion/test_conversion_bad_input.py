@@ -220,9 +220,11 @@ def test_numbers_of_another_type(original, tmp_path, numbers):
         (pickle.dumps({"a": 1}, protocol=2), ["pickle"]),
         (gzip.compress(b"x"), ["gzip", "AllenNLP"]),
         (b"{}", ["JSON"]),
+        (b"SQLite format 3\0", ["SQLite", ".magnitude"]),
+        (b"\x12\x01" + bytes(20), ["MXNet", "gluonnlp"]),
         (bytes(1000), ["no readable hdf5 file", "1,000 bytes"]),
     ],
-    ids=["empty", "git-lfs", "page", "pickle", "gzip", "json", "zeros"],
+    ids=["empty", "git-lfs", "page", "pickle", "gzip", "json", "magnitude", "mxnet", "zeros"],
 )
 def test_weights_that_are_none(original, tmp_path, start, parts):
     (original / "weights.hdf5").write_bytes(start)

@@ -20,7 +20,7 @@ SCRIPTS = ("pretrain", "ner", "sentiment", "nli", "qa")
 # The order of knowing: a file imports only from files above it, inside functions too.
 ORDER = """
     auto_map_elmo configuration_elmo
-    word_splitting_elmo character_ids_elmo encoding_elmo tokenization_elmo
+    word_splitting_elmo character_ids_elmo code_points_elmo encoding_elmo tokenization_elmo
     linear_elmo int8_elmo quantizer_elmo lstm_packed_elmo lstm_elmo_triton lstm_elmo
     model_card_elmo saved_card_elmo char_cnn_elmo modeling_elmo
     sampled_softmax_elmo label_schemes_elmo pipelines_elmo language_model_elmo
@@ -34,7 +34,7 @@ TORCH += " _values _version"
 MODELS = "_adjust_missing_and_unexpected_keys _hf_hook _init_weights _is_hf_initialized _no_split_modules"
 MODELS += " _upload_modified_files _dequantize _process_model_after_weight_loading _process_model_before_weight_loading"
 TOKENIZERS = "_add_tokens _encode_plus _eventual_warn_about_too_long_sequence _get_padding_truncation_strategies"
-TOKENIZERS += " _from_pretrained _save_pretrained"
+TOKENIZERS += " _save_pretrained"
 PIPELINES = "_forward _sanitize_parameters"
 TRAINERS = "_clip_grad_norm _get_eval_sampler _get_train_sampler _load_best_model _load_from_checkpoint"
 TRAINERS += " _push_from_checkpoint _save _save_checkpoint"

@@ -1,0 +1,140 @@
+# Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
+"""Words to rows of ids whose characters are code points, by the dictionaries of ELMoForManyLangs (Che et al. 2018).
+
+    row = id of `<eow>`, ids of the word's code points, id of `<bow>`, id of `<pad>` ..., [id of the word]
+
+All ids are those of the dictionaries plus one, because 0 is padding between words. The original exchanges the ids of
+`<bow>` and `<eow>`, and its weights were trained so. A word of more than W - 2 code points is cut, and its cut form is
+looked up in the dictionary of words. `<bos>` and `<eos>` are both characters and words.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from transformers.utils import logging
+
+from .character_ids_elmo import PAD_ID, WordRows
+
+logger = logging.get_logger(__name__)
+
+DICTIONARIES_FILE = "dictionaries.json"
+BOS, EOS, OOV, PAD, FIRST, LAST = "<bos>", "<eos>", "<oov>", "<pad>", "<eow>", "<bow>"
+UNKNOWN_CHARACTER = "\ufffd"
+Dictionaries = dict[str, dict[str, int]]
+
+
+class CodePointRows(WordRows):
+    """Table from a word to the bytes of its row of int32 ids.
+
+    Args:
+        num_characters: Number W of character ids in a row. The id of the word follows them if there is a dictionary.
+        bos, eos: The special tokens of a sentence.
+        dictionaries: Ids by name, of `"characters"`, and of `"words"` where these have embeddings of their own.
+        limit: Number of words at which the table is emptied.
+    """
+
+    id_type = np.int32
+
+    def __init__(self, num_characters: int, bos: str, eos: str, dictionaries: Dictionaries, limit: int = 1 << 17):
+        self.num_characters, self.dictionaries = num_characters, dictionaries
+        self.characters, self.words = dictionaries["characters"], dictionaries.get("words")
+        self.names_of_characters = {number: name for name, number in self.characters.items()}
+        self.names_of_words = {number: name for name, number in (self.words or {}).items()}
+        self.start_id, self.end_id = self.characters[FIRST] + 1, self.characters[LAST] + 1
+        self.special_names = {bos: BOS, eos: EOS}
+        self.num_ids = max(self.characters.values()) + 2
+        super().__init__(num_characters + (self.words is not None), bos, eos, limit=limit)
+
+    def __missing__(self, word: str) -> bytes:
+        if not isinstance(word, str):
+            raise ValueError(f"every word must be a string, but one is {word!r} ({type(word).__name__})")
+        room, known = self.num_characters - 2, self.characters
+        name = self.special_names.get(word)
+        form = name or word[:room]
+        ids = [known[name]] if name else [known.get(character, known[OOV]) for character in form]
+        ids = [known[FIRST], *ids, known[LAST]]
+        ids += [known[PAD]] * (self.num_characters - len(ids))
+        if self.words is not None:
+            ids.append(self.words.get(form, self.words[OOV]))
+        row = (np.array(ids, np.int32) + 1).tobytes()
+        if name is None and len(word) > room:
+            self.count_cut(word, len(word))
+        elif len(word) <= 64:
+            if len(self) >= self.limit:
+                self.clear()
+            self[word] = row
+        return row
+
+    def count_cut(self, word: str, size: int):
+        """Count a word that was cut, and warn of the first."""
+        if not self.num_cut:
+            logger.warning(
+                f"A word of {size} characters was cut to its first {self.num_characters - 2}, as ELMoForManyLangs "
+                f"does: {word[:60]!r}. Further cuts are only counted, in `tokenizer.num_cut_words`."
+            )
+        self.num_cut += 1
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.num_characters, self.bos, self.eos, self.dictionaries, self.limit)
+
+    def decode(self, row: list[int]) -> str | int:
+        """Return the word of a row, or the id of a special token. Unknown characters of unknown words become U+FFFD."""
+        if self.is_special(row):
+            return row[1] if any(row) else PAD_ID
+        ids = row[1 : self.num_characters]
+        ids = ids[: ids.index(self.end_id)] if self.end_id in ids else ids
+        names = [self.names_of_characters.get(number - 1, OOV) for number in ids]
+        word = self.names_of_words.get(row[-1] - 1) if self.words is not None else None
+        if OOV in names and word not in (None, OOV):
+            return word
+        return "".join(UNKNOWN_CHARACTER if name == OOV else name for name in names)
+
+    def is_special(self, row: list[int]) -> bool:
+        """Return whether a row is padding, `<bos>` or `<eos>`."""
+        return not any(row) or row[1] - 1 in (self.characters[BOS], self.characters[EOS])
+
+    def names(self) -> list[str]:
+        """Return the names of all ids but padding, in their order."""
+        special = {self.characters[BOS]: self.bos, self.characters[EOS]: self.eos}
+        names = self.names_of_characters | special
+        return [names.get(number, f"<id {number}>") for number in range(self.num_ids - 1)]
+
+
+def word_rows(
+    width: int, bos: str, eos: str, word_ids: dict[str, int] | None, dictionaries: Dictionaries | None
+) -> WordRows:
+    """Return the table of a tokenizer: of bytes (or words, where the width is 1), or of code points by dictionaries."""
+    return WordRows(width, bos, eos, word_ids) if dictionaries is None else CodePointRows(width, bos, eos, dictionaries)
+
+
+def read_dictionaries(path: str | Path) -> Dictionaries:
+    """Read the dictionaries of a saved tokenizer.
+
+    Raises:
+        `ValueError`: in one line, if the file is no JSON object of dictionaries, or a special name is missing.
+    """
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not readable as dictionaries ({error})") from None
+    kinds = {"characters": (BOS, EOS, OOV, PAD, FIRST, LAST), "words": (BOS, EOS, OOV, PAD)}
+    if not isinstance(found, dict) or not {"characters"} <= found.keys() <= kinds.keys():
+        raise ValueError(f"{path}: expected an object with the dictionary of `characters`, and perhaps of `words`")
+    for kind, ids in found.items():
+        if not isinstance(ids, dict) or not all(
+            type(number) is int and 0 <= number < 1 << 30 for number in ids.values()
+        ):
+            raise ValueError(f"{path}: {kind} must map names to ids from 0")
+        if missing := [name for name in kinds[kind] if name not in ids]:
+            raise ValueError(f"{path}: {kind} lacks {', '.join(missing)}")
+    return found
+
+
+def write_dictionaries(dictionaries: Dictionaries, path: str | Path):
+    """Write the dictionaries of a tokenizer: JSON, UTF-8."""
+    text = json.dumps(dictionaries, ensure_ascii=False)
+    Path(path).write_text(f"{text}\n", encoding="utf-8", newline="\n")
+
+
+__all__ = ["DICTIONARIES_FILE", "CodePointRows", "read_dictionaries", "word_rows", "write_dictionaries"]

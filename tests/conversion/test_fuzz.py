@@ -1,0 +1,169 @@
+# Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
+"""Random damage to every format: a conversion succeeds, or fails in one line and leaves nothing.
+
+    PYTHONPATH=tests/helpers python tests/conversion/test_fuzz.py 10000
+
+runs as many mutations and prints those that do neither.
+"""
+
+import json
+import random
+import shutil
+import sys
+import tempfile
+import traceback
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+from allennlp_weights import state_dict, write_archive
+from checkpoint_writer import lay_out, write
+from many_langs_weights import write_model
+from small_original import OPTIONS
+
+from hf_elmo.conversion import convert
+from hf_elmo.conversion.random_weights import random_weights, write_files
+
+TENSORS = random_weights(OPTIONS)
+VALUES = [None, True, -1, 0, 1.5, 1e300, 10**30, "", "x", "\n", [], {}, [[]], "../x", "NaN"]
+
+
+def hdf5(folder):
+    write_files(folder, OPTIONS, random_weights(OPTIONS, words=4))
+    (folder / "vocab.txt").write_text("<S>\n</S>\n<UNK>\nbank\n")
+
+
+def nlpl(folder):
+    write_files(folder / "files", OPTIONS, TENSORS, "model.hdf5")
+    (folder / "files" / "meta.json").write_text('{"corpus": [{"language": "eng"}], "handle": "x"}')
+    with zipfile.ZipFile(folder / "model.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        for path in (folder / "files").iterdir():
+            file.write(path, path.name)
+    shutil.rmtree(folder / "files")
+
+
+def checkpoint(folder):
+    names = (("/W_0", "/kernel"), ("/B", "/bias"), ("/W_P_0", "/projection/kernel"))
+    variables = {"aggregation/weights": TENSORS["CNN/b_cnn_0"][:3], "aggregation/scaling": TENSORS["CNN/b_cnn_0"][:1]}
+    for name, array in TENSORS.items():
+        for theirs, ours in names:
+            name = name.replace(theirs, ours) if name.startswith("RNN") else name
+        variables[f"bilm/{name}"] = array
+    write(folder, *lay_out(variables))
+    (folder / "options.json").write_text(json.dumps(OPTIONS))
+
+
+def allennlp(folder):
+    settings = {"model": {"type": "x", "e": {"type": "elmo_token_embedder", "do_layer_norm": False, "dropout": 0.1}}}
+    write_archive(folder / "model.tar.gz", state_dict(TENSORS, "_elmo."), settings)
+
+
+def state(folder):
+    torch.save(state_dict(TENSORS, ""), folder / "weights.th")
+    (folder / "config.json").write_text('{"model": {"type": "x", "elmo": {"options_file": "y"}}}')
+
+
+def many_langs(folder):
+    write_model(folder)
+
+
+def saved(folder):
+    hdf5(folder / "original")
+    convert(folder / "original", folder / "model")
+    for path in (folder / "model").iterdir():
+        if path.suffix in (".json", ".safetensors"):
+            path.rename(folder / path.name)
+    shutil.rmtree(folder / "original")
+    shutil.rmtree(folder / "model")
+
+
+FORMATS = {form.__name__: form for form in (hdf5, nlpl, checkpoint, allennlp, state, many_langs, saved)}
+
+
+def mutate(folder: Path, dice: random.Random):
+    """Damage one file of a folder: bytes, length, or a value of a JSON file."""
+    path = dice.choice(sorted(path for path in folder.rglob("*") if path.is_file()))
+    content = bytearray(path.read_bytes() or b"x")
+    kind = dice.choice(["flip", "flip", "flip", "cut", "insert", "repeat", "zero", "text", "value", "value"])
+    place = dice.randrange(len(content))
+    if kind == "value" and path.suffix == ".json":
+        with suppress(ValueError):  # of a file damaged before
+            return path.write_text(json.dumps(changed(json.loads(content), dice)))
+    if kind == "cut":
+        del content[place:]
+    elif kind == "insert":
+        content[place:place] = dice.randbytes(dice.randint(1, 9))
+    elif kind == "repeat":
+        content += content[: place + 1]
+    elif kind == "zero":
+        content[place : place + 64] = bytes(min(64, len(content) - place))
+    elif kind == "text":
+        content[:] = b"<html>" if dice.random() < 0.5 else b""
+    else:
+        for _ in range(dice.randint(1, 8)):
+            content[min(place + dice.randint(0, 40), len(content) - 1)] ^= 1 << dice.randrange(8)
+    return path.write_bytes(content)
+
+
+def changed(value, dice: random.Random):
+    """Replace, remove or keep parts of a JSON value."""
+    if isinstance(value, dict) and value and dice.random() < 0.8:
+        key = dice.choice(sorted(value))
+        return {**value, key: changed(value[key], dice)} if dice.random() < 0.9 else {**value, "x": dice.choice(VALUES)}
+    return dice.choice(VALUES)
+
+
+def attempt(name: str, sound: Path, work: Path, seed: int) -> str | None:
+    """Convert a damaged copy. Returns the error in one line, and None for success."""
+    dice = random.Random(f"{name} {seed}")
+    source, output = work / "source", work / "output"
+    shutil.copytree(sound, source)
+    for _ in range(dice.randint(1, 2)):
+        mutate(source, dice)
+    path = next((source / file for file in ("model.zip", "model.tar.gz") if (source / file).is_file()), source)
+    try:
+        convert(path, output, to="hdf5" if name == "saved" else "safetensors")
+    except (ValueError, OSError) as error:
+        assert not output.exists()
+        return str(error)
+    finally:
+        shutil.rmtree(source)
+        left = sorted(path.name for path in work.iterdir())
+        shutil.rmtree(output, ignore_errors=True)
+        assert left in ([], ["output"]), left
+    return None
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_damage_is_refused_in_one_line(name, tmp_path):
+    sound, work = tmp_path / "sound", tmp_path / "work"
+    sound.mkdir()
+    work.mkdir()
+    FORMATS[name](sound)
+    errors = [attempt(name, sound, work, seed) for seed in range(60)]
+    refused = [error for error in errors if error is not None]
+    assert len(refused) > 10
+    assert not any("\n" in error for error in refused)
+
+
+if __name__ == "__main__":
+    failures, total, refused = 0, int(sys.argv[1]), 0
+    with tempfile.TemporaryDirectory() as folder:
+        for name, write_sound in FORMATS.items():
+            sound, work = Path(folder, name), Path(folder, f"{name}.work")
+            sound.mkdir()
+            work.mkdir()
+            write_sound(sound)
+            for seed in range(1000, 1000 + total // len(FORMATS)):
+                try:
+                    error = attempt(name, sound, work, seed)
+                    refused += error is not None
+                    assert error is None or "\n" not in error, error
+                except Exception:
+                    failures += 1
+                    print(name, seed, traceback.format_exc(limit=-4), flush=True)
+                    shutil.rmtree(work)
+                    work.mkdir()
+    print(f"{total:,} mutations: {refused:,} refused in one line, {failures} failures")
