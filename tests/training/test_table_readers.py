@@ -102,6 +102,13 @@ def test_names_of_columns(tmp_path):
         find_column(["a", "b"], "c", ["a"], place, "--z")
 
 
+def test_rows_of_json_need_not_have_all_columns(tmp_path):
+    path = write(tmp_path, "x.jsonl", '{"text": "a"}\n{"text": "b", "label": 1}\n{"text": "c", "label": 0}\n')
+    splits = read_texts(arguments(train_file=path, test_file=path))
+    assert rows(splits, "train", "text", "label") == [("b", "1"), ("c", "0")]
+    assert rows(splits, "test", "text", "label") == [("a", None), ("b", "1"), ("c", "0")]
+
+
 def test_rows_of_one_split(tmp_path):
     path = write(tmp_path, "x.tsv", "s\ttext\nTRAIN\ta\nTEST\tb\nTRAIN\tc\n")
     assert [row["text"] for _, row in read_table(path, (), "s", "TRAIN")] == ["a", "c"]
@@ -116,6 +123,7 @@ def test_rows_of_one_split(tmp_path):
     [
         ("x.tsv", "a\tb\n1\t2\n3\n", "line 3: 1 columns where the header has 2 (a, b)"),
         ("x.csv", 'a,b\n1,2\n"3,4\n', "line 3: not CSV"),
+        ("x.csv", "a,b,a\n1,2,3\n", "line 1: two columns are named 'a'"),
         ("x.csv", 'a,b\n"1\n1",2\n3\n', "line 4: 1 columns where the header has 2"),
         ("x.jsonl", '{"a": 1}\n{"a": \n', "line 2: not JSON"),
         ("x.jsonl", '{"a": \n{"a": 1}\n', "line 1: not JSON"),

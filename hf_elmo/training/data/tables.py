@@ -6,7 +6,7 @@ knows no line numbers. Cells of `.csv` and `.tsv` are text.
 
 import csv
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from .files import Place, numbered_lines, read_text
 
 Row = tuple[Place, dict[str, Any]]
 
+ROWS_TO_JUDGE = 1000
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".parquet")
 
 
@@ -55,7 +56,7 @@ def read_table(
         return
     found, others = False, set()
     for place, row in rows:
-        value = row[find_column(row, split_column, (), place)]
+        value = row[find_column(list(row), split_column, (), place)]
         if value == split:
             found = True
             yield place, row
@@ -151,8 +152,11 @@ def delimited_rows(path: str, is_csv: bool, chosen: Collection[str | None] = ())
         if not any(cell.strip() for cell in cells):
             continue
         if header is None:
+            twice = next((cell for cell in cells if cell.strip() and cells.count(cell) > 1), None)
             names, numbers = [cell.strip() for cell in cells], [str(column) for column in range(len(cells))]
             header = numbers if set(chosen) & set(numbers) - set(names) else names
+            if header is names and twice:
+                raise ValueError(f"{path}, line {number}: two columns are named {twice.strip()!r}")
             if header is names:
                 continue
         if len(cells) != len(header):
@@ -162,29 +166,34 @@ def delimited_rows(path: str, is_csv: bool, chosen: Collection[str | None] = ())
         yield Place(path, number), dict(zip(header, cells))
 
 
+def peek(rows: Iterable[Row]) -> tuple[list[Row], list[str], Iterator[Row]]:
+    """Return the first rows, the names of their columns, and all rows. Rows of JSON need not have all columns."""
+    rows = iter(rows)
+    head = list(islice(rows, ROWS_TO_JUDGE))
+    return head, list(dict.fromkeys(name for _, row in head for name in row)), chain(head, rows)
+
+
 def find_column(
-    row: Collection[str], chosen: str | None, usual: Iterable[str], place: Place, option: str = "", needed: bool = True
+    names: Sequence[str], chosen: str | None, usual: Iterable[str], place: Place, option: str = "", needed: bool = True
 ) -> str | None:
     """Return the name of a column: the chosen one, or the first of the usual ones that there is, in any case.
 
     Raises:
         `ValueError`: if there is none, and one was chosen or is needed. `option` is what to type then.
     """
-    if chosen is not None and chosen in row:
+    if chosen is not None and chosen in names:
         return chosen
-    lower = {str(name).lower(): name for name in row}
+    lower = {str(name).lower(): name for name in names}
     found = None if chosen is not None else next((lower[name.lower()] for name in usual if name.lower() in lower), None)
     if found is None and (needed or chosen is not None):
         expected = repr(chosen) if chosen is not None else " or ".join(map(repr, usual))
-        hint = (
-            f"; name one with {option}, by its number from 0 if there is no header" if option and chosen is None else ""
-        )
-        raise ValueError(f"{place}: there is no column {expected}, only {', '.join(map(str, row))}{hint}")
+        hint = f"; name one with {option}, by its number from 0 if there is no header" if option and not chosen else ""
+        raise ValueError(f"{place}: there is no column {expected}, only {', '.join(map(str, names))}{hint}")
     return found
 
 
 def find_label_column(
-    row: Collection[str], chosen: str | None, usual: Iterable[str], place: Place, split: str
+    names: Sequence[str], chosen: str | None, usual: Iterable[str], place: Place, split: str
 ) -> str | None:
     """Return the name of the column of labels; `None` for test data that have none.
 
@@ -192,8 +201,8 @@ def find_label_column(
         `ValueError`: if training or validation data have no such column.
     """
     if split == "test":
-        return chosen if chosen in row else find_column(row, None, () if chosen else usual, place, needed=False)
-    return find_column(row, chosen, usual, place, "--label_column")
+        return chosen if chosen in names else find_column(names, None, () if chosen else usual, place, needed=False)
+    return find_column(names, chosen, usual, place, "--label_column")
 
 
 def clean_label(label: Any) -> str | None:

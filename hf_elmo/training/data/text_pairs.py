@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from .files import Place, numbered_lines
 from .splits import Splits, Understood, check_classes, read_examples
-from .tables import Row, clean_label, find_column, find_label_column, read_table
+from .tables import Row, clean_label, find_column, find_label_column, peek, read_table
 
 # Names of columns in SNLI, MultiNLI and GLUE; the same on the Hub; in SICK; in the other tasks of GLUE
 FIRST = ("sentence1", "premise", "sentence_A", "question1", "text1")
@@ -68,16 +68,16 @@ class PairReader:
         return self.read_rows(read_table(path, self.columns, self.arguments.split_column, wanted), split)
 
     def read_rows(self, rows: Iterable[Row], split: str) -> Iterator[dict]:
-        columns = None
+        head, names, rows = peek(rows)
+        for place, _ in head[:1]:
+            first = find_column(names, self.columns[0], FIRST, place, "--first_column")
+            second = find_column(names, self.columns[1], SECOND, place, "--second_column")
+            label = find_label_column(names, self.columns[2], LABEL, place, split)
+            identifier = find_column(names, None, IDENTIFIER, place, needed=False)
+            self.understood.record(split, "a table", first=first, second=second, labels=label)
         for place, row in rows:
-            if columns is None:
-                first = find_column(row, self.columns[0], FIRST, place, "--first_column")
-                second = find_column(row, self.columns[1], SECOND, place, "--second_column")
-                label = find_label_column(row, self.columns[2], LABEL, place, split)
-                columns, identifier = (first, second), find_column(row, None, IDENTIFIER, place, needed=False)
-                self.understood.record(split, "a table", first=first, second=second, labels=label)
-            texts = [row.get(column) for column in columns]
-            for column, text in zip(columns, texts):
+            texts = [row.get(first), row.get(second)]
+            for column, text in zip((first, second), texts):
                 if text is not None and not isinstance(text, str):
                     raise ValueError(f"{place}: {column} must be a sentence, but is {text!r:.60}")
             yield self.pair(*texts, row.get(label), place, str(row.get(identifier, place.number)))

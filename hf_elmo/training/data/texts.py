@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from .files import Place, numbered_lines
 from .splits import Splits, Understood, check_classes, implausible, read_examples
-from .tables import Row, clean_label, find_column, find_label_column, is_table, read_table
+from .tables import Row, clean_label, find_column, find_label_column, is_table, peek, read_table
 
 TEXT_COLUMNS = ("text", "sentence", "tokens", "words", "review", "content", "comment", "tweet")
 LABEL_COLUMNS = ("label", "labels", "sentiment", "class", "category", "stars")
@@ -110,13 +110,13 @@ class TextReader:
                     yield example(words, str(int(int(label) > NEUTRAL)), place)
 
     def read_rows(self, rows: Iterable[Row], split: str, columns: Sequence | None = None) -> Iterator[dict]:
-        text_column = None
+        head, names, rows = peek(rows)
+        for place, _ in head[:1]:
+            text_column, label_column = columns or self.columns
+            text_column = find_column(names, text_column, TEXT_COLUMNS, place, "--text_column")
+            label_column = find_label_column(names, label_column, LABEL_COLUMNS, place, split)
+            self.understood.record(split, "a table", texts=text_column, labels=label_column)
         for place, row in rows:
-            if text_column is None:
-                chosen_text, chosen_label = columns or self.columns
-                text_column = find_column(row, chosen_text, TEXT_COLUMNS, place, "--text_column")
-                label_column = find_label_column(row, chosen_label, LABEL_COLUMNS, place, split)
-                self.understood.record(split, "a table", texts=text_column, labels=label_column)
             text = row.get(text_column)
             if not isinstance(text, str) and not (isinstance(text, list) and all(isinstance(w, str) for w in text)):
                 raise ValueError(f"{place}: the text must be a string, or a list of words, but is {text!r:.60}")

@@ -12,7 +12,7 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, islice, repeat
+from itertools import repeat
 from typing import Any
 
 import pyarrow as pa
@@ -28,13 +28,12 @@ from ...model.label_schemes_elmo import (
 )
 from .files import Place
 from .splits import Splits, Understood, note_unknown, read_examples, values
-from .tables import Row, clean_label, find_column, find_label_column, is_table, read_table
+from .tables import Row, clean_label, find_column, find_label_column, is_table, peek, read_table
 from .word_lines import OUTSIDE, SENTENCE_NAMES, Layout, find_layout, looks_like_entities, read_label, read_word_lines
 
 LABEL_SCHEMES = ("bio", "bioul", "keep", "plain")
 WORD_COLUMNS = ("tokens", "words", "token", "word", "form", "text", "sentence")
 LABEL_COLUMNS = ("ner_tags", "labels", "tags", "ner", "label", "tag", "upos", "pos_tags", "pos")
-ROWS_TO_JUDGE = 1000
 SCHEMA = pa.schema(
     [
         ("tokens", pa.list_(pa.string())),
@@ -151,17 +150,16 @@ class WordLabelReader:
         self, rows: Iterable[Row], split: str, word_column: str | None, label_column: str | None
     ) -> Iterator[dict]:
         arguments = self.arguments
-        rows = iter(rows)
-        head = list(islice(rows, ROWS_TO_JUDGE))
+        head, names, rows = peek(rows)
         if not head:
             return
-        place, row = head[0]
-        word_column = find_column(row, word_column, WORD_COLUMNS, place, "--word_column")
-        label_column = find_label_column(row, label_column, LABEL_COLUMNS, place, split)
-        sentences = ((place, row.get(word_column), row.get(label_column), None) for place, row in chain(head, rows))
+        place = head[0][0]
+        word_column = find_column(names, word_column, WORD_COLUMNS, place, "--word_column")
+        label_column = find_label_column(names, label_column, LABEL_COLUMNS, place, split)
+        sentences = ((place, row.get(word_column), row.get(label_column), None) for place, row in rows)
         column = None
         if all(isinstance(row.get(word_column), str) and " " not in row[word_column].strip() for _, row in head):
-            chosen, others = arguments.sentence_column, set(row) - {word_column}
+            chosen, others = arguments.sentence_column, [name for name in names if name != word_column]
             column = find_column(others, chosen, sorted(SENTENCE_NAMES), place, needed=False)
             numbers = [place.number for place, _ in head]
             if column is None and numbers == [*range(numbers[0], numbers[0] + len(numbers))] and len(head) > 1:
@@ -169,7 +167,7 @@ class WordLabelReader:
                     f"{place}: a row has one word, and neither a column nor an empty line shows where sentences end: "
                     "name the column of sentence numbers with --sentence_column"
                 )
-            sentences = grouped(chain(head, rows), word_column, label_column, column)
+            sentences = grouped(rows, word_column, label_column, column)
         self.understood.record(split, "a table", words=word_column, labels=label_column, sentences=column)
         for place, words, labels, lines in sentences:
             words, labels = as_list(words), as_list(labels)
@@ -211,15 +209,15 @@ def grouped(
     """
     words, labels, lines, first, current = [], [], [], None, None
     for place, row in rows:
-        value = str(row[sentence_column] or "").strip() if sentence_column else None
+        value = str(row.get(sentence_column) or "").strip() if sentence_column else None
         begins = (value and value != current) if sentence_column else (lines and place.number > lines[-1] + 1)
         if begins and words:
             yield first, words, labels if label_column else None, lines
             words, labels, lines = [], [], []
         current = value or current
         first = first if words else place
-        words.append(row[word_column])
-        labels.append(row[label_column] if label_column else None)
+        words.append(row.get(word_column))
+        labels.append(row.get(label_column))
         lines.append(place.number)
     yield first, words, labels if label_column else None, lines
 
