@@ -5,6 +5,10 @@ from dataclasses import dataclass, field
 import torch
 from transformers import TrainingArguments
 
+from .data.word_labels import LABEL_SCHEMES
+
+PROBLEM_TYPES = ("single_label", "multi_label", "regression")
+
 
 @dataclass
 class DataArguments:
@@ -34,6 +38,85 @@ class DataArguments:
                 raise ValueError(f"--{name} must be at least 1, but is {getattr(self, name)}")
         if not 0 < self.train_fraction <= 1:
             raise ValueError(f"--train_fraction must be above 0 and at most 1, but is {self.train_fraction:g}")
+
+
+@dataclass
+class WordLabelArguments(DataArguments):
+    """Sentences with a label for each word: files with a word per line, tables, or a dataset."""
+
+    word_column: str | None = field(
+        default=None, metadata={"help": "Column of the words: its name, or its number from 0 (-1: the last)."}
+    )
+    label_column: str | None = field(default=None, metadata={"help": "Column of the labels. By default the last."})
+    sentence_column: str | None = field(default=None, metadata={"help": "Tables: column that numbers the sentences."})
+    label_list: list[str] = field(default_factory=list, metadata={"help": "Names of labels that are numbers, from 0."})
+    label_scheme: str = field(default="bio", metadata={"help": f"Scheme to learn: {', '.join(LABEL_SCHEMES)}."})
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.label_scheme not in LABEL_SCHEMES:
+            raise ValueError(f"--label_scheme must be one of {', '.join(LABEL_SCHEMES)}, but is {self.label_scheme!r}")
+
+
+@dataclass
+class TextLabelArguments(DataArguments):
+    """Texts with a label each."""
+
+    text_column: str | None = field(default=None, metadata={"help": "Column of the texts."})
+    label_column: str | None = field(default=None, metadata={"help": "Column of the labels."})
+    problem_type: str = field(default="single_label", metadata={"help": f"{', '.join(PROBLEM_TYPES)}."})
+    first_label: bool = field(default=False, metadata={"help": "Keep the first of several labels of a text."})
+    label_separator: str | None = field(default=None, metadata={"help": "multi_label: separates labels in a cell."})
+    class_weights: str = field(default="none", metadata={"help": "Weights of classes in the loss: none or balanced."})
+    phrases: bool = field(default=False, metadata={"help": "Train on all phrases of trees, not only on sentences."})
+    binary: bool = field(default=False, metadata={"help": "Trees: positive or negative, without neutral ones."})
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name, choices in (("problem_type", PROBLEM_TYPES), ("class_weights", ("none", "balanced"))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"--{name} must be one of {', '.join(choices)}, but is {getattr(self, name)!r}")
+        if self.class_weights != "none" and self.problem_type != "single_label":
+            raise ValueError("--class_weights is for --problem_type single_label: the others have no classes to weight")
+
+
+@dataclass
+class PairArguments(DataArguments):
+    """Pairs of texts with a label each."""
+
+    first_column: str | None = field(
+        default=None, metadata={"help": "Column of the premise. By default as in SNLI, SICK or MultiNLI."}
+    )
+    second_column: str | None = field(default=None, metadata={"help": "Column of the hypothesis."})
+    label_column: str | None = field(default=None, metadata={"help": "Column of the labels."})
+    regression: bool = field(default=False, metadata={"help": "Labels are numbers, such as relatedness."})
+
+
+@dataclass
+class QuestionArguments(DataArguments):
+    """Questions, texts with their answers, and how the texts are read."""
+
+    max_context_words: int = field(default=400, metadata={"help": "Maximum number of words of a window."})
+    context_stride: int = field(default=128, metadata={"help": "Words that a window repeats of the previous one."})
+    max_answer_length: int = field(default=17, metadata={"help": "Maximum number of words of an answer."})
+    n_best: int = field(default=20, metadata={"help": "Answers to each question that are written down."})
+    no_answer_threshold: float = field(
+        default=0.0, metadata={"help": "SQuAD 2.0: no answer if its score exceeds the best answer's by more."}
+    )
+    keep_unplaced_answers: bool = field(
+        default=False, metadata={"help": "Score by answers that are not where the data say, but do not learn them."}
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 <= self.context_stride < self.max_context_words:
+            raise ValueError(
+                f"--context_stride must be from 0 to below --max_context_words ({self.max_context_words}), but is "
+                f"{self.context_stride}"
+            )
+        for name in ("max_answer_length", "n_best"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name} must be at least 1, but is {getattr(self, name)}")
 
 
 @dataclass

@@ -7,39 +7,34 @@ Files are trees of the Stanford Sentiment Treebank, lines of a label and a sente
 (.tsv, .csv, .jsonl); datasets of the Hub are tables too. In the first two, blanks separate words; texts of tables are
 split by the tokenizer, unless they are lists of words. Texts without words are left out of training, and labeled like
 all others elsewhere.
+
+With `--problem_type multi_label` a text has any number of labels, in a list or separated by `--label_separator`; with
+`regression` it has a value.
 """
 
 import sys
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
-import numpy as np
+import torch
 from datasets import Dataset
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerBase
+from transformers.modeling_outputs import SequenceClassifierOutput
 
 from ..model.sequence_classification_elmo import ElmoForSequenceClassification
-from .arguments import DataArguments, FineTuningArguments, ModelArguments
+from .arguments import FineTuningArguments, ModelArguments, TextLabelArguments
 from .batches import EncodedDataset, encode
 from .checks import check_settings, select_metric
-from .data.splits import sample
+from .data.splits import sample, values
 from .data.texts import read_texts
-from .metrics import class_scores
+from .labels import DEFAULT_METRICS, TextLabels, text_config
 from .runs import Runs
 from .script import run_script
-from .starting_model import StartingModel, load_tokenizer, task_config, trained_labels
+from .starting_model import StartingModel, load_tokenizer, trained_labels
 from .trainer import TaskTrainer
-
-
-@dataclass
-class TextLabelArguments(DataArguments):
-    """Texts with a label each."""
-
-    text_column: str | None = field(default=None, metadata={"help": "Column of the texts."})
-    label_column: str | None = field(default=None, metadata={"help": "Column of the labels."})
-    first_label: bool = field(default=False, metadata={"help": "Keep the first of several labels of a text."})
-    phrases: bool = field(default=False, metadata={"help": "Train on all phrases of trees, not only on sentences."})
-    binary: bool = field(default=False, metadata={"help": "Trees: positive or negative, without neutral ones."})
 
 
 def main(arguments: list[str] | None = None, name: str = "classify") -> int:
@@ -53,60 +48,47 @@ def train(data: TextLabelArguments, model_args: ModelArguments, args: FineTuning
     check_settings(model_args, args)
     splits = read_texts(data, trained_labels(model_args, head))
     tokenizer = load_tokenizer(model_args)
-    options = {"problem_type": "single_label_classification"}
-    config = task_config(head, model_args, splits, defaults={"sequence_encoder": "bcn"}, **options)
-    encode_split = partial(encode_texts, tokenizer=tokenizer, label_ids=config.label2id)
+    config = text_config(model_args, splits, data.problem_type, "bcn")
+    labels = TextLabels(config.id2label, data.problem_type)
+    encode_split = partial(encode_texts, tokenizer=tokenizer, labels=labels)
     datasets = {name: encode_split(examples) for name, examples in splits.items()}
     start = StartingModel(head, config, model_args, tokenizer, datasets)
-    gold = [label for label in (splits.validation or splits.train or splits.test)["label"] if label is not None]
-    select_metric(args, class_scores(gold, gold), default="accuracy")
-    score, write = (partial(function, label_names=config.id2label) for function in (score_classes, write_classes))
+    select_metric(args, labels.metric_names(splits), default=DEFAULT_METRICS[data.problem_type])
+    loss = balanced_loss(values(splits.train, "label"), config.label2id) if data.class_weights == "balanced" else None
 
     with Runs(command, data, model_args, args, splits, start) as runs:
         for run in runs:
             if data.train_fraction < 1:
                 datasets["train"] = encode_split(sample(splits.train, data.train_fraction, run.seed))
-            trainer = TaskTrainer(start.create(run.seed), run.args, datasets, tokenizer, score)
+            trainer = TaskTrainer(start.create(run.seed), run.args, datasets, tokenizer, labels.score, loss)
             run.train(trainer)
-            run.evaluate(trainer, write)
+            run.evaluate(trainer, labels.write)
         runs.finish()
 
 
-def encode_texts(examples: Dataset, tokenizer: PreTrainedTokenizerBase, label_ids: dict[str, int]) -> EncodedDataset:
-    """Encode texts, each of which is a string or a list of words, and the ids of their labels."""
+def encode_texts(examples: Dataset, tokenizer: PreTrainedTokenizerBase, labels: TextLabels) -> EncodedDataset:
+    """Encode texts, each of which is a string or a list of words, with their labels."""
     features: list[dict] = [{} for _ in examples]
     for column, is_split in (("text", False), ("words", True)):
-        chosen = [(number, text) for number, text in enumerate(examples[column]) if text is not None]
+        chosen = [(number, text) for number, text in enumerate(values(examples, column)) if text is not None]
         encoded = encode(tokenizer, [text for _, text in chosen], is_split_into_words=is_split)
         for (number, _), feature in zip(chosen, encoded):
             features[number] = feature
-    return with_class_ids(EncodedDataset(examples, features), label_ids)
+    return labels.add_to(EncodedDataset(examples, features))
 
 
-def with_class_ids(dataset: EncodedDataset, label_ids: dict[str, int]) -> EncodedDataset:
-    """Add the id of each example's label to its features, if the model knows all of them."""
-    labels = dataset.examples["label"]
-    if all(label in label_ids for label in labels):
-        for feature, label in zip(dataset.features, labels):
-            feature["labels"] = label_ids[label]
-    return dataset
+def balanced_loss(labels: list[str], label_ids: dict[str, int]) -> Callable:
+    """Return the cross-entropy in which all classes of the training examples have the same total weight."""
+    counts = Counter(labels)
+    weights = torch.tensor([len(labels) / (len(counts) * max(1, counts[label])) for label in label_ids])
 
+    def loss(
+        outputs: SequenceClassifierOutput, labels: Tensor, num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        total = cross_entropy(outputs.logits, labels, weights.to(outputs.logits), reduction="sum")
+        return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
 
-def predicted_classes(logits: np.ndarray, label_names: dict[int, str]) -> list[str]:
-    return [label_names[id] for id in logits.argmax(-1).tolist()]
-
-
-def score_classes(dataset: EncodedDataset, logits: np.ndarray, label_names: dict[int, str]) -> dict[str, float]:
-    """Return the metrics of predictions on those examples that have a label."""
-    pairs = zip(dataset.examples["label"], predicted_classes(logits, label_names))
-    pairs = [(gold, label) for gold, label in pairs if gold is not None]
-    return class_scores(*zip(*pairs)) if pairs else {}
-
-
-def write_classes(path: Path, dataset: EncodedDataset, logits: np.ndarray, label_names: dict[int, str]) -> None:
-    """Write a table in the format of GLUE: the number of each text, from 0, and its predicted label."""
-    lines = [f"{number}\t{label}" for number, label in enumerate(predicted_classes(logits, label_names))]
-    path.with_suffix(".tsv").write_text("\n".join(["index\tprediction", *lines]) + "\n", encoding="utf-8")
+    return loss
 
 
 if __name__ == "__main__":

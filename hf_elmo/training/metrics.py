@@ -91,6 +91,24 @@ def class_scores(gold: Sequence[str], predicted: Sequence[str]) -> dict[str, flo
     return {"accuracy": right.total() / len(gold), "macro_f1": sum(by_label.values()) / len(by_label), **by_label}
 
 
+def multi_label_scores(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Return metrics of any number of labels per text.
+
+    `micro_f1` is over all labels, `macro_f1` the mean over the labels in `gold`, and `accuracy` that of whole sets.
+    """
+    sides = [Counter(label for labels in side for label in set(labels)) for side in (gold, predicted)]
+    right = Counter(label for labels, guesses in zip(gold, predicted, strict=True) for label in {*labels} & {*guesses})
+    in_gold, in_predicted = sides
+    by_label = {f"f1_{label}": rates(right[label], in_predicted[label], in_gold[label])[2] for label in sorted(in_gold)}
+    same = sum(set(labels) == set(guesses) for labels, guesses in zip(gold, predicted))
+    return {
+        "micro_f1": rates(right.total(), in_predicted.total(), in_gold.total())[2],
+        "macro_f1": sum(by_label.values()) / len(by_label) if by_label else 0.0,
+        "accuracy": same / len(gold),
+        **by_label,
+    }
+
+
 def value_scores(predicted: Sequence[float], gold: Sequence[float]) -> dict[str, float]:
     """Return Pearson's and Spearman's correlation and the mean squared error, as SemEval-2014 task 1 does.
 
@@ -219,4 +237,12 @@ def best_threshold(
     return 100 * best / len(answers), threshold
 
 
-__all__ = ["accuracy", "class_scores", "entity_scores", "squad_scores", "strict_f1", "value_scores"]
+__all__ = [
+    "accuracy",
+    "class_scores",
+    "entity_scores",
+    "multi_label_scores",
+    "squad_scores",
+    "strict_f1",
+    "value_scores",
+]

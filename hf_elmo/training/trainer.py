@@ -18,7 +18,8 @@ class TaskTrainer(AtomicCheckpointTrainer):
 
     Args:
         datasets: The splits `train`, `validation` and `test`, as far as there are any.
-        score: Returns the metrics of predictions on a dataset, the latter in the order of its features.
+        score: Returns the metrics of predictions on a dataset, the former in the order of its features.
+        compute_loss_func: Replaces the model's own loss, as in [`~transformers.Trainer`].
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class TaskTrainer(AtomicCheckpointTrainer):
         datasets: dict[str, EncodedDataset],
         tokenizer: PreTrainedTokenizerBase,
         score: Callable[[EncodedDataset, object], dict[str, float]],
+        compute_loss_func: Callable | None = None,
     ):
         self.early_stopping = EarlyStoppingCallback(args.early_stopping_patience)
         stops = args.early_stopping_patience > 0 and args.eval_strategy != IntervalStrategy.NO
@@ -38,6 +40,7 @@ class TaskTrainer(AtomicCheckpointTrainer):
             train_dataset=datasets.get("train"),
             eval_dataset=datasets.get("validation"),
             processing_class=tokenizer,
+            compute_loss_func=compute_loss_func,
             callbacks=[LogBeforeCheckpoint(), *([self.early_stopping] if stops else [])],
         )
         self.datasets, self.score = datasets, score

@@ -18,6 +18,8 @@ DEFAULTS = {
     **dict.fromkeys(("phrases", "binary", "first_label", "regression", "keep_unplaced_answers"), False),
     "label_scheme": "bio",
     "label_list": [],
+    "problem_type": "single_label",
+    "label_separator": None,
 }
 
 

@@ -166,7 +166,7 @@ def row(label="neutral", **more):
         (
             [row("3"), row("much")],
             {"--regression": "True"},
-            "bad.jsonl, line 2: with --regression a label must be a number, but is 'much'",
+            "bad.jsonl, line 2: a label to regress on must be a number, but is 'much'",
         ),
     ],
 )

@@ -65,7 +65,7 @@ def test_sick(tmp_path, name):
     assert read_text_pairs(arguments(train_file=path, **options)).label_names is None
     with pytest.raises(ValueError, match=r"no row has 'dev' in its column SemEval_set, only TEST, TRAIN"):
         read(path, split_column="SemEval_set", test_split="dev")
-    with pytest.raises(ValueError, match=r"line 2: with --regression a label must be a number, but is 'NEUTRAL'"):
+    with pytest.raises(ValueError, match=r"line 2: a label to regress on must be a number, but is 'NEUTRAL'"):
         read(path, regression=True)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 
 import pytest
 import torch
@@ -172,3 +173,40 @@ def test_answers_without_a_place_are_scored_but_not_learnt(folder, tmp_path, cap
         assert trained(*command(folder, tmp_path / "out", *options, train=train, validation=train)) == 0
     assert "1 of train: questions whose answers are not in the text; the first: " in caplog.text
     assert read(tmp_path / "out" / "all_results.json")["runs"][0]["validation_examples"] == 3
+
+
+def with_impossible(count: int, seed: int) -> dict:
+    """Texts as in `document`, every third without a name, so that nobody is the answer: SQuAD 2.0."""
+    content = document(count, seed)
+    for paragraph in content["data"][0]["paragraphs"][::3]:
+        (question,) = paragraph["qas"]
+        paragraph["context"] = paragraph["context"].replace(question["answers"][0]["text"], "again")
+        question |= {"is_impossible": True, "answers": []}
+    return content | {"version": "v2.0"}
+
+
+def test_questions_without_an_answer(folder, tmp_path):
+    """The empty text is predicted for them, and the official metrics of SQuAD 2.0 are reported."""
+    for seed, (split, count) in enumerate({"train": 120, "dev": 21, "test": 21}.items()):
+        (tmp_path / f"{split}.json").write_text(json.dumps(with_impossible(count, seed)))
+    shutil.copytree(folder / "elmo", tmp_path / "elmo")
+    assert trained(*command(tmp_path, tmp_path / "model", "--num_train_epochs", "14")) == 0
+    found = read(tmp_path / "model" / "all_results.json")["mean"]
+    assert found["test_no_answer_exact_match"] > 90
+    assert found["test_has_answer_exact_match"] > 90
+    assert read(tmp_path / "model" / "config.json")["qa_no_answer"]
+    predictions = read(tmp_path / "model" / "test_predictions.json")
+    probabilities = read(tmp_path / "model" / "test_predictions_no_answer.json")
+    assert {id for id, text in predictions.items() if not text} == {id for id, p in probabilities.items() if p > 0.5}
+
+
+def test_a_test_file_with_some_answers(model, folder, tmp_path):
+    """All questions are answered, and those with an answer are scored."""
+    content = document(6, 7)
+    for paragraph in content["data"][0]["paragraphs"][:2]:
+        del paragraph["qas"][0]["answers"]
+    (tmp_path / "some.json").write_text(json.dumps(content))
+    arguments = ["--model_name_or_path", str(model), "--test_file", str(tmp_path / "some.json"), *QUIET, *WINDOWS]
+    assert trained(*arguments, "--output_dir", str(tmp_path / "out")) == 0
+    assert len(read(tmp_path / "out" / "test_predictions.json")) == 6
+    assert read(tmp_path / "out" / "all_results.json")["mean"]["test_exact_match"] == 100.0

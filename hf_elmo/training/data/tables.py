@@ -6,6 +6,7 @@ knows no line numbers. Cells of `.csv` and `.tsv` are text.
 
 import csv
 import json
+import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -208,3 +209,14 @@ def find_label_column(
 def clean_label(label: Any) -> str | None:
     """Return a label as text, without white space around it; `None` if it is missing or empty."""
     return None if label is None else str(label).strip() or None
+
+
+def as_number(label: str, place: Place) -> float:
+    """Return a label as a number, or raise `ValueError` with its place."""
+    try:
+        value = float(label)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{place}: a label to regress on must be a number, but is {label!r}")
+    return value

@@ -6,7 +6,6 @@
 A pair without a gold label (`-` in SNLI, an empty field, -1 or null in a dataset) has the label `None`.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -16,7 +15,7 @@ import pyarrow as pa
 
 from .files import Place, numbered_lines
 from .splits import Splits, Understood, check_classes, read_examples
-from .tables import Row, clean_label, find_column, find_label_column, peek, read_table
+from .tables import Row, as_number, clean_label, find_column, find_label_column, peek, read_table
 
 # Names of columns in SNLI, MultiNLI and GLUE; the same on the Hub; in SICK; in the other tasks of GLUE
 FIRST = ("sentence1", "premise", "sentence_A", "question1", "text1")
@@ -113,13 +112,3 @@ class PairReader:
         if split == "train" and not (example["text"].strip() and example["text_pair"].strip()):
             return "pairs with an empty text"
         return "pairs without a label" if split != "test" and example["label"] is None else None
-
-
-def as_number(label: str, place: Place) -> float:
-    try:
-        value = float(label)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ValueError(f"{place}: with --regression a label must be a number, but is {label!r}")
-    return value

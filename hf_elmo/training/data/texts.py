@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from .files import Place, numbered_lines
-from .splits import Splits, Understood, check_classes, implausible, read_examples
-from .tables import Row, clean_label, find_column, find_label_column, is_table, peek, read_table
+from .splits import Splits, Understood, check_classes, implausible, note_unknown, read_examples, values
+from .tables import Row, as_number, clean_label, find_column, find_label_column, is_table, peek, read_table
 
 TEXT_COLUMNS = ("text", "sentence", "tokens", "words", "review", "content", "comment", "tweet")
 LABEL_COLUMNS = ("label", "labels", "sentiment", "class", "category", "stars")
@@ -31,6 +31,7 @@ SCHEMA = pa.schema(
         ("source", pa.string()),
     ]
 )
+LABEL_TYPES = {"single_label": pa.string(), "multi_label": pa.list_(pa.string()), "regression": pa.float64()}
 NEUTRAL = 2
 PIECES = re.compile(r"\((\d+)|\)|[^\s()]+")
 ESCAPED = {"-LRB-": "(", "-RRB-": ")", "-lrb-": "(", "-rrb-": ")"}
@@ -39,11 +40,11 @@ LINES_TO_JUDGE = 20_000  # lines by which the layout of a file is recognized
 
 
 def read_texts(arguments: Any, known_labels: Sequence[str] | None = None) -> Splits:
-    """Read texts with a class label each.
+    """Read texts with a class label each; with `--problem_type`, with any number of labels, or with a value, each.
 
-    Examples have the columns `text`, or `words` where the data are split into words (the other is `None`), `label`
-    (`None` if there is none) and `source`. Texts without words are left out of training, and texts without a label out
-    of training and validation.
+    Examples have the columns `text`, or `words` where the data are split into words (the other is `None`), `label` (a
+    text, a list of texts or a number; `None` if there is none) and `source`. Texts without words are left out of
+    training, and texts without a label out of training and validation.
 
     Args:
         arguments: Fields as of `TextLabelArguments`.
@@ -54,20 +55,29 @@ def read_texts(arguments: Any, known_labels: Sequence[str] | None = None) -> Spl
     """
     understood = Understood("text")
     examples = read_examples(arguments, understood, TextReader(arguments, understood, known_labels or ()))
-    counts = check_classes(examples, understood, known_labels, arguments.label_column is not None)
+    names = None
+    if arguments.problem_type == "multi_label":
+        counts = Counter(label for row in values(next(iter(examples.values())), "label") for label in row or ())
+        understood.label_counts = counts
+    elif arguments.problem_type == "single_label":
+        counts = check_classes(examples, understood, known_labels, arguments.label_column is not None)
     first = next(iter(examples.values()))[0]
     understood.first = f"{first['label']}: {(first['text'] or ' '.join(first['words'] or ()))[:200]}"
-    names = sorted(counts, key=lambda label: (len(label), label)) if "train" in examples else list(known_labels or ())
+    if arguments.problem_type != "regression":
+        names = (
+            sorted(counts, key=lambda label: (len(label), label)) if "train" in examples else [*(known_labels or ())]
+        )
+    if arguments.problem_type == "multi_label":
+        note_unknown(examples, "label", names, understood, "labels", "not found")
     return Splits(understood, names, **examples)
 
 
 class TextReader:
     """Reader of one run's files and datasets; test files are read as the labels of training suggest."""
 
-    schema = SCHEMA
-
     def __init__(self, arguments: Any, understood: Understood, known: Iterable[str]):
         self.arguments, self.understood, self.known = arguments, understood, set(known)
+        self.schema = SCHEMA.set(2, pa.field("label", LABEL_TYPES[arguments.problem_type]))
         self.columns = arguments.text_column, arguments.label_column
 
     def read_file(self, path: str, split: str) -> Iterator[dict]:
@@ -98,7 +108,7 @@ class TextReader:
         labels = [label.removeprefix(FASTTEXT) for label in words[:count]]
         if line[0].isspace() or not all(re.fullmatch(r"[\w+-]+", label) for label in labels):
             raise ValueError(f"{place}: a label and a blank must go before the sentence, but the line is {line[:40]!r}")
-        return example(words[count:], self.one_label(labels, place), place)
+        return example(words[count:], self.label(labels, place), place)
 
     def read_trees(self, path: str, split: str) -> Iterator[dict]:
         with_phrases = self.arguments.phrases and split == "train"
@@ -120,14 +130,21 @@ class TextReader:
             text = row.get(text_column)
             if not isinstance(text, str) and not (isinstance(text, list) and all(isinstance(w, str) for w in text)):
                 raise ValueError(f"{place}: the text must be a string, or a list of words, but is {text!r:.60}")
-            yield example(text, self.one_label(row.get(label_column), place), place)
+            yield example(text, self.label(row.get(label_column), place), place)
 
-    def one_label(self, label: Any, place: Place) -> str | None:
-        """Return the one label of a text, without white space around it; `None` for an empty one.
+    def label(self, label: Any, place: Place) -> str | list[str] | float | None:
+        """Return the label of a text as the problem type needs it, without white space; `None` if it is not known.
 
         Raises:
-            `ValueError`: if there are several, unless `--first_label` was given.
+            `ValueError`: if there are several, where there must be one and `--first_label` was not given.
         """
+        if self.arguments.problem_type == "regression":
+            return None if clean_label(label) is None else as_number(clean_label(label), place)
+        if self.arguments.problem_type == "multi_label":
+            if isinstance(label, str) and self.arguments.label_separator:
+                label = label.split(self.arguments.label_separator)
+            labels = label if isinstance(label, list) or label is None else [label]
+            return labels and [text for text in map(clean_label, labels) if text is not None]
         labels = label if isinstance(label, list) else [label]
         if len(labels) > 1 and not self.arguments.first_label:
             raise ValueError(
@@ -141,7 +158,7 @@ class TextReader:
             return "texts without words"
         if split != "test" and example["label"] is None:
             return "texts without a label"
-        if split == "train":
+        if split == "train" and isinstance(example["label"], str):
             self.known.add(example["label"])
         return None
 
