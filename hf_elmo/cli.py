@@ -46,7 +46,7 @@ GROUPS = {
             ),
         ),
         "perplexity": Command(
-            "hf_elmo.training.language_model.perplexity",
+            "hf_elmo.perplexity",
             "score a text with a language model, in both directions",
             ("hf-elmo perplexity text.txt --model elmo", "hf-elmo perplexity text.txt --model elmo --json"),
         ),
@@ -65,7 +65,7 @@ GROUPS = {
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 TASKS = {
     "ner": ("hf_elmo.training.ner", "label words: named entities, parts of speech"),
-    "classify": ("hf_elmo.training.sentiment", "classify texts"),
+    "classify": ("hf_elmo.training.classify", "classify texts"),
     "sentiment": ("hf_elmo.training.sentiment", "the same as classify"),
     "pairs": ("hf_elmo.training.nli", "classify pairs of texts: inference, paraphrases"),
     "qa": ("hf_elmo.training.qa", "find answers in texts"),

@@ -27,7 +27,7 @@ def check_settings(model_args: ModelArguments, args: FineTuningArguments) -> Non
     name = model_args.model_name_or_path
     if name is not None and Path(name).exists() and Path(name).resolve() == Path(args.output_dir).resolve():
         raise ValueError(f"--output_dir {args.output_dir} is the folder of the model to start from: give another one")
-    if args.push_to_hub and args.hub_strategy != "end":
+    if args.push_to_hub and args.hub_strategy != "end" and isinstance(args, FineTuningArguments):
         raise ValueError(f"--hub_strategy {args.hub_strategy.value}: these scripts push once, at the end")
     if args.n_gpu > 1:
         raise ValueError(
@@ -49,7 +49,7 @@ def check_checkpoint(args: FineTuningArguments) -> None:
     if not asked or str(asked).lower() == "false":
         args.resume_from_checkpoint = None
         return
-    if args.seeds:
+    if getattr(args, "seeds", None):  # pretraining has no such option
         raise ValueError("--resume_from_checkpoint is for one run: give it without --seeds, whose runs resume anyway")
     if str(asked).lower() == "true":
         args.resume_from_checkpoint = last_checkpoint(args.output_dir)

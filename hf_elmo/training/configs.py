@@ -1,4 +1,4 @@
-"""The configuration that a run starts from: a model's or the original's, changed as the command line says."""
+"""The configuration that a run starts from: that of a model or of the original, with changes."""
 
 import json
 from pathlib import Path
@@ -10,16 +10,16 @@ from ..model.configuration_elmo import ElmoConfig
 
 
 def read_config(name: str | None, overrides: str | None = None, **options) -> ElmoConfig:
-    """The configuration of a model, or the original's.
+    """Return the configuration of a model, or of the original.
 
     Args:
-        name: The model's folder or repository, or a configuration's file; None for the original's.
+        name: Folder or repository of a model, or a configuration file; None for the original.
         overrides: Changes, as JSON.
-        options: Further changes; what `overrides` says goes before them.
+        options: Further changes, over which `overrides` takes precedence.
 
     Raises:
-        `ValueError`: in one line, if there is no such model, or it is no ELMo, or changes are not JSON, or of things
-            that the configuration does not have, or to values it does not take.
+        `ValueError`: in one line, if there is no such model, if it is not an ELMo, or if changes are not JSON, name
+            unknown fields or have invalid values.
     """
     if name is not None:
         check_is_converted(name)
@@ -35,7 +35,7 @@ def read_config(name: str | None, overrides: str | None = None, **options) -> El
     changes = {**options, **changes}
     try:
         config = ElmoConfig(**changes) if name is None else AutoConfig.from_pretrained(name, **changes)
-        config.validate()  # which nobody has done after changes to a model's configuration
+        config.validate()  # `from_pretrained` does not validate after its changes
     except StrictDataclassError as error:
         raise ValueError(f"the configuration: {error.__cause__ or error}") from None
     except OSError as error:
@@ -60,8 +60,8 @@ def check_is_converted(name: str) -> None:
         )
 
 
-def check_can_be_trained(config: ElmoConfig, name: str | None, encoder_is_trained: bool):
-    """That nothing has to learn which is rounded to a few bits.
+def check_can_be_trained(config: ElmoConfig, name: str | None, encoder_is_trained: bool) -> None:
+    """Refuse to train a quantized encoder.
 
     Raises:
         `ValueError`: if the encoder is to be trained, and is quantized.

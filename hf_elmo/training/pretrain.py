@@ -7,7 +7,6 @@ The same command resumes an interrupted run exactly where its last checkpoint le
 With `torchrun --nproc-per-node N -m hf_elmo.training.pretrain ...`, N processes share the streams of text.
 """
 
-import json
 import logging
 import sys
 from pathlib import Path
@@ -16,20 +15,20 @@ from transformers import set_seed
 from transformers.trainer_utils import IntervalStrategy
 
 from .checkpoints import last_checkpoint, move_into_place, remove_checkpoints
+from .checks import check_optimizer, check_settings
 from .language_model.arguments import ModelArguments, PretrainingArguments, TextArguments
 from .language_model.corpus import choose_split, count_words, open_corpus, read_held_out
 from .language_model.model import choose_vocabulary, default_split, make_model, make_tokenizer, starting_config
 from .language_model.perplexity import unigram_perplexity
-from .language_model.report import TimeEstimate, describe_model, describe_text, report_results, save_card
+from .language_model.report import describe_model, describe_text, report_results, save_card
 from .language_model.streams import TrainingWindows, WordTable
 from .language_model.trainer import BiLMTrainer
 from .run_card import publish
 from .run_record import RunRecord, digest, settings_of
+from .runs import RESULTS_FILE, write_json
 from .script import run_script
 
 logger = logging.getLogger("hf_elmo.training")
-
-RESULTS_FILE = "all_results.json"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,8 +43,7 @@ def train(text: TextArguments, model_args: ModelArguments, args: PretrainingArgu
     Args:
         command: The command line, for the model card.
     """
-    if not args.output_dir:
-        raise ValueError("--output_dir is missing: the folder for checkpoints and the trained model")
+    check_settings(model_args, args)
     set_seed(args.seed)
     start = model_args.model_name_or_path
     config = starting_config(model_args, args.device)
@@ -64,6 +62,7 @@ def train(text: TextArguments, model_args: ModelArguments, args: PretrainingArgu
 
     # The model
     model, accumulators = make_model(model_args, config, vocabulary)
+    check_optimizer(args, model)
     describe_model(model, windows, args)
 
     # The run: a new one, or one that was interrupted or has ended
@@ -72,7 +71,7 @@ def train(text: TextArguments, model_args: ModelArguments, args: PretrainingArgu
         "held-out text": held_out and digest(held_out),
         "vocabulary": digest(vocabulary),
         "configuration": digest(sorted((config.to_dict() | {"transformers_version": None}).items())),
-        "initial weights": start and digest(model.state_dict().values()),
+        "initial weights": start and digest(part for weight in model.state_dict().items() for part in weight),
     }
     content = {name: value for name, value in content.items() if value is not None}
     run = RunRecord(args.output_dir, {**settings_of(text, model_args, args), "split": corpus.split, **content})
@@ -91,7 +90,6 @@ def train(text: TextArguments, model_args: ModelArguments, args: PretrainingArgu
         accumulators=accumulators,
         processing_class=tokenizer,
     )
-    trainer.add_callback(TimeEstimate(trainer, corpus))
     if args.resume_from_checkpoint:
         trainer.position(Path(args.resume_from_checkpoint))
     with args.main_process_first(local=False):
@@ -106,7 +104,7 @@ def train(text: TextArguments, model_args: ModelArguments, args: PretrainingArgu
     staging = trainer.save_to_staging()
     if args.should_save:
         results = {**trainer.results(), **metrics}
-        (staging / RESULTS_FILE).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        write_json(staging / RESULTS_FILE, results)
         save_card(trainer, text, corpus, statistics, vocabulary, metrics, command, staging)
         move_into_place(staging, Path(args.output_dir))
         if args.push_to_hub:

@@ -4,6 +4,7 @@ import copy
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -228,6 +229,90 @@ def test_token_classification_of_given_words(make_pipeline, checkpoints):
     assert_same([(entity["entity"], entity["score"]) for entity in result], [word[:2] for word in expected])
 
 
+TAGGED = "Ada met Bob in North Haven City (Oslo, Rome) today."
+SPANS = [("PER", "Ada"), ("PER", "Bob"), ("LOC", "North Haven City"), ("LOC", "Oslo"), ("LOC", "Rome")]
+IN_SCHEME = {
+    "BIO": "B-PER O B-PER O B-LOC I-LOC I-LOC O B-LOC O B-LOC O O O",
+    "IOB1": "I-PER O I-PER O I-LOC I-LOC I-LOC O I-LOC O I-LOC O O O",
+    "BIOUL": "U-PER O U-PER O B-LOC I-LOC L-LOC O U-LOC O U-LOC O O O",
+    "BIOES": "S-PER O S-PER O B-LOC I-LOC E-LOC O S-LOC O S-LOC O O O",
+    "BMES": "S-PER O S-PER O B-LOC M-LOC E-LOC O S-LOC O S-LOC O O O",
+    "suffixes": "PER-B O PER-B O LOC-B LOC-I LOC-I O LOC-B O LOC-B O O O",
+    "underscores": "b_PER O b_PER O b_LOC i_LOC i_LOC O b_LOC O b_LOC O O O",
+    "bare": "B O B O B I I O B O B O O O",
+    "none": "PER O PER O LOC LOC LOC O LOC O LOC O O O",
+}
+
+
+class Told(torch.nn.Module):
+    """Scores that say the labels of `TAGGED` by its words, in place of a trained layer."""
+
+    def __init__(self, labels: dict[str, int], tokenizer, names: list[str]):
+        super().__init__()
+        words = tokenizer.tokenize(TAGGED)
+        rows = tokenizer([words], is_split_into_words=True, add_special_tokens=False)["input_ids"][0]
+        self.labels = {tuple(row): labels[name] for row, name in zip(rows, names, strict=True)}
+        self.num_labels, self.outside, self.ids = len(labels), labels["O"], None
+
+    def forward(self, features):
+        labels = [[self.labels.get(tuple(row), self.outside) for row in rows] for rows in self.ids.tolist()]
+        return 5.0 * torch.nn.functional.one_hot(torch.tensor(labels), self.num_labels)
+
+
+def told(names: list[str], **options):
+    """A tagger that gives the words of `TAGGED` these labels, and its tokenizer."""
+    id2label = dict(enumerate(dict.fromkeys([*names, "O"])))
+    labels = {name: number for number, name in id2label.items()}
+    tokenizer = toy_tasks.tokenizer()
+    model = hf_elmo.ElmoForTokenClassification(toy_tasks.config(id2label=id2label, label2id=labels, **options)).eval()
+    model.score = Told(labels, tokenizer, names)
+    model.register_forward_pre_hook(
+        lambda module, args, kwargs: setattr(module.score, "ids", kwargs["input_ids"]), with_kwargs=True
+    )
+    return {"model": model, "tokenizer": tokenizer}
+
+
+@pytest.mark.parametrize("crf", [False, True])
+@pytest.mark.parametrize("strategy", ["simple", "first", "average", "max"])
+@pytest.mark.parametrize("scheme", IN_SCHEME)
+def test_entities_are_whole_in_every_scheme(scheme, strategy, crf):
+    pipe = pipeline("ner", **told(IN_SCHEME[scheme].split(), tagger_crf=crf), aggregation_strategy=strategy)
+    expected = [("_", text) for _, text in SPANS] if scheme == "bare" else SPANS
+    for result in [pipe(TAGGED), *pipe([TAGGED, "Ada", TAGGED + " " + TAGGED], batch_size=2)[::2]]:
+        found = [(entity["entity_group"], entity["word"]) for entity in result]
+        assert found == expected * (len(result) // len(expected))
+        assert all(TAGGED[entity["start"] : entity["end"]] == entity["word"] for entity in result[: len(expected)])
+    outside = [entity["word"] for entity in pipe(TAGGED, ignore_labels=[]) if entity["entity_group"] == "O"]
+    assert outside == ["met", "in", "(", ",", ") today ."]
+
+
+def test_adjacent_entities_stay_apart():
+    """An only word beside another, and a type that changes inside an entity."""
+    names = "U-PER U-PER U-PER O B-LOC L-LOC U-LOC O B-LOC I-PER L-PER O O O".split()
+    pipe = pipeline("ner", **told(names, tagger_crf=False), aggregation_strategy="simple")
+    assert [(entity["entity_group"], entity["word"]) for entity in pipe(TAGGED)] == [
+        ("PER", "Ada"),
+        ("PER", "met"),
+        ("PER", "Bob"),
+        ("LOC", "North Haven"),
+        ("LOC", "City"),
+        ("LOC", "Oslo"),
+        ("PER", ", Rome"),
+    ]
+
+
+def test_given_words_in_batches():
+    pipe = pipeline("ner", **told(IN_SCHEME["BIOUL"].split()), aggregation_strategy="simple")
+    sentences = [["Ada", "met"], ["in", "North", "Haven", "City", "(", "Oslo"], ["met", "Bob"]]
+    alone = [pipe([words], is_split_into_words=True)[0] for words in sentences]
+    assert [[entity["word"] for entity in result] for result in alone] == [
+        ["Ada"],
+        ["North Haven City", "Oslo"],
+        ["Bob"],
+    ]
+    assert pipe(sentences, is_split_into_words=True, batch_size=3) == alone
+
+
 def test_long_texts_in_overlapping_parts(checkpoints):
     model, tokenizer = load(checkpoints, "token-classification")
     tokenizer.model_max_length = 10
@@ -331,18 +416,23 @@ def test_half_precision(checkpoints, dtype):
         assert pipe(TEXTS[0], **({"candidate_labels": "one, two"} if task.startswith("zero") else {}))
 
 
-REMOTE_CODE = """
+OPTIONS = {
+    "zero-shot-classification": {"candidate_labels": ["one", "two"]},
+    "ner": {"aggregation_strategy": "simple", "ignore_labels": []},
+}
+REMOTE_CODE = f"""
 import json, sys
+OPTIONS = {OPTIONS}
 if sys.argv[2] == "absent":
     sys.modules["hf_elmo"] = None
 else:
     import hf_elmo
 from transformers import pipeline
 texts, folders = json.loads(sys.argv[1])
-results = {}
+results = {{}}
 for task, folder in folders.items():
     pipe = pipeline(task, model=folder, trust_remote_code=True, device="cpu")
-    options = {"candidate_labels": ["one", "two"]} if task.startswith("zero") else {}
+    options = OPTIONS.get(task, {{}})
     results[task] = [pipe(text, **options) for text in texts] + pipe(texts, batch_size=3, **options)
 print(json.dumps(results, default=float))
 """
@@ -350,7 +440,11 @@ print(json.dumps(results, default=float))
 
 @pytest.mark.parametrize("package", ["absent", "imported"])
 def test_code_that_came_with_the_weights(checkpoints, tmp_path, package):
-    folders = {task: str(folder) for task, folder in checkpoints.items()}
+    folders = {task: str(folder) for task, folder in checkpoints.items()} | {"ner": str(tmp_path / "ner")}
+    shutil.copytree(checkpoints["token-classification"], folders["ner"])
+    config = json.loads((tmp_path / "ner" / "config.json").read_text())
+    config["id2label"] = dict(enumerate(["O", "U-PER", "B-LOC", "L-LOC", "U-LOC"]))
+    (tmp_path / "ner" / "config.json").write_text(json.dumps(config))
     environment = {"HF_MODULES_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     run = subprocess.run(
         [sys.executable, "-c", REMOTE_CODE, json.dumps([TEXTS, folders]), package],
@@ -364,5 +458,5 @@ def test_code_that_came_with_the_weights(checkpoints, tmp_path, package):
     results = json.loads(run.stdout)
     for task, folder in folders.items():
         pipe = pipeline(task, model=folder, device="cpu")
-        options = {"candidate_labels": ["one", "two"]} if task.startswith("zero") else {}
+        options = OPTIONS.get(task, {})
         assert_same(results[task], [pipe(text, **options) for text in TEXTS] + pipe(TEXTS, batch_size=3, **options))

@@ -253,7 +253,7 @@ def test_only_the_same_run_can_be_resumed(texts, uninterrupted, tmp_path, capsys
         assert pretrained(*arguments) == 2
         assert message in capsys.readouterr().err
     assert pretrained(*command(texts, tmp_path, *SCHEDULED, "--resume_from_checkpoint", str(texts))) == 2
-    assert "no checkpoint of this script" in capsys.readouterr().err
+    assert "not a checkpoint" in capsys.readouterr().err
 
 
 # ---- Several processes, several batches
@@ -329,7 +329,7 @@ def test_another_run_replaces_what_is_there_on_request(texts, tmp_path):
 
 
 def test_a_folder_holds_what_a_user_uploads(texts, tmp_path):
-    """Model, tokenizer, code and results once, and the checkpoints if they are kept."""
+    """Model, tokenizer, code and results once; checkpoints are kept on request, without code and card."""
     assert not pretrained(*command(texts, tmp_path / "kept"))
     assert not pretrained(*command(texts, tmp_path / "alone", "--keep_checkpoints", "False"))
     alone = {path.name for path in (tmp_path / "alone").iterdir()}
@@ -340,3 +340,5 @@ def test_a_folder_holds_what_a_user_uploads(texts, tmp_path):
         *("config.json", "model.safetensors", "tokenizer_config.json", "vocab.txt", "README.md"),
         *("all_results.json", "trainer_state.json", "run.json"),
     }
+    in_checkpoint = {path.name for path in (tmp_path / "kept" / "checkpoint-12").iterdir()}
+    assert not {name for name in in_checkpoint if name.endswith((".py", ".md", ".bin"))}

@@ -85,7 +85,7 @@ def test_a_line_of_100000_words_is_a_text_like_others(tmp_path):
         (["--config_overrides", '{"cells": 3}'], "--config_overrides: the configuration has no cells"),
         (["--config_overrides", '{"projection_size": -3}'], "projection_size"),
         (["--model_name_or_path", "nowhere"], "nowhere"),
-        (["--resume_from_checkpoint", "nowhere"], "nowhere: no checkpoint of this script to resume from"),
+        (["--resume_from_checkpoint", "nowhere"], "--resume_from_checkpoint nowhere: not a checkpoint"),
     ],
 )
 def test_settings(texts, tmp_path, capsys, arguments, message):
@@ -165,3 +165,16 @@ def test_what_is_no_settings_file(tmp_path, capsys):
     (tmp_path / "settings.json").write_text("{")
     assert "settings.json: not JSON" in refused(capsys, str(tmp_path / "settings.json"))
     assert "--output_dir is missing" in refused(capsys, "--train_files", str(Path(__file__)), "--use_cpu", "True")
+
+
+def test_what_training_needs_is_checked_before_it(texts, tmp_path, capsys):
+    """A folder that cannot be written to, a package that is missing, a model that would be overwritten."""
+    (tmp_path / "file").write_text("")
+    for arguments, message in (
+        (["--output_dir", str(tmp_path / "file" / "model")], "is not a folder"),
+        (["--report_to", "tracker-of-tomorrow"], "--report_to tracker-of-tomorrow"),
+        (["--optim", "adamw_bnb_8bit"], "--optim adamw_bnb_8bit: "),
+        (["--resume_from_checkpoint", "True"], "there is no checkpoint in"),
+    ):
+        assert message in refused(capsys, *command(texts, tmp_path / "model", *arguments))
+    assert not (tmp_path / "model").exists()

@@ -13,12 +13,8 @@ from hf_elmo import ElmoConfig, ElmoForPreTraining, ElmoTokenizer, cli
 from hf_elmo.conversion.bilm_checkpoint import bilm_variables
 from hf_elmo.conversion.bilm_hdf5 import read_weights
 from hf_elmo.conversion.tensorflow_checkpoint import read_checkpoint
-from hf_elmo.training.language_model.perplexity import (
-    BatchSizes,
-    load_language_model,
-    sentence_losses,
-    stream_losses,
-)
+from hf_elmo.perplexity import load_language_model
+from hf_elmo.training.language_model.perplexity import BatchSizes, sentence_losses, stream_losses
 from hf_elmo.training.language_model.streams import WordTable
 
 

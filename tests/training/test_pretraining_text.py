@@ -153,7 +153,7 @@ def test_a_default_size_is_named(texts, tmp_path, caplog):
     assert f"120 sentences, {len(words)} words, 13 different ones; 0.00 % of the words are outside" in caplog.text
     assert "1.0 M parameters in the encoder (projection 80, cell 320)" in caplog.text
     assert "A step is 4 streams of 20 words; an epoch is 10 steps" in caplog.text
-    assert "s here, and all 1 steps about" in caplog.text
+    assert "s here, and 1 steps about" in caplog.text
     assert AutoConfig.from_pretrained(tmp_path).cell_size == 320
 
 

@@ -29,29 +29,17 @@ class TextArguments:
         default_factory=list, metadata={"help": "Held-out text, scored with the full softmax."}
     )
     split: str | None = field(
-        default=None,
-        metadata={
-            "help": "Rule that splits a line into words: treebank, punctuation or whitespace. By default, text that is "
-            "split already is left as it is; raw text is split by treebank, or punctuation if --language is not en."
-        },
+        default=None, metadata={"help": "treebank, punctuation or whitespace; by default, only raw text is split."}
     )
-    dataset_name: str | None = field(
-        default=None, metadata={"help": "A dataset on the Hub or in a folder, in place of --train_files."}
-    )
+    dataset_name: str | None = field(default=None, metadata={"help": "A dataset on the Hub or in a folder."})
     dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of the dataset."})
     dataset_split: str = field(default="train", metadata={"help": "Split of the dataset to train on."})
     text_column: str = field(default="text", metadata={"help": "Column of texts, or of lists of words."})
     streaming: bool = field(default=False, metadata={"help": "Read the dataset while it is downloaded."})
     shuffle: bool = field(default=True, metadata={"help": "Shuffle the sentences in each epoch."})
-    vocab_file: str | None = field(
-        default=None,
-        metadata={
-            "help": "Words to predict, one a line, most frequent first, with <S>, </S> and <UNK>. By default those of "
-            "the model that is trained further, or those of the text."
-        },
-    )
+    vocab_file: str | None = field(default=None, metadata={"help": "Words to predict, one a line."})
     max_vocab_size: int = field(default=800_000, metadata={"help": "Maximum size of a vocabulary made from the text."})
-    min_count: int = field(default=3, metadata={"help": "Minimum count of a word in a vocabulary made from the text."})
+    min_count: int = field(default=3, metadata={"help": "Minimum count of a word in such a vocabulary."})
 
 
 @dataclass
@@ -59,18 +47,12 @@ class ModelArguments:
     """The model to start from."""
 
     size: str | None = field(
-        default=None,
-        metadata={
-            "help": "Size of a new model: tiny, small, medium or original. By default original on an accelerator, and "
-            "tiny on a CPU."
-        },
+        default=None, metadata={"help": "tiny, small, medium or original; default: original, on a CPU tiny."}
     )
-    model_name_or_path: str | None = field(
-        default=None, metadata={"help": "Train this model further. A missing softmax is added; words keep their rows."}
-    )
+    model_name_or_path: str | None = field(default=None, metadata={"help": "Train this model further."})
     config_name: str | None = field(default=None, metadata={"help": "A new model's config.json, in place of --size."})
     config_overrides: str | None = field(
-        default=None, metadata={"help": """Changes of the configuration, as JSON: '{"projection_size": 128}'."""}
+        default=None, metadata={"help": """Changes of the configuration: '{"projection_size": 128}'."""}
     )
     freeze_encoder: bool = field(default=False, metadata={"help": "Train only the softmax."})
 
@@ -83,22 +65,14 @@ class PretrainingArguments(TrainingArguments):
     overwrite_output_dir: bool = field(default=False, metadata={"help": "Replace another run in the output folder."})
     num_train_epochs: float = field(default=10, metadata={"help": "Number of training epochs."})
     per_device_train_batch_size: int = field(default=128, metadata={"help": "Streams of text per process."})
-    unroll_steps: int = field(
-        default=20, metadata={"help": "Tokens of a stream per step, through which gradients are propagated."}
-    )
+    unroll_steps: int = field(default=20, metadata={"help": "Words of a stream per step."})
     num_negative_samples: int = field(
         default=8192,
-        metadata={
-            "help": "Number of negative samples of the sampled softmax, drawn once per step and direction. 0, or a "
-            "vocabulary that is not larger: full softmax."
-        },
+        metadata={"help": "Number of negative samples, drawn once per step and direction; 0: full softmax."},
     )
-    optim: str = field(
-        default="adagrad",
-        metadata={"help": "adagrad as in bilm-tf, or another optimizer of transformers."},
-    )
+    optim: str = field(default="adagrad", metadata={"help": "adagrad as in bilm-tf, or another of transformers."})
     learning_rate: float | None = field(
-        default=None, metadata={"help": "Initial learning rate. By default 0.2 for adagrad, 0.001 for Adam."}
+        default=None, metadata={"help": "Initial rate; default: 0.2 for adagrad, 0.001 for Adam."}
     )
     lr_scheduler_type: str = field(default="constant", metadata={"help": "Schedule of the learning rate."})
     max_grad_norm: float = field(
@@ -107,11 +81,9 @@ class PretrainingArguments(TrainingArguments):
     logging_steps: float = field(default=100, metadata={"help": "Steps between two logs."})
     save_steps: float = field(default=1250, metadata={"help": "Steps between two checkpoints."})
     save_total_limit: int | None = field(default=2, metadata={"help": "Number of checkpoints to keep."})
-    keep_checkpoints: bool = field(
-        default=True, metadata={"help": "Keep checkpoints after the run has ended, to train longer from them."}
-    )
+    keep_checkpoints: bool = field(default=True, metadata={"help": "Keep them after the end, to train longer."})
     license: str | None = field(default=None, metadata={"help": "License of the weights, for the model card."})
-    language: str | None = field(default=None, metadata={"help": "Language code of the text, for the model card."})
+    language: str | None = field(default=None, metadata={"help": "Language code of the text; default: en."})
     hub_strategy: str = field(default="end", metadata={"help": "When to push; `every_save` pushes checkpoints too."})
 
     def __post_init__(self):

@@ -17,7 +17,6 @@ from ...model.tokenization_elmo import ElmoTokenizer
 from ..configs import check_can_be_trained, read_config
 from .arguments import ModelArguments, TextArguments
 from .corpus import SPECIAL_TOKENS, TextStatistics, build_vocabulary
-from .perplexity import check_word_vocabulary
 
 logger = logging.getLogger("hf_elmo.training")
 
@@ -153,3 +152,17 @@ def change_vocabulary(
     model.lm_head, model.config.word_vocab_size = head, len(words)
     logger.info("%d of %d words keep their rows of the softmax", len(known), len(words))
     return accumulators
+
+
+def check_word_vocabulary(name: str, size: int, words: list[str] | None) -> None:
+    """Refuse a model whose vocabulary is not that of its softmax.
+
+    Raises:
+        `ValueError`: if the vocabulary is missing or has another size.
+    """
+    if words is None or len(words) != size:
+        raise ValueError(
+            f"{name}: the softmax is over {size} words, and vocab.txt "
+            + ("is missing" if words is None else f"has {len(words)}")
+            + ": put the vocabulary that the model was trained with beside it"
+        )

@@ -6,7 +6,6 @@ import shlex
 from pathlib import Path
 
 from huggingface_hub import EvalResult
-from transformers import TrainerCallback
 
 from ...hub import keep_written_card
 from ...model.language_model_elmo import ElmoForPreTraining
@@ -50,35 +49,6 @@ def describe_model(model: ElmoForPreTraining, windows: TrainingWindows, args: Pr
     )
     epoch = "" if windows.num_windows is None else f"; an epoch is {windows.num_windows:,} steps"
     logger.info("A step is %d streams of %d words%s", len(windows.forward.rows), args.unroll_steps, epoch)
-
-
-class TimeEstimate(TrainerCallback):
-    """Logs, before the first step, how long a step and the whole training will take."""
-
-    def __init__(self, trainer: BiLMTrainer, corpus: Corpus):
-        self.trainer, self.corpus = trainer, corpus
-
-    def on_train_begin(self, args, state, control, **kwargs) -> None:
-        if args.should_log:
-            seconds = self.trainer.measure_step(self.corpus)
-            steps = state.max_steps - state.global_step
-            logger.info(
-                "A step takes about %.2g s here, and all %s steps about %s; evaluations come on top%s",
-                seconds,
-                f"{steps:,}",
-                duration(seconds * steps),
-                "; for less, give a smaller --size, or fewer --max_steps or --num_train_epochs"
-                if seconds * steps > 24 * 3600
-                else "",
-            )
-
-
-def duration(seconds: float) -> str:
-    """Return a duration as days, hours, minutes or seconds."""
-    for name, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {name}"
-    return f"{max(1, round(seconds))} s"
 
 
 def report_results(metrics: dict[str, float]) -> None:

@@ -3,8 +3,8 @@
 
 import hashlib
 import json
+import logging
 import math
-import shutil
 import time
 from pathlib import Path
 
@@ -12,15 +12,24 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers.trainer_callback import TrainerState
+from transformers.trainer_callback import TrainerCallback, TrainerControl, TrainerState
 from transformers.trainer_utils import TrainOutput
 
 from ...model.language_model_elmo import ElmoForPreTraining
-from ..checkpoints import STAGING_FOLDER, TRAINER_STATE_FILE, AtomicCheckpointTrainer, last_checkpoint
+from ..checkpoints import (
+    STAGING_FOLDER,
+    TRAINER_STATE_FILE,
+    AtomicCheckpointTrainer,
+    correct_best_checkpoint,
+    last_checkpoint,
+)
+from ..runs import duration, empty
 from .arguments import PretrainingArguments
-from .corpus import Corpus, SentenceQueue
+from .corpus import SentenceQueue
 from .perplexity import MAX_LOSS, sentence_losses
 from .streams import Streams, TrainingWindows, WordTable
+
+logger = logging.getLogger("hf_elmo.training")
 
 POSITION_FILE, STATE_FILE = "text_position.json", "lstm_state-{process}.safetensors"
 
@@ -52,12 +61,7 @@ class BiLMTrainer(AtomicCheckpointTrainer):
                 torch.optim.Adagrad,
                 {"lr": args.learning_rate, "initial_accumulator_value": 1.0, "eps": 0.0},
             )
-        super().__init__(model, args, train_dataset=train_dataset, **kwargs)
-        if args.n_gpu > 1:
-            raise ValueError(
-                f"{args.n_gpu} GPUs are visible to one process: start with `torchrun --nproc-per-node {args.n_gpu}`, "
-                "or let it see one, CUDA_VISIBLE_DEVICES=0"
-            )
+        super().__init__(model, args, train_dataset=train_dataset, callbacks=[TimeEstimate(self)], **kwargs)
         self.table, self.accumulators = table, accumulators or {}
         vocab_size = model.config.word_vocab_size
         self.num_negative_samples = args.num_negative_samples if args.num_negative_samples < vocab_size else 0
@@ -158,7 +162,7 @@ class BiLMTrainer(AtomicCheckpointTrainer):
             f"(it is {self.args.learning_rate:g}) and another --output_dir or --overwrite_output_dir"
         )
 
-    def measure_step(self, corpus: Corpus) -> float:
+    def measure_step(self) -> float:
         """Return about how many seconds a training step needs here: of forward and backward passes on real text.
 
         The model, the position in the text and the random numbers of the run stay as they are. On a CPU only some of
@@ -166,6 +170,7 @@ class BiLMTrainer(AtomicCheckpointTrainer):
         """
         args, model = self.args, self.model.train()
         rows = args.per_device_train_batch_size if args.device.type != "cpu" else min(8, args.train_batch_size)
+        corpus = self.train_dataset.forward.sentences.corpus
         queues = (SentenceQueue(corpus, block_size=rows) for _ in range(2))
         forward, backward = (Streams(queue, rows, is_backward) for is_backward, queue in enumerate(queues))
         with torch.random.fork_rng():
@@ -245,6 +250,7 @@ class BiLMTrainer(AtomicCheckpointTrainer):
         """
         if resume_from_checkpoint is not None:
             self.restore(Path(resume_from_checkpoint))
+            correct_best_checkpoint(Path(resume_from_checkpoint))
             state = TrainerState.load_from_json(str(Path(resume_from_checkpoint) / TRAINER_STATE_FILE))
             if state.global_step >= max(state.max_steps, self.args.max_steps):
                 self.state = state
@@ -327,7 +333,7 @@ class BiLMTrainer(AtomicCheckpointTrainer):
         self.check_weights()
         staging = Path(self.args.output_dir) / STAGING_FOLDER
         if self.args.should_save:
-            shutil.rmtree(staging, ignore_errors=True)
+            empty(staging)
         self.save_model(str(staging), _internal_call=True)
         if self.args.should_save:
             self.state.save_to_json(str(staging / TRAINER_STATE_FILE))
@@ -337,6 +343,21 @@ class BiLMTrainer(AtomicCheckpointTrainer):
         """Return the number of steps and the mean of the logged losses; an interruption does not change them."""
         losses = [log["loss"] for log in self.state.log_history if "loss" in log]
         return {"steps": self.state.global_step, "train_loss": sum(losses) / len(losses) if losses else None}
+
+
+class TimeEstimate(TrainerCallback):
+    """Logs before the first step how long a step and the whole training will take."""
+
+    def __init__(self, trainer: BiLMTrainer):
+        self.trainer = trainer
+
+    def on_train_begin(
+        self, args: PretrainingArguments, state: TrainerState, control: TrainerControl, **kwargs
+    ) -> None:
+        if args.should_log:
+            seconds, steps = self.trainer.measure_step(), state.max_steps - state.global_step
+            message = "A step takes about %.2g s here, and %s steps about %s, evaluations not included"
+            logger.info(message, seconds, f"{steps:,}", duration(seconds * steps))
 
 
 def seed_of_step(seed: int, step: int) -> int:

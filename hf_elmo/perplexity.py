@@ -1,0 +1,113 @@
+# Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
+"""The command `hf-elmo perplexity`: how well a language model predicts a text."""
+
+import json
+from argparse import ArgumentParser, Namespace
+
+import torch
+from tqdm.auto import tqdm
+from transformers import AutoConfig, AutoTokenizer
+
+from .model.language_model_elmo import ElmoForPreTraining
+from .model.tokenization_elmo import ElmoTokenizer
+from .model.word_splitting_elmo import SPLITTING_RULES
+from .training.configs import check_is_converted
+from .training.language_model.corpus import TextFiles, choose_split, count_words
+from .training.language_model.model import check_word_vocabulary
+from .training.language_model.perplexity import sentence_losses, stream_losses, unigram_perplexity
+from .training.language_model.streams import PADDING, WordTable
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("text", help="file with one sentence a line; .gz, or a glob in quotes")
+    parser.add_argument("--model", required=True, help="folder or Hub name of a model with its softmax and vocabulary")
+    parser.add_argument(
+        "--split",
+        choices=tuple(SPLITTING_RULES),
+        help="rule that splits a line into words. By default, text that is split already is left as it is, and raw "
+        "text is split as the model's tokenizer does",
+    )
+    parser.add_argument(
+        "--protocol",
+        choices=("sentences", "stream"),
+        default="sentences",
+        help="sentences: zero state at each sentence, every word is scored (default); stream: that of bilm-tf, the "
+        "state is carried on in --batch-size streams, the incomplete end is not scored",
+    )
+    parser.add_argument("--batch-size", type=int, metavar="B", help="number of streams of --protocol stream (256)")
+    parser.add_argument(
+        "--unigram",
+        metavar="TEXT",
+        help="training text; the perplexity of its word frequencies alone is given for comparison",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(arguments: Namespace) -> int:
+    """Print the perplexities of a text."""
+    if arguments.protocol == "sentences" and arguments.batch_size is not None:
+        raise ValueError("--batch-size is for --protocol stream only: sentences do not depend on one another")
+    if arguments.batch_size is not None and arguments.batch_size < 1:
+        raise ValueError(f"--batch-size must be at least 1, but is {arguments.batch_size}")
+    corpus = TextFiles([arguments.text])
+    if next(iter(corpus), None) is None:
+        raise ValueError(f"{arguments.text}: there is no sentence in it")
+    model, tokenizer = load_language_model(arguments.model)
+    table = WordTable.from_tokenizer(tokenizer)
+    note = choose_split(corpus, arguments.split, tokenizer.split)
+    sentences = list(corpus)
+    unigram = {}
+    if arguments.unigram is not None:
+        training = count_words(TextFiles([arguments.unigram], corpus.split))
+        vocabulary = table.ids.keys() - {PADDING}
+        unigram = {"unigram_perplexity": unigram_perplexity(training, vocabulary, sentences)}
+
+    words = sum(map(len, sentences))
+    with tqdm(total=words + len(sentences), unit="word", disable=None, leave=False) as progress:
+        if arguments.protocol == "sentences":
+            losses = sentence_losses(model, table, sentences, progress=progress)
+        else:
+            losses = stream_losses(model, table, sentences, arguments.batch_size or 256, progress)
+    unknown = sum(word not in table.ids for sentence in sentences for word in sentence) / max(words, 1)
+    results = {
+        **losses.metrics(),
+        "sentences": len(sentences),
+        "unknown_words": unknown,
+        "split": corpus.split,
+        **unigram,
+    }
+    if arguments.json:
+        print(json.dumps(results))
+        return 0
+    for name in ("forward_perplexity", "backward_perplexity", "perplexity", "unigram_perplexity"):
+        if name in results:
+            print(f"{name.replace('_', ' '):20} {results[name]:10.3f}")
+    print(
+        f"{losses.tokens} words scored in each direction, the ends of {len(sentences)} sentences included; "
+        f"{unknown:.2%} of the text's words are not in the vocabulary and count as <UNK>"
+    )
+    print(note)
+    return 0
+
+
+def load_language_model(name: str) -> tuple[ElmoForPreTraining, ElmoTokenizer]:
+    """Load a model with its softmax, in evaluation mode on the best device, and its tokenizer.
+
+    Raises:
+        `ValueError`: if the model has no softmax, or its vocabulary is missing or has another size.
+    """
+    check_is_converted(name)
+    try:
+        config = AutoConfig.from_pretrained(name)
+    except OSError as error:
+        raise ValueError(f"{name}: {error}") from None
+    if not getattr(config, "word_vocab_size", 0):
+        raise ValueError(
+            f"{name} has no softmax over words to predict with (`word_vocab_size` is 0): convert the weights together "
+            "with their softmax, or train one with `python -m hf_elmo.training.pretrain`"
+        )
+    tokenizer = AutoTokenizer.from_pretrained(name)
+    check_word_vocabulary(name, config.word_vocab_size, getattr(tokenizer, "word_vocab", None))
+    model = ElmoForPreTraining.from_pretrained(name)
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    return model.to(device).eval(), tokenizer
