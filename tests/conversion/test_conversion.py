@@ -453,6 +453,7 @@ def test_fixtures_come_back_bit_by_bit(fixtures_dir, tmp_path):
         assert written == json.loads((folder / "options.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks of memory are measured on Linux")
 def test_memory_of_conversion_and_loading(tmp_path):
     """Below twice the file, as at the original's size, which `benchmarks/conversion.py` measures by itself."""

@@ -257,6 +257,7 @@ def test_outputs_of_the_original_software(fixtures_dir, tmp_path, capsys):
 # ---- pushed
 
 
+@pytest.mark.slow
 def test_the_folder_is_pushed_with_its_card(original, tmp_path):
     with running_hub() as hub:
         result = run_python(
@@ -323,6 +324,7 @@ def convert_until(number: signal.Signals, source: Path, folder: Path) -> tuple[i
     raise AssertionError("no conversion could be interrupted")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals as on POSIX")
 def test_an_interruption_leaves_nothing_under_the_name(tmp_path):
     write_files(tmp_path / "original", WIDE, random_weights(WIDE))

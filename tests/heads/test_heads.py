@@ -158,6 +158,7 @@ def test_character_embeddings_in_place_of_ids(task):
         assert_close(outputs(model, **embeddings), outputs(model, **batch), **EXACT)
 
 
+@pytest.mark.slow
 @all_heads
 def test_compiled_it_is_the_same(task):
     model, batch = shake(task.model(num_hidden_layers=1)), encode(task, [["Ada", "left"], ["in"]])
@@ -176,6 +177,7 @@ def test_half_precision(task, dtype):
     assert_close(actual.loss.float(), expected.loss, rtol=0.1, atol=0.05)
 
 
+@pytest.mark.slow
 @all_heads
 def test_it_learns_ten_examples_by_heart(task):
     model = task.model().train()

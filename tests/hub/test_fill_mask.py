@@ -164,6 +164,7 @@ print(json.dumps(fill("Ada met [MASK] in Rome.")))
 """
 
 
+@pytest.mark.slow
 def test_code_that_came_with_the_weights(folder, tmp_path):
     """A process that has no package fills the same words."""
     process = run_python("-c", STRANGER, folder, home=tmp_path, PYTHONPATH=str(Path(__file__).parents[1] / "helpers"))

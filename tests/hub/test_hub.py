@@ -105,6 +105,7 @@ def card_of(hub, name: str) -> ModelCard:
     return ModelCard(content)
 
 
+@pytest.mark.slow
 def test_a_pushed_model_opens_in_one_line_without_the_package_and_with_it(hub, online, saved, home, tmp_path):
     folder, expected = saved
     push = """
@@ -146,6 +147,7 @@ def test_a_pushed_model_opens_in_one_line_without_the_package_and_with_it(hub, o
     assert with_package.stdout.split() == ["hf_elmo.model.tokenization_elmo", "hf_elmo.model.modeling_elmo"]
 
 
+@pytest.mark.slow
 def test_no_push_overwrites_what_somebody_wrote(hub, online, saved):
     folder, _ = saved
     push = """
@@ -166,6 +168,7 @@ def test_no_push_overwrites_what_somebody_wrote(hub, online, saved):
     assert "model.safetensors" in hub.repositories["ada/written"].files
 
 
+@pytest.mark.slow
 def test_a_tokenizer_is_pushed_alone_and_the_template_gives_way_to_the_models_card(hub, online, saved):
     folder, _ = saved
     push = """
@@ -181,6 +184,7 @@ def test_a_tokenizer_is_pushed_alone_and_the_template_gives_way_to_the_models_ca
     assert set(hub.repositories["ada/parts"].files) == TRAVELLING | files | {"config.json", "model.safetensors"}
 
 
+@pytest.mark.slow
 def test_the_stock_trainer_works_as_with_any_model(hub, online, saved):
     folder, _ = saved
     online("-c", TRAIN, folder, "ada/banks-classifier", **WRITES)
@@ -196,6 +200,7 @@ def test_the_stock_trainer_works_as_with_any_model(hub, online, saved):
     assert "LABEL_" in online("-c", STRANGER + one_line).stdout
 
 
+@pytest.mark.slow
 def test_a_written_card_on_the_hub_is_kept_by_our_trainers(hub, online, tmp_path):
     keep = """
     import sys
@@ -210,6 +215,7 @@ def test_a_written_card_on_the_hub_is_kept_by_our_trainers(hub, online, tmp_path
     assert ModelCard.load(tmp_path / "README.md").text == ModelCard(WRITTEN_BY_ADA).text
 
 
+@pytest.mark.slow
 def test_convert_pushes_a_folder_that_opens(hub, online, tmp_path):
     source = REPOSITORY / "hf_elmo" / "data"
     options = ["--push-to-hub", "ada/converted", "--license", "apache-2.0", "--language", "en", "--json"]
@@ -221,6 +227,7 @@ def test_convert_pushes_a_folder_that_opens(hub, online, tmp_path):
     assert "[[[" in online("-c", STRANGER + ONE_LINE.format("ada/converted")).stdout  # words' vectors, of one text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "refusals"),
     [
@@ -248,6 +255,7 @@ def test_what_keeps_a_push_from_working_is_one_line(online, tmp_path, environmen
     assert (tmp_path / "elmo" / "config.json").exists()  # what was converted is not lost
 
 
+@pytest.mark.slow
 def test_what_keeps_a_pull_from_working_is_one_line(hub, online, saved, tmp_path):
     folder, _ = saved
     text = tmp_path / "text.txt"

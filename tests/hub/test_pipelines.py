@@ -438,6 +438,7 @@ print(json.dumps(results, default=float))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["absent", "imported"])
 def test_code_that_came_with_the_weights(checkpoints, tmp_path, package):
     folders = {task: str(folder) for task, folder in checkpoints.items()} | {"ner": str(tmp_path / "ner")}

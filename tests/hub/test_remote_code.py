@@ -85,6 +85,7 @@ def test_all_code_travels_whatever_is_saved(saved, tmp_path):
     assert {path.name for path in (tmp_path / "tokenizer").glob("*.py")} == TOKENIZER
 
 
+@pytest.mark.slow
 def test_folders_open_with_every_auto_class_and_again_once_saved_again(saved, home, tmp_path):
     folders = {name: folder for name, (folder, _) in saved.items()}
     opened = open_as_stranger(tmp_path / "first", *folders.values(), home=home)

@@ -18,6 +18,8 @@ import hf_elmo
 from hf_elmo import ElmoConfig, ElmoTokenizer
 from hf_elmo.model.modeling_elmo import ElmoPreTrainedModel, ElmoScalarMix
 
+pytestmark = pytest.mark.slow  # many tests, a second each
+
 configuration_suite = transformers_suite.load("test_configuration_common")
 modeling_suite = transformers_suite.load("test_modeling_common")
 pipeline_suite = transformers_suite.load("test_pipeline_mixin")

@@ -96,6 +96,7 @@ with torch.no_grad():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN")
 def test_batches_of_all_sizes_need_few_kernels():
     """With `ONEDNN_VERBOSE`, oneDNN prints a line for each kernel that it compiles."""

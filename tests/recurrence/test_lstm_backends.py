@@ -133,6 +133,7 @@ threading.Thread(target=late).start()
 """
 
 
+@pytest.mark.slow
 def test_a_thread_that_outlives_the_main_one_computes_alone():
     run = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, timeout=120)
     assert run.stdout == "(4, 3, 768)\n", run.stderr[-2000:]

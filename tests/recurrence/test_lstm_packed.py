@@ -85,6 +85,7 @@ def test_what_is_kept_for_the_backward():
     assert numbers_kept(partial(packed, recompute=True))[0] == 24 * 16 * 5 + 2 * 16 * 9
 
 
+@pytest.mark.slow
 def test_packed_is_the_reference_at_widths_with_other_products(wide_case):
     tensors, mask, cotangents = wide_case
     if torch.backends.mkldnn.is_available():

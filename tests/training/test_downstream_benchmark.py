@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from toy_finetuning import SMALL, write_encoder, write_words
 
+pytestmark = pytest.mark.slow  # each test trains
+
 DOWNSTREAM = Path(__file__).resolve().parents[2] / "benchmarks" / "downstream.py"
 TASKS = sorted((DOWNSTREAM.parent / "tasks").glob("*.json"))
 

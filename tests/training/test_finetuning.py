@@ -27,6 +27,8 @@ from transformers import (
     set_seed,
 )
 
+pytestmark = pytest.mark.slow  # each test trains
+
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):

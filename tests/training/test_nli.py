@@ -13,6 +13,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 import hf_elmo
 from hf_elmo.training import nli
 
+pytestmark = pytest.mark.slow  # each test trains
+
 ANSWERS = {"true": "entailment", "false": "contradiction", "unsure": "neutral"}
 QUIET = ["--use_cpu", "True", "--report_to", "none", "--disable_tqdm", "True"]
 SMALL = {"sequence_size": 32, "classifier_dropout": 0.0, "head_dropout": 0.0}

@@ -30,6 +30,8 @@ from hf_elmo.training.language_model.corpus import SentenceQueue, TextFiles
 from hf_elmo.training.language_model.streams import Streams, TrainingWindows, WordTable
 from hf_elmo.training.language_model.trainer import BiLMTrainer
 
+pytestmark = pytest.mark.slow  # each test trains
+
 
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory):

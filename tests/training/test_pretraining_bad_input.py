@@ -11,6 +11,8 @@ import torch
 from safetensors.torch import load_file
 from toy_pretraining import command, pretrained, write_texts
 
+pytestmark = pytest.mark.slow  # each test trains
+
 
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory):

@@ -18,6 +18,8 @@ from hf_elmo import ElmoConfig, ElmoForPreTraining, ElmoModel, ElmoTokenizer
 from hf_elmo.cli import main as hf_elmo_command
 from hf_elmo.training.language_model.model import change_vocabulary
 
+pytestmark = pytest.mark.slow  # each test trains
+
 STILL = ["--learning_rate", "0", "--max_steps", "2"]
 
 

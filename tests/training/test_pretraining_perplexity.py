@@ -17,6 +17,8 @@ from hf_elmo.perplexity import load_language_model
 from hf_elmo.training.language_model.perplexity import BatchSizes, sentence_losses, stream_losses
 from hf_elmo.training.language_model.streams import WordTable
 
+pytestmark = pytest.mark.slow  # each test trains
+
 
 @pytest.fixture(scope="module")
 def original(fixtures_dir, tmp_path_factory):

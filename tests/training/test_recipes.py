@@ -13,6 +13,8 @@ from shaken import shake
 import hf_elmo
 from hf_elmo.training import classify, ner, nli, qa
 
+pytestmark = pytest.mark.slow  # each test trains
+
 RECIPES = Path(hf_elmo.__file__).parent / "training" / "recipes"
 SCRIPTS = {"conll2003_ner": ner, "sst5": classify, "snli": nli, "squad": qa}
 SMALL = [

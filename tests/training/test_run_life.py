@@ -12,6 +12,8 @@ from fresh_process import REPOSITORY
 from safetensors.torch import load_file
 from toy_finetuning import classified, command, tagged, write_texts, write_words
 
+pytestmark = pytest.mark.slow  # each test trains
+
 SHORT = ["--max_steps", "2", "--eval_strategy", "steps", "--save_strategy", "steps", "--eval_steps", "1"]
 SHORT += ["--save_steps", "1", "--max_train_samples", "32"]
 

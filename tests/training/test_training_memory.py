@@ -5,6 +5,8 @@ import torch
 
 from hf_elmo.model import lstm_packed_elmo
 
+pytestmark = pytest.mark.slow  # each test trains
+
 BATCH, WORDS, P, LAYERS = 2, 3, 6, 2  # of `tiny_model` and its `dummy_inputs`
 
 

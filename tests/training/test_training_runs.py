@@ -23,6 +23,8 @@ from hf_elmo import ElmoForTokenClassification
 from hf_elmo.model.modeling_elmo import ElmoModel
 from hf_elmo.training.metrics import entity_scores
 
+pytestmark = pytest.mark.slow  # each test trains
+
 
 @pytest.fixture(scope="module")
 def words(tmp_path_factory):
