@@ -22,10 +22,14 @@ LOWEST = ROOT / "requirements" / "lowest.txt"
 
 
 class Environment:
-    """A virtual environment in the folder `name`, with the versions that the file `versions` fixes, if there is one."""
+    """A virtual environment in the folder `name`, with the versions that the file `versions` fixes, if there is one.
 
-    def __init__(self, name: str, versions: Path | None):
+    With `latest`, everything is upgraded each time, as what is newest changes from day to day.
+    """
+
+    def __init__(self, name: str, versions: Path | None, latest: bool = False):
         self.folder = ROOT / name
+        self.latest = latest
         self.bin = self.folder / ("Scripts" if os.name == "nt" else "bin")
         self.python = self.bin / ("python.exe" if os.name == "nt" else "python")
         self.versions = versions
@@ -38,11 +42,11 @@ class Environment:
         done = self.folder / f"installed{extra}.txt"
         files = [ROOT / "pyproject.toml", *([self.versions] if self.versions else [])]
         wanted = "\n".join([sys.version, str(ROOT), *(file.read_text(encoding="utf-8") for file in files)])
-        if done.exists() and done.read_text(encoding="utf-8") == wanted:
+        if done.exists() and done.read_text(encoding="utf-8") == wanted and not self.latest:
             return
         print(f"installing hf_elmo{extra} and what it needs", flush=True)
         torch = [f"torch=={version}"] if (version := self.cpu_build_of_torch()) else []
-        upgrade = [] if self.versions else ["--upgrade"]
+        upgrade = ["--upgrade", "--upgrade-strategy", "eager"] if self.latest else []
         self.pip("install", "--quiet", *upgrade, *torch, "--editable", f"{ROOT}{extra}", check=True)
         done.write_text(wanted, encoding="utf-8")
 
@@ -89,9 +93,9 @@ def demo(arguments: list[str]) -> int:
 def test(arguments: list[str]) -> int:
     environment, options = locked(), []
     if arguments[:1] in (["--latest"], ["--lowest"]):
-        versions = LOWEST if arguments[0] == "--lowest" else None
-        environment, options = Environment(f".venv-{arguments[0].strip('-')}", versions), ["--unlocked"]
-        arguments = arguments[1:]
+        latest = arguments[0] == "--latest"
+        environment = Environment(".venv-latest", None, latest) if latest else Environment(".venv-lowest", LOWEST)
+        arguments, options = arguments[1:], ["--unlocked"]
     environment.install("[test]")
     workers = str(min(os.cpu_count() or 1, 4))
     pytest = [environment.python, "-m", "pytest", "-n", workers, "--dist", "worksteal"]
