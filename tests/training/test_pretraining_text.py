@@ -72,6 +72,21 @@ def test_a_text_that_is_half_split_needs_a_rule(texts, tmp_path, capsys):
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.parametrize(
+    ("sentence", "share"),
+    [
+        ("it isn't far", 1),
+        ("it is n't far", 0),
+        ("go home", 0),
+        ("\u00ab Viens ici , dit-il . \u00bb", 0),
+        ("(so?)", 0),
+    ],
+)
+def test_what_shows_that_a_text_is_split(tmp_path, sentence, share):
+    (tmp_path / "text.txt").write_text(f"{sentence}\n", encoding="utf-8")
+    assert attached_punctuation(TextFiles([str(tmp_path / "text.txt")]))[0] == share
+
+
 def test_splitting_again_changes_nothing(texts):
     raw, split = (TextFiles([str(texts / name)], "treebank") for name in ("raw.txt", "split.txt"))
     assert list(raw) == list(split) == [sentence.split() for sentence in SPLIT * 30]

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
 
 SPECIAL_TOKENS = BOS_WORD, EOS_WORD, UNKNOWN_WORD
-SEPARATE_PUNCTUATION = re.compile(r"[.,;:?!]")
-ATTACHED_PUNCTUATION = re.compile(r".*[^\W\d_][,;:?!]")
+CLITIC = r"n['\u2019]t|['\u2019](?:s|m|d|ll|re|ve)"
+SEPARATE = re.compile(rf"[.,;:?!]|{CLITIC}")
+ATTACHED = re.compile(rf".*[^\W\d_](?:[,;:?!]|{CLITIC})")
 ATTACHED_FULL_STOP = re.compile(r""".*[^\W\d_][.,;:?!]['"\u2019\u201d]*""")
 
 
@@ -155,17 +156,17 @@ def attached_punctuation(corpus: Corpus, num_sentences: int = 1000, num_shards: 
     """Measure how much of the punctuation is attached to words, in the first sentences of the first shards.
 
     Returns:
-        The share of commas, colons, question marks, ... and full stops at the ends of sentences that are attached to a
-        word, as in `bank.`: near 1 in raw text, near 0 in text that is split into words; and the first such word.
+        The share of commas, colons, question marks, ..., English clitics, and full stops at the ends of sentences that
+        are attached to a word, as in `bank.`: near 1 in raw text, near 0 in split text; and the first such word.
     """
     separate, attached, example = 0, 0, None
     for shard in corpus.shards[:num_shards]:
         for sentence in islice(corpus.sentences(shard), num_sentences):
             *words, last = sentence.split()
-            found = [word for word in words if ATTACHED_PUNCTUATION.fullmatch(word)]
+            found = [word for word in words if ATTACHED.fullmatch(word)]
             found += [last] if ATTACHED_FULL_STOP.fullmatch(last) else []
             attached += len(found)
-            separate += sum(1 for word in (*words, last) if SEPARATE_PUNCTUATION.fullmatch(word))
+            separate += sum(1 for word in (*words, last) if SEPARATE.fullmatch(word))
             example = example or next(iter(found), None)
     return attached / max(1, attached + separate), example
 

@@ -165,26 +165,29 @@ class BiLMTrainer(AtomicCheckpointTrainer):
     def measure_step(self) -> float:
         """Return about how many seconds a training step needs here: of forward and backward passes on real text.
 
-        The model, the position in the text and the random numbers of the run stay as they are. On a CPU only some of
-        the rows are computed.
+        The model, the position in the text and the random numbers of the run stay as they are. Where a step would take
+        long, only some of its rows are computed.
         """
-        args, model = self.args, self.model.train()
-        rows = args.per_device_train_batch_size if args.device.type != "cpu" else min(8, args.train_batch_size)
-        corpus = self.train_dataset.forward.sentences.corpus
-        queues = (SentenceQueue(corpus, block_size=rows) for _ in range(2))
-        forward, backward = (Streams(queue, rows, is_backward) for is_backward, queue in enumerate(queues))
-        with torch.random.fork_rng():
-            for _ in range(2):  # the first time, memory is allocated and kernels are compiled
-                batch = self.table.batch(forward.window(args.unroll_steps), backward.window(args.unroll_steps))
-                started = time.perf_counter()
-                with self.compute_loss_context_manager():
-                    batch = {name: tensor.to(args.device) for name, tensor in batch.items()}
-                    loss = model(**batch, num_negative_samples=self.num_negative_samples).loss
-                loss.backward()
-                loss.item()  # waits for the device
-                seconds = time.perf_counter() - started
+        rows = self.args.per_device_train_batch_size
+        seconds = self.measure_rows(min(rows, 8))  # includes memory allocation and the compilation of kernels
+        some = rows if self.args.device.type != "cpu" or seconds * rows / 8 < 10 else min(rows, 32)
+        return self.measure_rows(some) * rows / some * self.args.gradient_accumulation_steps
+
+    def measure_rows(self, rows: int) -> float:
+        """Return the seconds of the forward and backward pass of one batch."""
+        args, model, corpus = self.args, self.model.train(), self.train_dataset.forward.sentences.corpus
+        forward, backward = (Streams(SentenceQueue(corpus, block_size=rows), rows, turned) for turned in (False, True))
+        batch = self.table.batch(forward.window(args.unroll_steps), backward.window(args.unroll_steps))
+        with torch.random.fork_rng([args.device] if args.device.type == "cuda" else []):
+            started = time.perf_counter()
+            with self.compute_loss_context_manager():
+                batch = {name: tensor.to(args.device) for name, tensor in batch.items()}
+                loss = model(**batch, num_negative_samples=self.num_negative_samples).loss
+            loss.backward()
+            loss.item()  # waits for the device
+            seconds = time.perf_counter() - started
         model.zero_grad()
-        return seconds * args.per_device_train_batch_size / rows * args.gradient_accumulation_steps
+        return seconds
 
     # ---- Logs and evaluation
 
@@ -356,8 +359,10 @@ class TimeEstimate(TrainerCallback):
     ) -> None:
         if args.should_log:
             seconds, steps = self.trainer.measure_step(), state.max_steps - state.global_step
-            message = "A step takes about %.2g s here, and %s steps about %s, evaluations not included"
-            logger.info(message, seconds, f"{steps:,}", duration(seconds * steps))
+            message = "A step takes about %s s here, and %s steps about %s, evaluations not included"
+            logger.info(
+                message, f"{seconds:.1g}" if seconds < 1 else f"{seconds:.0f}", f"{steps:,}", duration(seconds * steps)
+            )
 
 
 def seed_of_step(seed: int, step: int) -> int:
