@@ -119,14 +119,14 @@ def pack(mask: Tensor, reverse: bool, block_tokens: int = BLOCK_TOKENS) -> Packe
 
 def blocks_of(batch_sizes: list[int], block_tokens: int) -> Iterator[Block]:
     """Group steps into blocks of at most so many tokens, or of one step."""
-    start, sizes = 0, []
+    block = Block(0, [])
     for size in batch_sizes:
-        if sizes and sum(sizes) + size > block_tokens:
-            yield Block(start, sizes)
-            start, sizes = start + sum(sizes), []
-        sizes.append(size)
-    if sizes:
-        yield Block(start, sizes)
+        if block.batch_sizes and sum(block.batch_sizes) + size > block_tokens:
+            yield block
+            block = Block(block.tokens.stop, [])
+        block.batch_sizes.append(size)
+    if block.batch_sizes:
+        yield block
 
 
 class Task(NamedTuple):
@@ -237,12 +237,13 @@ def packed_forward(task: Task) -> Result:
     h, c = (part[order.sorted_indices] for part in direction.state)
     m, cell = torch.empty_like(c), c.shape[1]
     hidden, kept = h.new_empty(len(x), h.shape[1]), []  # h before its clip
-    active_h, active_c, active_m = h, c, m
-    for block in order.blocks:
+
+    def run_block(block: Block) -> None:  # a function, so that the next block's gates lie in the same cached memory
+        active_h, active_c, active_m = h, c, m
         gates = products.input_gates(x[block.tokens])
         block_c = c.new_empty(len(gates), cell) if keep == "gates" else None  # before its clip
         if keep is not None:
-            kept += [gates, block_c] if keep == "gates" else [c[: block.batch_sizes[0]].clone()]
+            kept.extend([gates, block_c] if keep == "gates" else [c[: block.batch_sizes[0]].clone()])
         parts = gates, *gates.view(-1, 4, cell).unbind(1), block_c, hidden[block.tokens]
         for step_gates, i, f, g, o, step_c, step_h in block.steps(*parts):
             if len(step_gates) != len(active_h):
@@ -253,6 +254,9 @@ def packed_forward(task: Task) -> Result:
             clip(step_c, cell_clip, out=active_c)
             products.project(tanh(active_c, out=active_m).mul_(o), out=step_h)
             clip(step_h, projection_clip, out=active_h)
+
+    for block in order.blocks:
+        run_block(block)
     outputs = spread(clip(hidden, projection_clip), order.token_indices, (*direction.x.shape[:2], h.shape[1]))
     return Result(outputs, *state_in_batch_order(order, h, c), [hidden, *kept] if keep else [])
 
@@ -359,9 +363,8 @@ class Backward:
         order, direction = self.order, self.direction
         self.x = direction.x.flatten(0, 1)[order.token_indices]
         self.h, self.c = (part[order.sorted_indices] for part in direction.state)
-        d_outputs, *d_state = cotangents
-        self.d_outputs = d_outputs.flatten(0, 1)[order.token_indices]
-        self.dh, self.dc = (d[order.sorted_indices].to(self.c.dtype) for d in d_state)
+        self.d_outputs = cotangents[0].flatten(0, 1)[order.token_indices]
+        self.dh, self.dc = (d[order.sorted_indices].to(self.c.dtype) for d in cotangents[1:])
         self.d_x = torch.empty_like(self.x) if self.needs[0] else None
         self.d_weight_ih, self.d_bias, self.d_weight_hh, self.d_weight_hr = (
             self.c.new_zeros(weight.shape) if needed else None
@@ -434,14 +437,9 @@ class Backward:
     def gradients(self) -> list[Tensor | None]:
         """Return the gradients for the seven tensors, None where not needed."""
         d_x, tensors = self.d_x, self.direction.tensors()
-        gradients = (
-            d_x if d_x is None else spread(d_x, self.order.token_indices, self.direction.x.shape),
-            self.d_weight_ih,
-            self.d_bias,
-            self.d_weight_hh,
-            self.d_weight_hr,
-            *state_in_batch_order(self.order, self.dh, self.dc),
-        )
+        d_x = None if d_x is None else spread(d_x, self.order.token_indices, self.direction.x.shape)
+        weights = self.d_weight_ih, self.d_bias, self.d_weight_hh, self.d_weight_hr
+        gradients = d_x, *weights, *state_in_batch_order(self.order, self.dh, self.dc)
         return [d.to(t.dtype) if needed else None for d, t, needed in zip(gradients, tensors, self.needs)]
 
 
@@ -484,8 +482,8 @@ def spread(packed: Tensor, indices: Tensor, shape: torch.Size | tuple[int, ...] 
     return packed.new_zeros(shape).view(-1, shape[-1]).index_copy_(0, indices, packed).view(shape)
 
 
-def state_in_batch_order(order: PackedOrder, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    return spread(h, order.sorted_indices), spread(c, order.sorted_indices)
+def state_in_batch_order(order: PackedOrder, *state: Tensor) -> Iterator[Tensor]:
+    return (spread(part, order.sorted_indices) for part in state)
 
 
 def reordered(weight: Tensor | None, order: PackedOrder) -> Tensor | None:
