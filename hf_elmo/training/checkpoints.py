@@ -5,8 +5,9 @@ import shutil
 from pathlib import Path
 
 from safetensors import SafetensorError
+from torch import nn
 from transformers import Trainer, TrainerState
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint, rotate_checkpoints
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, get_last_checkpoint, rotate_checkpoints
 
 from ..hub import remove_code_and_card
 
@@ -18,13 +19,14 @@ STAGING_FOLDER = "_unfinished"  # in an output folder; files in it are not compl
 class AtomicCheckpointTrainer(Trainer):
     """A Trainer that gives a checkpoint its name when it is complete, and saves no pickle of its arguments."""
 
-    def train(self, resume_from_checkpoint: str | None = None, **kwargs):
+    def train(self, resume_from_checkpoint: str | None = None, **kwargs: object) -> TrainOutput:
+        """Train, from a checkpoint if one is given, whose folder may have been moved since it was written."""
         if resume_from_checkpoint is not None:
             with self.args.main_process_first(desc="the place of the best checkpoint"):
                 correct_best_checkpoint(Path(resume_from_checkpoint))
         return super().train(resume_from_checkpoint, **kwargs)
 
-    def _save_checkpoint(self, model, trial):
+    def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         """Write a checkpoint to a staging folder and rename it when it is complete."""
         output_dir = Path(self.args.output_dir)
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"

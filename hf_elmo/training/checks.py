@@ -1,4 +1,4 @@
-"""What can be refused without training is refused before it: settings, packages, the output folder, the Hub."""
+"""Checks that need no training and run before it: settings, packages, the output folder, the Hub."""
 
 import os
 from collections.abc import Iterable

@@ -3,9 +3,17 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from torch.utils.data import Sampler, SequentialSampler
-from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, TrainerCallback, TrainerState
-from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Sampler, SequentialSampler
+from transformers import (
+    EarlyStoppingCallback,
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy, TrainOutput
 
 from ..model.task_model_elmo import ElmoTaskModel
 from .arguments import FineTuningArguments
@@ -55,7 +63,13 @@ class TaskTrainer(AtomicCheckpointTrainer):
     def _get_eval_sampler(self, eval_dataset: EncodedDataset) -> Sampler:
         return SequentialSampler(eval_dataset)  # the dataset returns the longest first
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor | tuple[Tensor, dict]:
         """Return the task's loss; in training with the penalty on the weights of the mixes, once a step."""
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         if self.args.mix_l2 and model.training:
@@ -68,7 +82,12 @@ class TaskTrainer(AtomicCheckpointTrainer):
         return (loss, outputs) if return_outputs else loss
 
     def evaluation_loop(
-        self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
         """Return predictions in the order of the dataset's features, and their metrics."""
         output = super().evaluation_loop(dataloader, description, False, ignore_keys, metric_key_prefix)
@@ -77,7 +96,7 @@ class TaskTrainer(AtomicCheckpointTrainer):
         scores = {f"{metric_key_prefix}_{name}": value for name, value in self.score(dataset, predictions).items()}
         return output._replace(predictions=predictions, metrics={**output.metrics, **scores})
 
-    def train(self, resume_from_checkpoint: str | None = None, **kwargs):
+    def train(self, resume_from_checkpoint: str | None = None, **kwargs: object) -> TrainOutput:
         """Train; from a checkpoint, exactly as if the run had not been interrupted."""
         if resume_from_checkpoint is not None:
             state = TrainerState.load_from_json(str(Path(resume_from_checkpoint) / TRAINER_STATE_FILE))
@@ -88,7 +107,7 @@ class TaskTrainer(AtomicCheckpointTrainer):
                 self.args.max_steps = state.global_step  # the run had stopped there
         return super().train(resume_from_checkpoint, **kwargs)
 
-    def log(self, logs: dict[str, float], start_time: float | None = None):
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "train_loss" in logs:  # that of the Trainer knows nothing of the steps before the run was resumed
             logs["train_loss"] = self.train_loss
         super().log(logs, start_time)
@@ -104,10 +123,14 @@ class TaskTrainer(AtomicCheckpointTrainer):
 class LogBeforeCheckpoint(TrainerCallback):
     """Logs the loss whenever a checkpoint may be saved, so that no checkpoint lies between two logs of a mean loss."""
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         control.should_log |= control.should_save or control.should_evaluate or state.global_step >= state.max_steps
 
-    def on_epoch_end(self, args, state, control, **kwargs):
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         control.should_log |= control.should_save or control.should_evaluate
 
 

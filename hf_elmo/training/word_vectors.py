@@ -1,7 +1,7 @@
-"""Static word vectors out of text files, for the table that a task model keeps beside ELMo.
+"""Static word vectors from text files, for the table that a task model has beside ELMo.
 
-GloVe's files have a word and its numbers in each line, parted by single blanks; fastText's begin with a line of the
-number of words and of the width. A word may hold blanks: the numbers are what stands last.
+A file of GloVe has a word and its numbers in each line, separated by single blanks; a file of fastText begins with a
+line that gives the number of words and the size of a vector. A word may contain blanks: the numbers come last.
 """
 
 import logging
@@ -26,7 +26,7 @@ CHUNK = 10_000  # words hashed at a time
 
 
 class VectorTable(NamedTuple):
-    """What [`WordVectors.fill`] takes."""
+    """Static vectors and the hashes of their words, the arguments of [`WordVectors.fill`]."""
 
     hashes: Tensor  # (N,)
     vectors: Tensor  # (N, size)
@@ -35,17 +35,17 @@ class VectorTable(NamedTuple):
 def read_word_vectors(
     path: str, tokenizer: PreTrainedTokenizerBase, lowercase: bool, wanted: set[int] | None = None
 ) -> VectorTable:
-    """The vectors of a file. Of words that are the same to the model (`The` and `the`), the first has its vector.
+    """Read the vectors of a file. Among words that are the same to the model (`The` and `the`), the first counts.
 
     Args:
         path: Plain or `.gz`.
-        tokenizer ([`ElmoTokenizer`]): Spells words as the model sees them.
+        tokenizer: The [`ElmoTokenizer`] of the model, which encodes the words.
         lowercase: Whether the model looks words up with A to Z as a to z.
-        wanted: Hashes of the words to keep; None for all.
+        wanted: Hashes of the words to keep; `None` for all.
 
     Raises:
-        `ValueError`: with file and line, if a line has another number of numbers, or what should be one is none; if
-            there is no vector, or none that is wanted.
+        `ValueError`: with file and line, if a line has another number of columns, or a column is not a number; or if
+            no word that is wanted has a vector.
     """
     rows: dict[int, np.ndarray] = {}
     lines = words_and_numbers(path)
@@ -62,7 +62,7 @@ def read_word_vectors(
 
 
 def words_and_numbers(path: str) -> Iterator[tuple[Place, str, list[str]]]:
-    """Each word with the texts of its numbers."""
+    """Yield each word of a file with its place and its numbers, the latter as texts."""
     lines = ((Place(path, number), line.rstrip(" ").split(" ")) for number, line in numbered_lines(path))
     first = list(islice(lines, 100))
     if first and len(first[0][1]) == 2 and all(part.isdecimal() for part in first[0][1]):
@@ -82,6 +82,7 @@ def words_and_numbers(path: str) -> Iterator[tuple[Place, str, list[str]]]:
 
 
 def vector(numbers: list[str], place: Place, word: str) -> np.ndarray:
+    """Return the vector of a word, or raise `ValueError` with its place."""
     wrong = next((number for number in numbers if not is_number(number)), None)
     if wrong is not None:
         raise ValueError(f"{place}: {wrong!r:.40} after {word!r:.40} is no number")
@@ -100,16 +101,16 @@ def is_fraction(text: str) -> bool:
 
 
 def hashes_of(words: list[str], tokenizer: PreTrainedTokenizerBase, lowercase: bool) -> list[int]:
-    """By what the model knows words."""
+    """Return the hash by which the model finds the vector of each word."""
     rows = tokenizer([words], is_split_into_words=True, add_special_tokens=False, return_tensors="pt")["input_ids"][0]
     return word_hashes(rows, lowercase).tolist()
 
 
-def words_of(splits: Iterable[EncodedDataset], lowercase: bool) -> set[int]:
-    """The hashes of all words of some splits."""
+def words_of(datasets: Iterable[EncodedDataset], lowercase: bool) -> set[int]:
+    """Return the hashes of all words of datasets."""
     found: set[int] = set()
-    for split in splits:
-        for start in range(0, len(split.features), CHUNK):
-            rows = np.concatenate([feature["input_ids"] for feature in split.features[start : start + CHUNK]])
+    for dataset in datasets:
+        for start in range(0, len(dataset.features), CHUNK):
+            rows = np.concatenate([feature["input_ids"] for feature in dataset.features[start : start + CHUNK]])
             found.update(word_hashes(torch.from_numpy(rows), lowercase).unique().tolist())
     return found
