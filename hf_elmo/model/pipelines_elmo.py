@@ -5,12 +5,13 @@ A head names its pipeline in `pipeline_class`, and `pipeline("ner", ...)` or `pi
 however the model was opened (see `dispatch_by_model`).
 """
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from transformers.pipelines.base import Pipeline, PipelineException
+from transformers.pipelines.base import ChunkPipeline, Pipeline, PipelineException
 from transformers.pipelines.fill_mask import FillMaskPipeline
 from transformers.pipelines.token_classification import AggregationStrategy, TokenClassificationPipeline
 from transformers.utils import logging
@@ -216,4 +217,137 @@ class ElmoFillMaskPipeline(FillMaskPipeline):
         return results[0] if len(results) == 1 else results
 
 
-__all__ = ["ElmoFillMaskPipeline", "ElmoTokenClassificationPipeline", "dispatch_by_model"]
+class ElmoQuestionAnsweringPipeline(ChunkPipeline):
+    """Answers to questions, each a span of words of a text.
+
+        answer = ElmoQuestionAnsweringPipeline(model=model, tokenizer=tokenizer)
+        answer(question="Where is the bank?", context="The bank is by the river.")
+
+    transformers 5 has no pipeline for this task, and accepts its name only for models that bring one. So the saved
+    configuration names this class, and `pipeline("question-answering", folder, trust_remote_code=True)` makes it.
+
+    Arguments and results are those of transformers 4: `score`, the probability of the answer's first word times that of
+    its last one, `start` and `end`, its characters in the text, and `answer`; a list of them if `top_k` is above 1. A
+    long text is read in windows of `max_seq_len` words, question and special tokens included (by default 400 words of
+    the text), that share `doc_stride` words; an answer in several windows counts by its best score. With
+    `handle_impossible_answer` (by default the configuration's `qa_no_answer`), "no answer" is among the answers: an
+    empty one, from 0 to 0, with its least score over all windows.
+    """
+
+    default_input_names = "question,context"
+    _load_processor = _load_image_processor = _load_feature_extractor = False
+    _load_tokenizer = True
+
+    def _sanitize_parameters(self, **options) -> tuple[dict, dict, dict]:
+        places = {"max_seq_len": 0, "doc_stride": 0, "top_k": 2, "max_answer_len": 2, "handle_impossible_answer": 2}
+        parameters = ({}, {}, {})
+        for name, value in options.items():
+            if name not in places:
+                raise TypeError(f"a question-answering pipeline has no option {name}, only {', '.join(places)}")
+            if value is not None:
+                if name != "handle_impossible_answer" and value < (name != "doc_stride"):
+                    raise ValueError(f"{name} must be at least {int(name != 'doc_stride')}, but is {value}")
+                parameters[places[name]][name] = value
+        return parameters
+
+    def __call__(
+        self,
+        inputs: dict | list[dict] | None = None,
+        question: str | list[str] | None = None,
+        context: str | list[str] | None = None,
+        **options,
+    ) -> dict | list:
+        """Answer questions.
+
+        Args:
+            inputs: A dict with a `question` and a `context`, or a list of such dicts; or else:
+            question, context: A question and a text, or a list of questions with one text each, or one for all.
+            options: See the class.
+        """
+        if inputs is None and isinstance(question, str) and isinstance(context, str):
+            inputs = {"question": question, "context": context}
+        elif inputs is None and isinstance(question, list):
+            contexts = [context] * len(question) if isinstance(context, str) else context
+            inputs = [{"question": q, "context": c} for q, c in zip(question, contexts or [], strict=True)]
+        for example in inputs if isinstance(inputs, list) else [inputs]:
+            given = [example.get(name) for name in ("question", "context")] if isinstance(example, dict) else [None]
+            if not all(isinstance(text, str) for text in given):
+                raise ValueError(f"a question and a context are needed, both texts, but there is {example!r:.80}")
+        return super().__call__(inputs, **options)
+
+    def preprocess(
+        self, example: dict, max_seq_len: int | None = None, doc_stride: int | None = None
+    ) -> Iterator[dict]:
+        """Return the windows of a text."""
+        question, context = example["question"], example["context"]
+        longest = max_seq_len or len(self.tokenizer.tokenize(question)) + 4 + 400
+        windows = self.tokenizer(
+            [question],
+            [context],
+            truncation="only_second",
+            max_length=longest,
+            stride=min(128, longest // 4) if doc_stride is None else doc_stride,
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+        )
+        count = len(windows["input_ids"])
+        for number in range(count):
+            offsets = zip(windows["offset_mapping"][number], windows.sequence_ids(number))
+            yield {
+                "input_ids": torch.tensor(windows["input_ids"][number])[None],
+                "attention_mask": torch.tensor(windows["attention_mask"][number])[None],
+                "offsets": [offset if sequence == 1 else None for offset, sequence in offsets],
+                "context": context,
+                "is_last": number == count - 1,
+            }
+
+    def _forward(self, model_inputs: dict) -> dict:
+        ids, mask = model_inputs.pop("input_ids"), model_inputs.pop("attention_mask")
+        output = self.model(ids, mask)
+        return {"start": output.start_logits, "end": output.end_logits, "attention_mask": mask, **model_inputs}
+
+    def postprocess(
+        self,
+        windows: list[dict],
+        top_k: int = 1,
+        max_answer_len: int = 17,
+        handle_impossible_answer: bool | None = None,
+    ) -> dict | list[dict]:
+        """Return the best answers of all windows."""
+        context, scores, no_answer = windows[0]["context"], {}, torch.inf
+        for window in windows:
+            words = window["attention_mask"][0].bool()
+            start, end = (window[side][0][words].double().log_softmax(dim=0) for side in ("start", "end"))
+            no_answer = min(no_answer, (start[0] + end[0]).item())
+            places = [place for place, offset in enumerate(window["offsets"]) if offset is not None]
+            is_span = torch.ones(len(places), len(places)).triu().tril(max_answer_len - 1) > 0
+            sums = (start[places][:, None] + end[places]).where(is_span, -torch.inf)
+            for best in sums.flatten().argsort(descending=True, stable=True)[:top_k].tolist():
+                first, last = divmod(best, len(places))
+                span = window["offsets"][places[first]][0], window["offsets"][places[last]][1]
+                scores[span] = max(scores.get(span, -torch.inf), sums[first, last].item())
+        if self.model.config.qa_no_answer if handle_impossible_answer is None else handle_impossible_answer:
+            scores[0, 0] = no_answer
+        best = sorted((-score, *span) for span, score in scores.items() if score > -torch.inf)[:top_k]
+        answers = [
+            {"score": math.exp(-cost), "start": start, "end": end, "answer": context[start:end]}
+            for cost, start, end in best
+        ]
+        return answers[0] if top_k == 1 and answers else answers
+
+
+# For a configuration: the pipeline that is made for a task instead of one of the library
+QUESTION_ANSWERING = {
+    "question-answering": {
+        "impl": "pipelines_elmo.ElmoQuestionAnsweringPipeline",
+        "pt": ["AutoModelForQuestionAnswering"],
+    }
+}
+
+__all__ = [
+    "QUESTION_ANSWERING",
+    "ElmoFillMaskPipeline",
+    "ElmoQuestionAnsweringPipeline",
+    "ElmoTokenClassificationPipeline",
+    "dispatch_by_model",
+]

@@ -5,6 +5,8 @@ Letters in shapes: B batch, T words of a row, including `<S>` and `</S>` of ques
 direction of a task biLSTM.
 """
 
+import copy
+
 import torch
 from torch import Tensor, nn
 from transformers import initialization as init
@@ -12,6 +14,7 @@ from transformers.modeling_outputs import QuestionAnsweringModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_elmo import ElmoConfig
+from .pipelines_elmo import QUESTION_ANSWERING
 from .task_layers_elmo import (
     BidirectionalAttention,
     SelfAttention,
@@ -51,6 +54,7 @@ class ElmoForQuestionAnswering(ElmoTaskModel):
             self.qa_outputs = BidirectionalAttentionFlow(config, self.feature_size, elmo_at_output)
         else:
             self.qa_outputs = nn.Linear(self.feature_size, 2)
+        config.custom_pipelines = copy.deepcopy(QUESTION_ANSWERING)  # saved with the model
         self.post_init()
 
     @can_return_tuple
