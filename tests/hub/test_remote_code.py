@@ -1,6 +1,7 @@
 """Saved models open with one line where the package is not installed: from folders, and from the Hub's cache."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from fresh_process import run_python
 from safetensors.torch import load_file
 from shaken import shake
+from transformers.dynamic_module_utils import get_relative_import_files
 
 import hf_elmo
 from hf_elmo.model.auto_map_elmo import AUTO_MAP
@@ -18,7 +20,9 @@ PACKAGE = Path(hf_elmo.__file__).parent / "model"
 MODELS = {auto_class: path.split(".")[1] for auto_class, path in AUTO_MAP.items() if auto_class != "AutoConfig"}
 TRAVELLING = {path.name for path in PACKAGE.glob("*_elmo*.py")}
 # What a tokenizer needs, and no model.
-TOKENIZER = {f"{name}_elmo.py" for name in ("word_splitting", "character_ids", "encoding", "tokenization")} & TRAVELLING
+TOKENIZER = {
+    f"{name}_elmo.py" for name in ("word_splitting", "character_ids", "code_points", "encoding", "tokenization")
+}
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -150,6 +154,20 @@ print(*sorted(path.name for path in code.glob("*_elmo*.py")))
 """
     process = run_python("-c", script, home=home)
     assert set(process.stdout.split()) == FETCHED[auto_class]
+
+
+def test_the_page_on_trust_counts_what_is_fetched():
+    """Files exactly, lines within a tenth."""
+    page = (PACKAGE.parents[1] / "docs" / "trust.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`Auto.*?) \| (\d+) \| ([\d,]+) \|$", page, flags=re.MULTILINE)
+    stated = {name: counts for names, *counts in rows for name in re.findall(r"`(\w+)`", names)}
+    assert stated.keys() == AUTO_MAP.keys() | {"AutoTokenizer"}
+    for name, (files, lines) in stated.items():
+        entry = PACKAGE / f"{AUTO_MAP.get(name, 'tokenization_elmo.').split('.')[0]}.py"
+        fetched = {entry, *map(Path, get_relative_import_files(entry))}
+        assert len(fetched) == int(files), name
+        total = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in fetched)
+        assert 0.9 < total / int(lines.replace(",", "")) < 1.1, f"{name}: {total} lines"
 
 
 def test_parts_open_alone(home, tmp_path):
