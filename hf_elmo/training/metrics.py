@@ -53,7 +53,7 @@ def entity_scores(
 
 
 def strict_f1(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> float:
-    """Return the F1 of entities whose every label follows the scheme of the labels."""
+    """Return the F1 of those entities that have, in all their words, the labels that the scheme demands."""
     scheme = find_scheme({label for side in (gold, predicted) for labels in side for label in labels}) or "BIO"
     scheme = "BIO" if scheme == "IOB1" else scheme
     return entity_scores(gold, predicted, lambda labels: strict_spans(labels, scheme))["f1"]

@@ -27,7 +27,7 @@ NOT_HERE, UNKNOWN = 0, -100
 class Window(NamedTuple):
     """A question, by its number, and a part of its text.
 
-    `offsets` has for each word of the row its first character in the text and the one behind its last, and `None` for
+    `offsets` has for each word of the row its first character in the text and the one after its last, and `None` for
     words of the question and special tokens.
     """
 
@@ -101,8 +101,8 @@ def answer_positions(window: Window, example: Mapping) -> tuple[int, int]:
     start += text.index(text.strip())
     end = start + len(text.strip())
     spans = [(position, *span) for position, span in enumerate(window.offsets) if span is not None]
-    first = next((position for position, begin, behind in spans if begin <= start < behind), None)
-    last = next((position for position, begin, behind in spans if begin < end <= behind), None)
+    first = next((position for position, low, high in spans if low <= start < high), None)
+    last = next((position for position, low, high in spans if low < end <= high), None)
     return (NOT_HERE, NOT_HERE) if first is None or last is None else (first, last)
 
 

@@ -187,7 +187,7 @@ def find_layout(path: str, split: str, known: Collection[str], label_column: str
     if is_table(path):
         return "table"
     lines = [line for _, line in islice(numbered_lines(path), LINES_TO_JUDGE) if line.strip()]
-    if not lines or lines[0].startswith("("):
+    if not lines or re.match(r"\(\d+ ", lines[0]):
         return "trees"
     tabs = {line.count("\t") for line in lines}
     if len(tabs) == 1 and tabs != {0}:

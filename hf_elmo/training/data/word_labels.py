@@ -261,9 +261,9 @@ def read_labels(places: dict[str, str], counts: Counter[str], scheme: str, under
     usual = {label: join_label(*found) for label, found in parsed.items() if found and found.letter != "O"}
     typed = 2 * sum(bool(parsed[label].type) for label in usual) >= len(usual)
     odd = [label for label in inside if label not in usual or bool(parsed[label].type) != typed]
-    is_marked = any(re.match("[BI]-", label) for label in usual)
-    marks = is_marked and len(usual) >= len(odd)
-    if marks and len(odd) == 1 and "O" not in counts and counts[odd[0]] == max(counts.values()):
+    has_positions = any(re.match("[BI]-", label) for label in usual)
+    is_scheme = has_positions and len(usual) >= len(odd)
+    if is_scheme and len(odd) == 1 and "O" not in counts and counts[odd[0]] == max(counts.values()):
         usual[odd[0]] = "O"  # the most frequent label
         odd = []
     if inside and not odd and find_scheme({*usual.values(), "O"}) is not None:
@@ -271,14 +271,14 @@ def read_labels(places: dict[str, str], counts: Counter[str], scheme: str, under
         types = {label.partition("-")[2] for label in usual.values()}
         if len(types) > len({type.lower() for type in types}):
             understood.notes.append(f"types of entities that differ only in case are kept apart: {sorted(types)}")
-    elif odd and (marks or looks_like_entities(counts)):
+    elif odd and (is_scheme or looks_like_entities(counts)):
         usual = sorted(label for label in usual if label not in odd)
         shown = "; ".join(f"{label!r:.40} ({counts[label]}x, first in {places[label]})" for label in odd[:5])
         raise ValueError(
             f"{places[odd[0]]}: most labels mark entities ({', '.join(usual[:4])}, ...), but not {shown}: "
             "correct them, or learn all labels as they are, without entities, with --label_scheme plain"
         )
-    elif not is_marked and inside and counts["O"] == max(counts.values()) and are_names(inside):
+    elif not has_positions and inside and counts["O"] == max(counts.values()) and are_names(inside):
         understood.notes.append(
             f"the labels {', '.join(sorted(inside)[:5])} have no B- or I-: neighboring words with the same label are "
             "one entity; --label_scheme plain learns the labels as they are"

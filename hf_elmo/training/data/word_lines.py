@@ -7,7 +7,7 @@
     sentences     a test file without labels may hold a sentence per line
 
 An empty line, or one of white space, ends a sentence. `-DOCSTART-` lines, comments at the beginning of a sentence, and
-the ranges (`3-4`) and empty nodes (`8.1`) of CoNLL-U are no words. A line with a label whose word is empty is a word.
+the ranges (`3-4`) and empty nodes (`8.1`) of CoNLL-U are no words. A line with a label and an empty word is a word.
 """
 
 import re
@@ -61,7 +61,7 @@ class Layout(NamedTuple):
     ignored: Sequence[int] = ()
 
     def describe(self) -> tuple[str, str | None, str | None]:
-        """Return what is said of the format and of the columns of words and labels."""
+        """Return descriptions of the format and of the columns of words and labels."""
         if self.kind == "sentences":
             return "a sentence per line, words separated by blanks, without labels", None, None
         separator = "tabs" if self.has_tabs else "blanks"
@@ -267,7 +267,7 @@ def are_chunks(values: Counter[str]) -> bool:
 
 
 def find_attribute(misc: Counter[str], wanted: str | None) -> str | None:
-    """Return the attribute of MISC that the user named, or whose values mark entities."""
+    """Return the attribute of MISC that the user named, or one with values that mark entities."""
     found: dict[str, Counter[str]] = {}
     for value, count in misc.items():
         for key, content in attributes(value).items():
@@ -353,7 +353,7 @@ def read_sentence(path: str, rows: list[Line], layout: Layout) -> WordLines:
 
 
 def labels_of_brackets(path: str, cells: list[tuple[int, str]]) -> list[str]:
-    """Return BIO labels of the entities that CoNLL-2012 marks by brackets: `(ORG*`, `*`, `*)`, `(GPE)`."""
+    """Return BIO labels of the entities that CoNLL-2012 encloses in brackets: `(ORG*`, `*`, `*)`, `(GPE)`."""
     labels, open_type = [], None
     for number, cell in cells:
         opening = re.fullmatch(r"\(([^()*]+)\*?\)?|\*\)?", cell)
