@@ -1,4 +1,4 @@
-"""A corpus through `embed_sentences`, as `speed.py` times it: lengths equal or mixed, long and longer, and memory."""
+"""Tables of `speed.py` about `embed_sentences`: equal and mixed lengths, a longer text, and memory."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -37,7 +37,7 @@ def print_speed(settings: Settings):
     }
     words = {name: sum(map(len, corpus)) for name, corpus in corpora.items()}
     columns = ["size", "words", "words/s, mixed lengths", "words/s, equal lengths", "mixed : equal"]
-    columns += ["time of a word in 4x the text", "than without kept word types"]
+    columns += ["time of a word in 4x the text", "than without the cache"]
     print_header(f"A corpus on {settings.device}", columns)
     for size in settings.sizes:
         model, tokenizer = build_model(size).to(settings.device), ElmoTokenizer()
@@ -57,8 +57,7 @@ def embed(model: ElmoModel, tokenizer: ElmoTokenizer, sentences: list[list[str]]
 
 
 def memory_of(num_sentences: int, new_words: int, size: str = "tiny") -> float:
-    """The megabytes that a text takes at their peak; all that is kept of words is full after 13,000 sentences of
-    ten new words each."""
+    """Return the peak memory of a text in megabytes; the caches are full after 13,000 sentences of ten new words."""
     model, tokenizer = build_model(size), ElmoTokenizer()
     before = forget_peak()
     for vectors in embed_sentences(model, tokenizer, long_text(num_sentences, new_words)):
@@ -67,7 +66,7 @@ def memory_of(num_sentences: int, new_words: int, size: str = "tiny") -> float:
 
 
 def long_text(num_sentences: int, new_words: int) -> Iterator[list[str]]:
-    """Sentences of mixed lengths, never all at once, and in each some words that never were before."""
+    """Yield sentences of mixed lengths, each with some words that have not occurred before."""
     known = sentences_of(ragged_lengths(min(num_sentences, 2000)))
     for number, words in enumerate(islice(cycle(known), num_sentences)):
         yield [*words, *(f"word{number}-{place}" for place in range(new_words))]

@@ -1,16 +1,15 @@
-"""How fast a biLM trains: words a second of a step, against autograd through torch's LSTM, and of the loader alone.
+"""Training speed of a biLM: words per second of a step, of the same step with `torch.nn.LSTM`, and of the data loader.
 
     python benchmarks/pretraining.py [TEXT] [--projection_size 64] [--cell_size 256] [--rows 32] [--rounds 5]
 
-TEXT is a file with a sentence a line; without it, lines of made-up words that recur as words of a language do (Zipf's
-law). Three things take turns, so that a busy machine slows all of them, and the best round of each counts:
+TEXT is a file with one sentence a line; without it, lines of made-up words are used, whose frequencies follow Zipf's
+law. The three contestants alternate, so that a busy machine slows all of them, and the best round of each counts:
 
-    step       what the pretraining script does with a batch: forward, sampled softmax, backward, clipping, Adagrad
-    nn.LSTM    the same step of the same model, whose recurrences are `torch.nn.LSTM(proj_size=...)`, without the clips
-               of cell and projection, which that has not
-    loader     the batches alone: streams of both directions, words spelled, labels, tensors
+    step       a step of the pretraining script: forward, sampled softmax, backward, clipping, Adagrad
+    nn.LSTM    the same step with `torch.nn.LSTM(proj_size=...)`, which clips neither cell nor projection
+    loader     the batches alone: streams of both directions, character ids, labels, tensors
 
-Words are those that each direction reads. The loader should be at least five times as fast as the step.
+Words are counted once for both directions. The loader should be at least five times as fast as the step.
 """
 
 import argparse
@@ -32,7 +31,7 @@ UNROLL_STEPS, STEPS, VOCABULARY = 20, 4, 20_000
 
 
 class TorchLayer(nn.Module):
-    """One biLSTM layer by `torch.nn.LSTM`, in the place of the model's own."""
+    """A biLSTM layer of two `torch.nn.LSTM`, in place of the model's own."""
 
     def __init__(self, config: ElmoConfig, skip: bool):
         super().__init__()
@@ -43,13 +42,13 @@ class TorchLayer(nn.Module):
         self.skip = skip
 
     def forward(self, x: Tensor) -> Tensor:
-        ahead, behind = x.chunk(2, dim=-1)
-        outputs = torch.cat([self.directions[0](ahead)[0], self.directions[1](behind.flip(1))[0].flip(1)], dim=-1)
+        forward, backward = x.chunk(2, dim=-1)
+        outputs = torch.cat([self.directions[0](forward)[0], self.directions[1](backward.flip(1))[0].flip(1)], dim=-1)
         return outputs + x if self.skip else outputs
 
 
 class TorchLanguageModel(ElmoForPreTraining):
-    """The language model with `torch.nn.LSTM` in its layers; each window begins with a state of zeros."""
+    """The language model with `torch.nn.LSTM` layers; each window begins with a zero state."""
 
     def __init__(self, config: ElmoConfig):
         super().__init__(config)
@@ -65,7 +64,7 @@ class TorchLanguageModel(ElmoForPreTraining):
 
 
 class Training:
-    """Steps of a model as the script takes them."""
+    """Training steps of a model, as in the script."""
 
     def __init__(self, model: ElmoForPreTraining, windows: TrainingWindows, num_negative_samples: int):
         model.sparse_softmax_gradient = True
@@ -100,7 +99,7 @@ def seconds(action) -> float:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("text", nargs="?", help="file with a sentence a line; made up if none is given")
+    parser.add_argument("text", nargs="?", help="file with one sentence a line; made-up words by default")
     parser.add_argument("--projection_size", type=int, default=64)
     parser.add_argument("--cell_size", type=int, default=256)
     parser.add_argument("--rows", type=int, default=32, help="streams of a step")
@@ -128,7 +127,7 @@ def main():
         )
         alone = iter(windows_of(corpus, table, arguments.rows))
         ways = {"step": ours.step, "nn_lstm_step": torchs.step, "loader": lambda: next(alone)}
-        # the first round warms up: words are new to the table, memory is asked for
+        # the first round, which encodes new words and allocates memory, is dropped
         rounds = [{name: seconds(action) for name, action in ways.items()} for _ in range(1 + arguments.rounds)][1:]
     words = arguments.rows * UNROLL_STEPS
     best = {name: min(taken[name] for taken in rounds) for name in ways}

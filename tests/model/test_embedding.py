@@ -36,7 +36,7 @@ def made_up_sentences(count: int, seed: int = 0) -> list[list[str]]:
 
 
 def one_by_one(model: ElmoModel, tokenizer: ElmoTokenizer, sentences) -> list[torch.Tensor]:
-    """All layers of each sentence's words, `(T, L + 1, 2P)` with boundary words, each sentence by itself."""
+    """Return all layers of each sentence, `(T, L + 1, 2P)` with special tokens, computed one by one."""
     vectors = []
     for sentence in sentences:
         batch = tokenizer(sentence, is_split_into_words=not isinstance(sentence, str), return_tensors="pt")
@@ -156,7 +156,7 @@ def test_half_precision(tiny_model, tokenizer):
 
 @pytest.mark.parametrize("cached_words", [0, 7, 1000])
 def test_weights_of_8_bits(tiny_model, tokenizer, cached_words):
-    """Here and there a value may lie on the edge between two codes, and fall to the other side."""
+    """Rounding may move single values to a neighboring code."""
     model = ElmoModel.from_pretrained(
         None, config=tiny_model.config, state_dict=tiny_model.state_dict(), quantization_config=ElmoInt8Config()
     )
@@ -176,7 +176,7 @@ def test_weights_of_8_bits(tiny_model, tokenizer, cached_words):
 
 
 def batches_seen(model: ElmoModel) -> list[list[int]]:
-    """The lengths of the rows of each batch that the model will compute from now on."""
+    """Return a list that collects the row lengths of each batch that the model computes."""
     seen = []
 
     def look(module, arguments, inputs):
@@ -271,7 +271,7 @@ print(number + 1, peak() - before)
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a process its peak")
 def test_memory_does_not_grow_with_the_text(tmp_path):
-    """All of its words are new, and 20,000 sentences that left 150 bytes each behind would be seen."""
+    """All words are new; 20,000 sentences that leak 150 bytes each would be noticed."""
     sentences, megabytes = run_python("-c", READ_A_LOT, home=tmp_path, PYTHONPATH=str(REPOSITORY)).stdout.split()
     assert int(sentences) == 25_000
     assert float(megabytes) < 3
@@ -291,8 +291,8 @@ with ThreadPoolExecutor(1) as thread:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux lists a process's threads")
-def test_the_thread_that_spells_has_no_openmp_threads(tmp_path):
-    """More of them than cores make all of them sleep between operations: small models took twice the time."""
+def test_the_encoding_thread_has_no_openmp_threads(tmp_path):
+    """With more OpenMP threads than cores, small models need twice the time."""
     spelled = run_python("-c", SPELL_ASIDE, home=tmp_path, PYTHONPATH=str(REPOSITORY), OMP_NUM_THREADS="4")
     assert spelled.stdout.split() == ["4002", "50", "1"]
 
@@ -314,8 +314,8 @@ def test_the_mode_and_gradients_are_the_users(tiny_config, tokenizer):
         assert [module.training for module in model.modules()] == modes
 
 
-def test_what_is_kept_serves_in_other_modes(tiny_model, tokenizer):
-    """Inference mode or autocast may be around some steps of a loop and not around others."""
+def test_the_cache_works_in_other_modes(tiny_model, tokenizer):
+    """Inference mode or autocast may surround some steps of a loop and not others."""
     sentences = made_up_sentences(60)
     expected = list(embed_sentences(tiny_model, tokenizer, sentences, **SMALL))
     vectors = embed_sentences(tiny_model, tokenizer, sentences, **SMALL)
@@ -423,7 +423,7 @@ def test_wrong_arguments_are_refused_at_once(tiny_model, tokenizer, options, mes
 # ---- Several processes
 
 
-def test_windows_are_dealt_in_turns():
+def test_processes_get_windows_in_turn():
     sentences = [["a"] * 8] * 11 + ["five letters a word, as it were, and so ten of them"]
     rounds = list(read_rounds(sentences, 20, 2))
     assert [[len(window) for window in windows] for windows in rounds] == [[2, 2], [2, 2], [2, 2]]

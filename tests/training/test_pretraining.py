@@ -1,4 +1,4 @@
-"""The pretraining script as users run it: it trains as the original, goes on exactly, on any number of processes."""
+"""The pretraining script: it trains like the original and resumes exactly, with any number of processes."""
 
 import json
 import logging
@@ -39,7 +39,7 @@ def texts(tmp_path_factory):
 
 
 def history(folder: Path) -> list[dict]:
-    """What was logged of losses and norms, step by step."""
+    """Return the logged losses and norms, step by step."""
     kept = (
         "step",
         "loss",
@@ -65,12 +65,12 @@ def assert_same_run(one: Path, other: Path):
 
 
 def original_state(stored, config: ElmoConfig) -> dict[str, torch.Tensor]:
-    """Tensors of a checkpoint of bilm-tf by our names."""
+    """Return the tensors of a bilm-tf checkpoint under our names."""
     state, _ = read_weights(stored, config)
     return {name if name.startswith("lm_head.") else f"elmo.{name}": tensor for name, tensor in state.items()}
 
 
-def test_training_goes_on_as_the_originals_did(fixtures_dir, tmp_path):
+def test_training_follows_the_trace_of_the_original(fixtures_dir, tmp_path):
     """20 steps from the original's checkpoint and its accumulators, in its data order, without dropout."""
     folder = fixtures_dir / "bilm_checkpoint"
     trace = json.loads((folder / "training_trace" / "trace.json").read_text())
@@ -167,12 +167,12 @@ def test_it_learns_and_what_it_saves_can_be_used(texts, tmp_path):
     assert tokenizer.convert_labels_to_words(next_word) == "purrs"
 
 
-# ---- Going on
+# ---- Resuming
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(texts, tmp_path_factory):
-    """A run of 12 steps with dropout, sampled softmax, two batches a step, and a schedule."""
+    """A run of 12 steps with dropout, sampled softmax, two batches per step, and a schedule."""
     output = tmp_path_factory.mktemp("uninterrupted")
     assert not pretrained(*command(texts, output, *SCHEDULED))
     return output
@@ -231,7 +231,7 @@ sys.exit(pretrain.main(arguments))
 
 
 @pytest.mark.parametrize("place", ["step", "checkpoint"])
-def test_killed_run_goes_on_exactly(texts, uninterrupted, tmp_path, place):
+def test_a_killed_run_resumes_exactly(texts, uninterrupted, tmp_path, place):
     arguments = command(texts, tmp_path, *SCHEDULED)
     killed = subprocess.run([sys.executable, "-c", KILLED, place, *arguments], capture_output=True, timeout=300)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
@@ -243,7 +243,7 @@ def test_killed_run_goes_on_exactly(texts, uninterrupted, tmp_path, place):
 
 
 def test_only_the_same_run_can_be_resumed(texts, uninterrupted, tmp_path, capsys):
-    """Each change that would deal the text otherwise is named; nothing is written."""
+    """Each setting that changes the rows of text is named; nothing is written."""
     checkpoint = str(uninterrupted / "checkpoint-8")
     for changes, message in (
         (["--gradient_accumulation_steps", "1"], "gradient accumulation steps 2, now 1"),
@@ -262,7 +262,7 @@ def test_only_the_same_run_can_be_resumed(texts, uninterrupted, tmp_path, capsys
 
 
 def test_two_processes_are_one_with_twice_the_rows(texts, tmp_path):
-    """To float rounding: losses and norms of each step, evaluations, final weights; also with two batches a step."""
+    """Losses and norms of each step, evaluations and final weights agree to rounding; also two batches per step."""
     more = ["--logging_steps", "1", "--validation_files", str(texts / "held_out.txt"), "--save_steps", "6"]
     assert not pretrained(*command(texts, tmp_path / "one", *more, lstm_dropout=0.0))
     halves = [*more, "--per_device_train_batch_size", "2"]

@@ -1,4 +1,4 @@
-"""What a pretraining run refuses, in one line and before anything is written, and what survives a full disk."""
+"""Pretraining refuses bad input in one line before anything is written, and survives a full disk."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ def finished(texts, tmp_path_factory):
 
 
 def refused(capsys, *arguments: str) -> str:
-    """The one line that is said of such arguments."""
+    """Return the one line with which the script refuses arguments."""
     capsys.readouterr()
     assert pretrained(*arguments) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("pretrain: error: ")]
@@ -68,7 +68,7 @@ def test_held_out_texts(texts, tmp_path, capsys, content, message):
     assert not (tmp_path / "model").exists()
 
 
-def test_a_line_of_100000_words_is_a_text_like_others(tmp_path):
+def test_a_line_of_100000_words(tmp_path):
     (tmp_path / "long.txt").write_text(" ".join(["one", "two", "three", "four"] * 25_000) + "\n")
     arguments = command(tmp_path, tmp_path / "model", "--train_files", str(tmp_path / "long.txt"))
     assert not pretrained(*arguments, "--num_negative_samples", "0", "--max_steps", "2")
@@ -145,8 +145,8 @@ sys.exit(pretrain.main(sys.argv[2:]))
 
 
 @pytest.mark.parametrize("room", [500, 6000])
-def test_a_full_disk_leaves_the_last_checkpoint_whole(texts, finished, tmp_path, room):
-    """Whichever file it is that finds no room: one line, what is there goes on to the same end."""
+def test_a_full_disk_leaves_the_last_checkpoint_complete(texts, finished, tmp_path, room):
+    """Whichever file finds no room: one line, and the run resumes to the same weights."""
     arguments = command(texts, tmp_path)
     full = subprocess.run(
         [sys.executable, "-c", FULL, str(room), *arguments], capture_output=True, text=True, timeout=300

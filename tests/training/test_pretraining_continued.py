@@ -1,6 +1,6 @@
-"""Training on: what is kept of a model, its softmax and its accumulators, under the same words, new words, or none.
+"""Training a model further: its encoder, softmax and accumulators with the same words, new words, or none.
 
-With a learning rate of 0 a run saves what it began with.
+With a learning rate of 0, a run saves the weights that it started from.
 """
 
 import json
@@ -53,7 +53,7 @@ def assert_same_encoder(one: Path, other: Path):
 
 
 def going_on(texts: Path, model: Path, output: Path, *more: str) -> list[str]:
-    """`command`, from a model in place of sizes."""
+    """Return the arguments of `command` with a model to start from in place of sizes."""
     arguments = command(texts, output, "--model_name_or_path", str(model), *STILL, *more)
     place = arguments.index("--config_overrides")
     return arguments[:place] + arguments[place + 2 :]
@@ -68,7 +68,7 @@ def test_with_its_softmax(texts, trained, tmp_path):
 
 
 def test_with_new_words(texts, trained, tmp_path):
-    """Each word keeps its row wherever it now stands, and a new word gets a row of its own."""
+    """Each word keeps its row under its new id, and a new word gets a row of its own."""
     old = words_of(trained)
     new = ["<S>", "</S>", "<UNK>", "wolf", *reversed(old[5:]), "howls"]
     (tmp_path / "words.txt").write_text("\n".join(new) + "\n")
@@ -100,7 +100,7 @@ def test_accumulators_go_with_their_words():
 
 
 def test_with_a_fresh_softmax(texts, trained, tmp_path):
-    """From an encoder alone, as published weights are converted: the words are those of the text."""
+    """From an encoder alone, as converted from published weights: the vocabulary is that of the text."""
     ElmoModel.from_pretrained(trained, word_vocab_size=0).save_pretrained(tmp_path / "encoder")
     ElmoTokenizer().save_pretrained(tmp_path / "encoder")
     assert not pretrained(*going_on(texts, tmp_path / "encoder", tmp_path / "on"))
@@ -125,7 +125,7 @@ def test_a_frozen_encoder_stays_and_the_softmax_learns(texts, trained, tmp_path,
 
 
 def test_from_the_originals_checkpoint(texts, fixtures_dir, tmp_path):
-    """A TensorFlow checkpoint, converted with its softmax: what is trained on is what the original had trained."""
+    """A converted TensorFlow checkpoint keeps its encoder and softmax."""
     checkpoint, folder = fixtures_dir / "bilm_checkpoint", tmp_path / "converted"
     arguments = ["convert", str(checkpoint / "checkpoint"), str(folder), "--vocab", str(checkpoint / "vocab.txt")]
     assert hf_elmo_command(arguments) == 0
@@ -160,7 +160,7 @@ def test_a_vocabulary_that_does_not_fit_the_model(texts, trained, tmp_path, caps
 
 
 def test_what_is_pushed_has_the_card_of_the_run(texts, tmp_path):
-    """`--push_to_hub` ends with the trained model, its words, its code and what was measured on a Hub."""
+    """`--push_to_hub` uploads the trained model, its vocabulary, its code and a card with its results."""
     with running_hub() as hub:
         arguments = command(texts, tmp_path / "model", "--validation_files", str(texts / "held_out.txt"))
         arguments += ["--push_to_hub", "True", "--hub_model_id", "ada/elmo", "--hub_token", "hf_writes"]

@@ -1,4 +1,4 @@
-"""Vocabulary, corpus and streams: what the language model is trained on, in the original's layout."""
+"""Vocabulary, corpus and streams of language-model training, in the layout of bilm-tf."""
 
 import gzip
 import json
@@ -68,7 +68,7 @@ def test_vocabulary_is_sorted_by_frequency_then_characters(tmp_path):
 # ---- Corpus
 
 
-def test_files_and_data_sets_give_the_same_sentences(tmp_path, corpus):
+def test_files_and_datasets_give_the_same_sentences(tmp_path, corpus):
     sentences = [line.split() for shard in corpus.shards for line in corpus.sentences(shard)]
     assert len(sentences) == 20
     assert [len(words) for words in sentences[:4]] == [1, 4, 2, 5]
@@ -134,7 +134,7 @@ def test_a_pass_has_every_sentence_once_in_a_new_order(corpus):
 
 
 @pytest.mark.parametrize("seed", [None, "s"])
-def test_a_saved_position_goes_on_with_the_next_sentence(corpus, seed):
+def test_a_saved_position_continues_with_the_next_sentence(corpus, seed):
     queue = SentenceQueue(corpus, seed, block_size=3)
     expected = list(islice(SentenceQueue(corpus, seed, block_size=3), 70))
     for place in range(45):
@@ -164,8 +164,8 @@ def test_windows_are_the_originals(fixtures_dir):
                     assert (actual == expected[f"batch{batch}/{name}{suffix}"]).all(), (batch, name, suffix)
 
 
-def test_rows_go_on_where_they_stopped(corpus):
-    """Two rows, one word at a time, seen by hand; the last word of a sentence is never an input."""
+def test_rows_continue_where_they_stopped(corpus):
+    """Two rows, one word at a time, by hand; the last token of a sentence is never an input."""
     streams = Streams(iter([["a", "b"], ["c"], ["d"]]), 2)
     windows = [streams.window(1) for _ in range(3)]
     assert [window.inputs for window in windows] == [[["<S>"], ["<S>"]], [["a"], ["c"]], [["b"], ["<S>"]]]
@@ -174,7 +174,7 @@ def test_rows_go_on_where_they_stopped(corpus):
         streams.window(1)
     backward = Streams(iter([["a", "b"]]), 1, backward=True).window(3)
     assert backward == ([["</S>", "b", "a"]], [["b", "a", "<S>"]])
-    # A window's width changes what a row takes when, not what it holds: sentences are taken row by row.
+    # Rows get their sentences one after the other, so a wide window gives the first row more of them.
     wide = Streams(SentenceQueue(corpus), 2).window(12)
     assert wide.inputs[0][:4] == ["<S>", "0.0.0", "<S>", "0.1.0"]
 
@@ -186,7 +186,7 @@ def test_a_line_of_100000_words_is_cut_into_windows():
     assert [word for window in windows for word in window.targets[0]] == words[:99_700]
 
 
-def test_saved_streams_go_on(corpus):
+def test_saved_streams_continue(corpus):
     streams = Streams(SentenceQueue(corpus, "s"), 3, backward=True)
     for _ in range(9):
         streams.window(5)
@@ -198,7 +198,7 @@ def test_saved_streams_go_on(corpus):
     assert [resumed.window(5) for _ in range(20)] == expected
 
 
-def test_word_table_spells_each_word_once_and_forgets_when_full():
+def test_word_table_encodes_each_word_once_and_is_emptied_when_full():
     asked = []
 
     def spell(words):
@@ -218,7 +218,7 @@ def test_word_table_spells_each_word_once_and_forgets_when_full():
 
 
 def spelled(words):
-    """Character rows by the definition of the format, independent of the tokenizer."""
+    """Return rows of character ids by the definition of the format, independent of the tokenizer."""
     rows = np.full((len(words), 50), 261)
     for row, word in zip(rows, words):
         characters = {"<S>": [257], "</S>": [258]}.get(word) or [byte + 1 for byte in word.encode()[:48]]

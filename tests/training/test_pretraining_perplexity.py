@@ -1,4 +1,4 @@
-"""`hf-elmo perplexity`: the original's numbers by its protocol, every word by our own, clear words where it cannot."""
+"""`hf-elmo perplexity`: the original's numbers by its protocol, every word by our own, one-line errors."""
 
 import json
 import math
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow  # each test trains
 
 @pytest.fixture(scope="module")
 def original(fixtures_dir, tmp_path_factory):
-    """The original's checkpoint as a folder of ours, its held-out text, and what the original said of it."""
+    """The original's checkpoint as a saved model, its held-out text, and the original's results on it."""
     source, folder = fixtures_dir / "bilm_checkpoint", tmp_path_factory.mktemp("original")
     config = ElmoConfig(
         char_embedding_size=4,
@@ -84,7 +84,7 @@ def test_sentence_protocol_gives_the_stateless_perplexities(original, capsys):
 
 
 def word_by_word(folder, sentences, carried: bool) -> list[tuple[float, float]]:
-    """Losses of one stream, one word at a time, by the definition."""
+    """Return the losses of one stream, one word at a time, by the definition."""
     model = ElmoForPreTraining.from_pretrained(folder).eval()
     tokenizer = ElmoTokenizer.from_pretrained(folder)
     losses, state = [], None
