@@ -1,16 +1,16 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
 """The recurrence as Triton kernels, for GPUs: two launches a step forward, three backward, for both directions at once.
 
-A step needs what all programs made of the step before, and the weights of the original (W_hh 16384 by 512) fit no
-single multiprocessor. So a step is a row of kernels, each of which waits for the one before as any two launches do;
-no program ever waits for another, and none can wait forever. The kernels of a step are the same for every step, every
-sentence and every layer of one shape: where a step's words are is read from memory, and so are the addresses of all
-tensors. That lets a CUDA graph of several steps be captured once and replayed: a whole recurrence is a few launches.
+A step needs the results of all programs of the previous step, and the weights of the original (W_hh 16384 by 512) do
+not fit in a single multiprocessor. So a step is a sequence of kernels, each of which waits for the previous one as any
+two launches do; no program ever waits for another, and none can wait forever. The kernels are the same for every step,
+sentence and layer of one shape: the place of a step's tokens and the addresses of all tensors are read from memory. So
+a CUDA graph of several steps can be captured once and replayed: a whole recurrence is a few launches.
 
 The last axis of the grid is for the two directions, which share nothing.
 
-The order of the words, what is kept for the backward and everything that is a product over many words are the packed
-path's. c and gates are float32; the products are as `torch.backends.cuda.matmul.fp32_precision` says, exact float32 by
+The order of the tokens, the tensors kept for the backward and all products over many tokens are those of the packed
+backend. c and gates are float32; the products follow `torch.backends.cuda.matmul.fp32_precision`, exact float32 by
 default. B, C, P, M and n as in `lstm_packed_elmo`.
 """
 
@@ -61,29 +61,29 @@ DTYPES = {torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16:
 
 
 @triton.jit
-def sigmoid(x):
+def sigmoid(x: tl.tensor) -> tl.tensor:
     return 1 / (1 + tl.exp(-x))
 
 
 @triton.jit
-def tanh(x):
+def tanh(x: tl.tensor) -> tl.tensor:
     return 2 / (1 + tl.exp(-2 * x)) - 1
 
 
 @triton.jit
-def clipped(x, bound):
+def clipped(x: tl.tensor, bound: tl.tensor) -> tl.tensor:
     return tl.where(x > bound, bound, tl.where(x < -bound, -bound, x))  # NaN stays NaN
 
 
 @triton.jit
-def address(table, slot, dtype):
+def address(table: tl.tensor, slot: tl.constexpr, dtype: tl.constexpr) -> tl.tensor:
     """Return the address in a slot of the table, in the row of this program's direction."""
     return tl.multiple_of(tl.load(table + tl.program_id(2) * SLOTS + slot).to(tl.pointer_type(dtype)), 16)
 
 
 @triton.jit
-def begin_step(progress, kernel: tl.constexpr):
-    """The step at which the `kernel`-th kernel of a step is. The next kernel, launched later, is told by this one."""
+def begin_step(progress: tl.tensor, kernel: tl.constexpr) -> tl.tensor:
+    """Return the number of the step that the `kernel`-th kernel runs, and pass it on to the next kernel."""
     step = tl.load(progress + kernel)
     if (tl.program_id(0) == 0) & (tl.program_id(1) == 0) & (tl.program_id(2) == 0):
         tl.store(progress + kernel + 1, step)
@@ -91,8 +91,8 @@ def begin_step(progress, kernel: tl.constexpr):
 
 
 @triton.jit
-def end_step(progress, kernel: tl.constexpr):
-    """As `begin_step`, for the last kernel of a step."""
+def end_step(progress: tl.tensor, kernel: tl.constexpr) -> tl.tensor:
+    """Return the number of the step, as `begin_step` does, and count it for the next one: in a step's last kernel."""
     step = tl.load(progress + kernel)
     if (tl.program_id(0) == 0) & (tl.program_id(1) == 0) & (tl.program_id(2) == 0):
         tl.store(progress, step + 1)
@@ -101,9 +101,9 @@ def end_step(progress, kernel: tl.constexpr):
 
 @triton.jit
 def forward_cells(
-    table, progress, cell_clip, C: tl.constexpr, P: tl.constexpr, DTYPE: tl.constexpr, KEEP: tl.constexpr,
-    FACTOR: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, CELLS: tl.constexpr, INNER: tl.constexpr,
-    TRANSPOSED: tl.constexpr,
+    table: tl.tensor, progress: tl.tensor, cell_clip: tl.tensor, C: tl.constexpr, P: tl.constexpr,
+    DTYPE: tl.constexpr, KEEP: tl.constexpr, FACTOR: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr,
+    CELLS: tl.constexpr, INNER: tl.constexpr, TRANSPOSED: tl.constexpr,
 ):  # fmt: skip
     """gates = activate(gates_x + W_hh h); c = clip(f c + i g); m = o tanh(c)."""
     step = begin_step(progress, 0)
@@ -155,11 +155,11 @@ def forward_cells(
 
 @triton.jit
 def forward_outputs(
-    table, progress, projection_clip, C: tl.constexpr, P: tl.constexpr, DTYPE: tl.constexpr, PROJECTED: tl.constexpr,
-    FACTOR: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr,
-    SLICES: tl.constexpr, TRANSPOSED: tl.constexpr,
+    table: tl.tensor, progress: tl.tensor, projection_clip: tl.tensor, C: tl.constexpr, P: tl.constexpr,
+    DTYPE: tl.constexpr, PROJECTED: tl.constexpr, FACTOR: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr, INNER: tl.constexpr, SLICES: tl.constexpr, TRANSPOSED: tl.constexpr,
 ):  # fmt: skip
-    """hidden = W_proj m, or m where there is no projection; h = clip(hidden)."""
+    """hidden = W_hr m, or m where there is no projection; h = clip(hidden)."""
     step = end_step(progress, 1)
     steps = address(table, SLOT_STEPS, tl.int64)
     start, n = tl.load(steps + 3 * step), tl.load(steps + 3 * step + 1)
@@ -170,7 +170,7 @@ def forward_outputs(
         here = (rows < n) & (columns < P)
         if PROJECTED:
             weight_hr = address(table, SLOT_WEIGHT_HR, DTYPE)
-            # The tile is small and the sum long: warps take slices of it, so that a thread has products enough.
+            # The tile is small and the sum long: each warp sums slices of it, so that a thread has products enough.
             sums = tl.zeros((SLICES, ROWS, COLUMNS), tl.float32)
             slices = tl.arange(0, SLICES)[:, None, None] * INNER
             rows_3d, columns_3d = rows[None, :, :], columns[None, :, :]
@@ -190,10 +190,10 @@ def forward_outputs(
 
 @triton.jit
 def backward_outputs(
-    table, progress, projection_clip, B: tl.constexpr, P: tl.constexpr, DTYPE: tl.constexpr, PARTS: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    table: tl.tensor, progress: tl.tensor, projection_clip: tl.tensor, B: tl.constexpr, P: tl.constexpr,
+    DTYPE: tl.constexpr, PARTS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """dh = what comes from above and from the step behind, 0 where h was clipped."""
+    """dh = the gradients from the outputs and from the following step, 0 where h was clipped."""
     step = begin_step(progress, 0)
     steps = address(table, SLOT_STEPS, tl.int64)
     start, n = tl.load(steps + 3 * step), tl.load(steps + 3 * step + 1)
@@ -212,10 +212,11 @@ def backward_outputs(
 
 @triton.jit
 def backward_cells(
-    table, progress, cell_clip, C: tl.constexpr, P: tl.constexpr, DTYPE: tl.constexpr, PROJECTED: tl.constexpr,
-    FACTOR: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, CELLS: tl.constexpr, INNER: tl.constexpr,
+    table: tl.tensor, progress: tl.tensor, cell_clip: tl.tensor, C: tl.constexpr, P: tl.constexpr,
+    DTYPE: tl.constexpr, PROJECTED: tl.constexpr, FACTOR: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr,
+    CELLS: tl.constexpr, INNER: tl.constexpr,
 ):  # fmt: skip
-    """The gradients for the gates before their activation, and for c; m once more, for the gradient of W_proj."""
+    """The gradients for the gates before their activation and for c; and m again, for the gradient of W_hr."""
     step = begin_step(progress, 1)
     steps = address(table, SLOT_STEPS, tl.int64)
     start, n, before = tl.load(steps + 3 * step), tl.load(steps + 3 * step + 1), tl.load(steps + 3 * step + 2)
@@ -239,7 +240,7 @@ def backward_cells(
         i, f = tl.load(gates, here, 0.0), tl.load(gates + C, here, 0.0)
         g, o = tl.load(gates + 2 * C, here, 0.0), tl.load(gates + 3 * C, here, 0.0)
         unclipped_c = address(table, SLOT_UNCLIPPED_C, tl.float32)
-        # The c of the step before lies in this block, or the block begins with this step and with `first_c`.
+        # The previous step's c lies in this block, unless the block starts with this step: then it is `first_c`.
         in_block = tl.full((ROWS, CELLS), before, tl.int64) >= 0
         earlier = tl.load(unclipped_c + (before + rows) * C + cells, here & in_block, 0.0)
         first_c = tl.load(address(table, SLOT_FIRST_C, tl.float32) + rows * C + cells, here & ~in_block, 0.0)
@@ -259,10 +260,11 @@ def backward_cells(
 
 @triton.jit
 def backward_hidden(
-    table, progress, B: tl.constexpr, C: tl.constexpr, P: tl.constexpr, DTYPE: tl.constexpr, PARTS: tl.constexpr,
-    FACTOR: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, INNER: tl.constexpr,
+    table: tl.tensor, progress: tl.tensor, B: tl.constexpr, C: tl.constexpr, P: tl.constexpr, DTYPE: tl.constexpr,
+    PARTS: tl.constexpr, FACTOR: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    INNER: tl.constexpr,
 ):  # fmt: skip
-    """The gradient for the h before this step, as `PARTS` sums over parts of the 4C gates."""
+    """The gradient for h before this step, as `PARTS` sums over parts of the 4C gates."""
     step = end_step(progress, 2)
     steps = address(table, SLOT_STEPS, tl.int64)
     start, n = tl.load(steps + 3 * step), tl.load(steps + 3 * step + 1)

@@ -139,7 +139,7 @@ class Task(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What a forward returns for a direction."""
+    """The result of a forward over one direction."""
 
     outputs: Tensor  # (B, T, P)
     h: Tensor  # (B, P) after the last token
