@@ -86,7 +86,8 @@ class RunRecord:
         elif found := self.read():
             if found["identity"] != self.identity:
                 raise ValueError(f"{self.folder} holds another run: {self.differences(found['identity'])}")
-            return
+            if not found["ended"]:
+                return
         elif product := next((path for pattern in PRODUCTS for path in sorted(self.folder.glob(pattern))), None):
             raise ValueError(f"{self.folder} holds {product.name} of an unknown run; {self.way_out()}")
         self.write(ended=False)

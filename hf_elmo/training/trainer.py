@@ -81,6 +81,16 @@ class TaskTrainer(AtomicCheckpointTrainer):
             loss = loss + penalty
         return (loss, outputs) if return_outputs else loss
 
+    def training_step(self, *args: object, **kwargs: object) -> Tensor:
+        """Run a training step; a loss that is not finite ends the run before the optimizer uses its gradient."""
+        loss = super().training_step(*args, **kwargs)
+        if not loss.isfinite():
+            raise ValueError(
+                f"the loss of step {self.state.global_step + 1} is {loss.item()}: give a lower --learning_rate or "
+                "--max_grad_norm; earlier checkpoints are complete"
+            )
+        return loss
+
     def evaluation_loop(
         self,
         dataloader: DataLoader,

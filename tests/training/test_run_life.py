@@ -243,6 +243,16 @@ def test_results_of_data_without_labels_are_json(words, tmp_path):
     assert "test_f1" not in results_of(tmp_path / "model")["mean"]
 
 
+def test_a_run_that_diverges_stops_with_its_last_good_checkpoint(words, tmp_path, capsys):
+    arguments = command(words, tmp_path, "--eval_strategy", "no", "--max_grad_norm", "0", "--optim", "sgd")
+    arguments[arguments.index("--learning_rate") + 1] = "1e20"
+    assert tagged(*arguments, "--save_strategy", "steps", "--save_steps", "1", "--load_best_model_at_end", "False") == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "give a lower --learning_rate or --max_grad_norm; earlier checkpoints are complete" in line
+    assert not (tmp_path / "model.safetensors").exists()
+    assert not (tmp_path / "all_results.json").exists()
+
+
 def test_an_interrupt_is_one_line(words, tmp_path, monkeypatch, capsys):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt

@@ -167,13 +167,13 @@ def test_several_runs_have_a_mean_and_a_deviation_and_the_best_is_kept(words, tm
     # A run by itself is the same as among others, and one that came to its end is not repeated.
     assert not tagged(*command(words, tmp_path / "six", "--seed", "6"))
     assert_same_weights(tmp_path / "six", output / "seed-6")
-    shutil.rmtree(output / "seed-5")
-    (output / "seed-6" / "model.safetensors").touch()
     before = (output / "seed-6" / "model.safetensors").stat().st_mtime_ns
-    assert not tagged(*several)
+    shutil.rmtree(output / "seed-5")
+    for seeds in (["6"], ["5", "6"]):  # other seeds of the same settings are another selection, not another run
+        assert not tagged(*command(words, output, "--seeds", *seeds))
+        assert [str(run["seed"]) for run in results_of(output)["runs"]] == seeds
     assert (output / "seed-6" / "model.safetensors").stat().st_mtime_ns == before
-    again = results_of(output)
-    assert again["mean"] == results["mean"]
+    assert results_of(output)["mean"] == results["mean"]
 
 
 # ---- Encoder
