@@ -56,14 +56,14 @@ def seconds(action: Callable[[], object], device: str = "cpu") -> float:
 
 
 class Rounds:
-    """The seconds of several contestants that take turns, so that a busy machine slows all of them alike.
+    """The seconds of several contestants, run in alternation so that a busy machine slows all of them alike.
 
     Two rounds warm up and do not count: a GPU captures its graphs in the second. Every number is a median over rounds,
     and a ratio is one of two neighboring times.
 
     Args:
         contestants: What each of them does.
-        rivals: Those that are left out, which is said, where they cannot run: what they are compared with is None.
+        rivals: Those that are left out with a note where they cannot run; ratios to them are None.
     """
 
     def __init__(self, contestants: dict[str, Callable[[], object]], settings: Settings, rivals: tuple[str, ...] = ()):
@@ -117,14 +117,14 @@ def memory(field: str) -> int:
 
 
 def forget_peak() -> int:
-    """Let the highest mark of resident memory begin anew, at what there is now: that many bytes."""
+    """Reset the peak of resident memory to the current value, and return that value in bytes."""
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     return memory("VmRSS")
 
 
 def megabytes_of(action: Callable[[], object], device: str) -> float:
-    """What an action takes at its peak beyond what is held before."""
+    """Return the peak memory of an action beyond what is held before it, in MB."""
     if device == "cuda":
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
@@ -137,7 +137,7 @@ def megabytes_of(action: Callable[[], object], device: str) -> float:
 
 
 def in_a_fresh_process(*what) -> float | None:
-    """The megabytes that `speed.py --memory-of` prints for `what`, None where the system does not tell."""
+    """The megabytes that `speed.py --memory-of` prints for `what`, or None where the system does not report memory."""
     if not STATUS.exists():
         return None
     threads = str(torch.get_num_threads())

@@ -26,7 +26,7 @@ from hf_elmo.model.lstm_packed_elmo import Direction
 CLIPS = {"cell_clip": 3.0, "projection_clip": 3.0}
 TRAINING_WINDOW = 20  # words, as pretraining cuts text
 COLUMNS = ["size", "pass", "numbers", "batch", "words", "words/s", "the loop", "nn.LSTM", "our float32", "of peak"]
-COLUMNS += ["path", "MB", "MB of nn.LSTM"]
+COLUMNS += ["backend", "MB", "MB of nn.LSTM"]
 
 warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
 
@@ -36,7 +36,7 @@ class Layer:
 
     def __init__(self, size: str, batch: int, training: bool, device: str, numbers: str):
         torch.manual_seed(0)
-        self.training, self.device, self.path = training, device, None
+        self.training, self.device, self.backend = training, device, None
         cell, width = SIZES[size]
         # Gains this small keep the recurrence tame, so that no contestant has other numbers to compute with.
         shapes = [(4 * cell, width), (4 * cell,), (4 * cell, width), (width, cell)]
@@ -62,7 +62,7 @@ class Layer:
 
     def ours(self):
         self.finish(self.run(self.weights))
-        self.path = last_lstm_path().name
+        self.backend = last_lstm_path().name
 
     def loop(self):
         with lstm_path("reference"):
@@ -109,7 +109,7 @@ def print_rows(settings: Settings, size: str, batch: int, training: bool, device
     peak = f"{taken.of_peak('ours', layer.operations, work):.0%}"
     able = [name for name in ("ours", "nn.LSTM") if name in taken.times[0]]
     memory = [count(settings.megabytes("layer", name, *case)) for name in able]
-    print_row(*first_cells("ours", numbers), None, peak, layer.path, *memory)
+    print_row(*first_cells("ours", numbers), None, peak, layer.backend, *memory)
     if "int8" in contestants:
         memory = count(settings.megabytes("layer", "int8", *case))
         print_row(*first_cells("int8", "int8"), times(taken.faster("int8", "ours")), None, "int8", memory, None)

@@ -2,8 +2,8 @@
 
     python benchmarks/speed.py [layer] [model] [corpus] [--sizes small original] [--batches 1 8 32 128] [--quick]
 
-Random weights, made-up text, no network. All contestants take turns in every round, and every ratio is a median over
-rounds of two times of the same round: a busy machine slows both, and the ratio stays. `--quick` only shows that
+Random weights, made-up text, no network. All contestants run in every round, and every ratio is the median over rounds
+of two times of the same round: a busy machine slows both, and the ratio stays. `--quick` only shows that
 everything runs. On a GPU, if there is one, or on the CPU; `--device` chooses.
 
 layer: one biLSTM layer. Forward on ragged rows of about 25 words, as sentences are; forward and backward on rows of 20.
@@ -11,7 +11,7 @@ layer: one biLSTM layer. Forward on ragged rows of about 25 words, as sentences 
     nn.LSTM        as torch.nn.LSTM(proj_size), which cannot clip, on the same rows packed before (cuDNN's on a GPU)
     our float32    how many times as fast int8 is as ours in float32
     of peak        our multiplications and additions a second, of those of the fastest large product in the same round
-    MB             what one pass takes at its peak beyond the weights, each in a process of its own
+    MB             peak memory of one pass beyond the weights, each in a process of its own
 model: rows of characters in, the mix of the layers out; ragged sentences of made-up words that recur as words do.
     plain          how many times as fast as the layers as they are defined: every character, every padded row
     of peak        of the recurrence's multiplications alone
@@ -42,11 +42,11 @@ def main():
     sizes = "cell and projection: " + ", ".join(f"{name} {cell}/{width}" for name, (cell, width) in SIZES.items())
     parser.add_argument("--sizes", nargs="+", default=["small", "original"], choices=SIZES, help=sizes)
     parser.add_argument("--batches", nargs="+", default=[1, 8, 32, 128], type=int, help="sentences at a time")
-    parser.add_argument("--rounds", default=5, type=int, help="in which all contestants take turns")
+    parser.add_argument("--rounds", default=5, type=int, help="rounds, in each of which all contestants run")
     parser.add_argument("--sentences", default=1000, type=int, help="of the corpus that is timed")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", choices=("cpu", "cuda"), default=device, help="by default a GPU if there is one")
-    parser.add_argument("--threads", type=int, help="of the CPU, by default as many as torch takes")
+    parser.add_argument("--threads", type=int, help="threads of the CPU; by default torch's number")
     parser.add_argument("--quick", action="store_true", help="everything once, as small as it goes")
     parser.add_argument("--memory-of", type=json.loads, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

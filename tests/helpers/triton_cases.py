@@ -72,17 +72,19 @@ def test_half_precision(dtype):
 def test_both_directions_at_once():
     tensors, mask, cotangents = make_case((3, 4, 4, 9, 5), torch.float32, mask="holes")
 
-    def both(x, weight_ih, bias, weight_hh, weight_hr, state, mask, path="triton", **options):
+    def both(x, weight_ih, bias, weight_hh, weight_hr, state, mask, backend="triton", **options):
         directions = [
             Direction(x, weight_ih, bias, weight_hh, weight_hr, state),
             Direction(x, weight_ih, bias, weight_hh * 0.5, weight_hr, reverse=True),
         ]
-        with lstm_path(path):
+        with lstm_path(backend):
             first, second = bilstm(*directions, mask, **options)
         return first[0] + second[0], tuple(a + b for a, b in zip(first[1], second[1]))
 
     options = {"cell_clip": 0.3, "projection_clip": 0.2}
-    expected = run(lambda *args, **kwargs: both(*args, path="packed", **kwargs), tensors, mask, cotangents, **options)
+    expected = run(
+        lambda *args, **kwargs: both(*args, backend="packed", **kwargs), tensors, mask, cotangents, **options
+    )
     there = dict(zip(tensors, moved(tensors.values())))
     actual = run(both, there, mask.to(DEVICE), moved(cotangents), **options)
     assert_equal({name: t.cpu() for name, t in actual.items()}, expected, 2e-5)
@@ -102,7 +104,7 @@ def test_a_frozen_direction_beside_a_learning_one():
         torch.testing.assert_close(ours.grad.double(), theirs.grad, rtol=2e-5, atol=2e-5)
 
 
-def test_repeated_steps_of_one_shape_find_their_own_words():
+def test_repeated_steps_of_one_shape_read_their_own_tokens():
     """From the second run on, a GPU replays a graph of the steps."""
     for seed, length in enumerate((3, 3, 5, 1)):
         tensors, _, _ = make_case((3, length, 4, 9, 5), torch.float32, gain=0.5 + 0.1 * seed)
@@ -112,7 +114,7 @@ def test_repeated_steps_of_one_shape_find_their_own_words():
         torch.testing.assert_close((outputs.cpu(), h.cpu(), c.cpu()), (expected, *state), rtol=0, atol=2e-5)
 
 
-def test_what_inference_mode_leaves_serves_training():
+def test_training_after_inference_mode():
     """The memory of a step outlives the call that made it."""
     case = make_case((2, 3, 3, 11, 6), torch.float32)  # a shape of its own, whose first call is in inference mode
     x, *weights = moved(case[0][name] for name in ("x", *WEIGHTS))
@@ -123,19 +125,19 @@ def test_what_inference_mode_leaves_serves_training():
     check(triton, *case, 2e-5)
 
 
-def test_nothing_to_do():
+def test_no_tokens():
     tensors, _, cotangents = make_case((3, 4, 4, 9, 5), torch.float32)
     check(triton, tensors, torch.zeros(3, 4, dtype=torch.bool), cotangents, 0)
 
 
-def test_what_the_kernels_cannot_do_is_refused_in_a_line():
+def test_unsupported_types_are_refused_in_a_line():
     tensors, _, _ = make_case((3, 4, 4, 9, 5), torch.float64)
     x, *weights = moved(tensors[name] for name in ("x", *WEIGHTS))
     with pytest.raises(ValueError, match=r"'triton' cannot run here: it computes in float32, .* not in float64"):
         triton(x, *weights)
 
 
-@pytest.mark.skipif(DEVICE == "cpu", reason="the interpreter is no path that is chosen")
+@pytest.mark.skipif(DEVICE == "cpu", reason="the interpreter is never selected")
 def test_on_a_gpu_the_kernels_are_chosen():
     tensors, _, _ = make_case((3, 4, 4, 9, 5), torch.float32)
     fast(*moved(tensors[name] for name in ("x", *WEIGHTS)))

@@ -50,7 +50,7 @@ def test_a_model_of_two_workers_is_the_reference(two_threads, wide_model, mode):
 
 
 class Wrapper(nn.Module):
-    """What shards or watches a layer: it is called in its place, and has whatever it has."""
+    """A wrapper that shards or watches a layer: called in its place, with all its attributes."""
 
     def __init__(self, layer):
         super().__init__()
@@ -72,7 +72,7 @@ class Noise(nn.Module):
         return x + 1
 
 
-def path_of(model):
+def backend_of(model):
     with torch.no_grad():
         model(input_ids=words(B, T))
     return last_lstm_path()
@@ -90,16 +90,16 @@ def test_a_hook_is_called(two_threads, wide_model, calls, layer, place, hook):
     layer = wide_model.layers[layer]
     module = {"layer": layer, "dropout": layer.dropout, "recurrent_gates": layer.forward_lstm.recurrent_gates}[place]
     handle = getattr(module, hook)(lambda *call: calls.append(call))
-    path_of(wide_model)
+    backend_of(wide_model)
     assert calls
     handle.remove()
-    assert path_of(wide_model) == PACKED
+    assert backend_of(wide_model) == PACKED
 
 
 def test_a_hook_of_all_modules_is_called(two_threads, wide_model, calls):
     handle = nn.modules.module.register_module_forward_hook(lambda module, *call: calls.append(type(module).__name__))
     try:
-        assert path_of(wide_model) == PACKED
+        assert backend_of(wide_model) == PACKED
     finally:
         handle.remove()
     assert calls.count("ElmoLayer") == 2
@@ -137,7 +137,7 @@ def test_another_dropout_is_called(two_threads, wide_model):
         with torch.set_grad_enabled(mode):
             assert_close(wide_model.train()(input_ids=words(B, T)).last_hidden_state, before, rtol=0, atol=1e-5)
     wide_model.layers[0].dropout = Noise()
-    assert path_of(wide_model) == PACKED
+    assert backend_of(wide_model) == PACKED
     with torch.no_grad():
         assert (wide_model(input_ids=words(B, T)).last_hidden_state - before).abs().max() > 0.01
 

@@ -25,19 +25,19 @@ def test_the_backend_is_selected_by_what_can_run_and_says_why():
     tensors, mask, _ = make_case((3, 4, 4, 9, 5), torch.float32, mask="right padding")
     x, *weights = (tensors[name] for name in ("x", *WEIGHTS))
 
-    def path(x, *weights):
+    def backend(x, *weights):
         fast(x, *weights, None, mask.to(x.device))
         return last_lstm_path()
 
-    assert path(x, *weights) == ("packed", "plain tensors")
-    assert path(x, weights[0].as_subclass(Tagged), *weights[1:]) == ("reference", "Tagged is no plain tensor")
-    assert "meta" in path(*(t.to("meta") for t in (x, *weights))).reason
+    assert backend(x, *weights) == ("packed", "plain tensors")
+    assert backend(x, weights[0].as_subclass(Tagged), *weights[1:]) == ("reference", "Tagged is no plain tensor")
+    assert "meta" in backend(*(t.to("meta") for t in (x, *weights))).reason
     with lstm_path("reference"):
-        assert path(x, *weights) == ("reference", "forced by lstm_path")
+        assert backend(x, *weights) == ("reference", "forced by lstm_path")
         with lstm_path("packed"):
-            assert path(x, *weights) == ("packed", "forced by lstm_path")
-        assert path(x, *weights).name == "reference"
-    assert path(x, *weights).name == "packed"
+            assert backend(x, *weights) == ("packed", "forced by lstm_path")
+        assert backend(x, *weights).name == "reference"
+    assert backend(x, *weights).name == "packed"
 
     gradient = torch.func.grad(lambda x: fast(x, *weights, None, mask)[0].sum())(x)
     assert last_lstm_path().name == "reference"
@@ -81,7 +81,7 @@ def in_child(queue, tensors, mask):
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
 def test_a_forked_child_starts_its_own_workers(wide_case):
-    """Data loaders and `datasets.map` fork; the parent's threads do not live on in the child."""
+    """Data loaders and `datasets.map` fork, and the parent's threads do not exist in the child."""
     tensors, mask, _ = wide_case
     queue = multiprocessing.get_context("fork").Queue()
     in_child(queue, tensors, mask)

@@ -98,7 +98,7 @@ def test_the_kernel_is_the_exact_product(shape):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
-def test_a_layer_is_the_product_of_what_was_rounded(dtype):
+def test_a_layer_is_the_product_of_rounded_factors(dtype):
     x, weight, bias = torch.randn(2, 5, 33).to(dtype), torch.randn(7, 33), torch.randn(7)
     y = int8_layer(int8_weight(weight), dtype, bias)(x)
     assert (y.shape, y.dtype) == ((2, 5, 7), dtype)
@@ -110,7 +110,7 @@ def test_a_layer_is_the_product_of_what_was_rounded(dtype):
     assert (expected - (x.double() @ weight.double().T + bias)).abs().max() < 0.3
 
 
-def test_what_is_no_number_stays_in_its_row():
+def test_nan_and_infinity_stay_in_their_row():
     layer = int8_layer(int8_weight(torch.randn(7, 33)), torch.float32)
     x = torch.randn(4, 33)
     clean = layer(x)
@@ -202,7 +202,7 @@ def test_a_sentence_has_its_vectors_in_any_batch(wide_case):
         assert torch.equal(alone[2][0], last_c[row])
 
 
-def test_a_state_goes_on(wide_case):
+def test_a_text_may_be_cut_and_its_state_passed_on(wide_case):
     x, *weights, state, _ = wide_case
     outputs, last_h, last_c = flat(lstm(x, *weights, state, cell_clip=0.5))
     first, state = lstm(x[:, :2], *weights, state, cell_clip=0.5)
@@ -211,7 +211,7 @@ def test_a_state_goes_on(wide_case):
 
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
-def test_what_stands_at_skipped_words_reaches_nothing(poison):
+def test_values_at_skipped_tokens_reach_nothing(poison):
     x, *rest, mask = int8_case((5, 7, 4, 9, 5), torch.float32, mask="holes")
     clean = flat(lstm(x, *rest, mask))
     x = x.masked_fill(~mask[..., None], poison)
@@ -232,17 +232,17 @@ def test_words_in_half_precision_are_computed_in_float32():
 
 
 @pytest.mark.parametrize("wanted", ["x", "bias", "h", "c"])
-@pytest.mark.parametrize("path", ["int8", "reference"])
-def test_gradients_are_refused(wanted, path):
-    x, w_ih, bias, w_hh, w_proj, (h, c), mask = int8_case((3, 4, 4, 9, 5), torch.float32)
+@pytest.mark.parametrize("backend", ["int8", "reference"])
+def test_gradients_are_refused(wanted, backend):
+    x, weight_ih, bias, weight_hh, weight_hr, (h, c), mask = int8_case((3, 4, 4, 9, 5), torch.float32)
     leaf = {"x": x, "bias": bias, "h": h, "c": c}[wanted].requires_grad_()
-    with lstm_path(path), pytest.raises(ValueError, match="int8 layers have no gradients"):
-        lstm(x, w_ih, bias, w_hh, w_proj, (h, c), mask)
-    with lstm_path(path), torch.no_grad():
-        assert not lstm(x, w_ih, bias, w_hh, w_proj, (h, c), mask)[0].requires_grad
+    with lstm_path(backend), pytest.raises(ValueError, match="int8 layers have no gradients"):
+        lstm(x, weight_ih, bias, weight_hh, weight_hr, (h, c), mask)
+    with lstm_path(backend), torch.no_grad():
+        assert not lstm(x, weight_ih, bias, weight_hh, weight_hr, (h, c), mask)[0].requires_grad
     leaf.requires_grad_(False)
-    with lstm_path(path):
-        lstm(x, w_ih, bias, w_hh, w_proj, (h, c), mask)
+    with lstm_path(backend):
+        lstm(x, weight_ih, bias, weight_hh, weight_hr, (h, c), mask)
 
 
 def test_the_backend_says_why():
@@ -250,21 +250,21 @@ def test_the_backend_says_why():
     floats, _, _ = make_case((3, 4, 4, 9, 5), torch.float32)
     floats = [floats[name] for name in ORDER]
 
-    def path(*arguments):
+    def backend(*arguments):
         lstm(*arguments)
         return last_lstm_path()
 
     unsupported = processor_reason()
-    assert path(*arguments) == (
+    assert backend(*arguments) == (
         KERNEL if unsupported is None else ("int8", f"int8 weights, multiplied as floats: {unsupported}")
     )
     double = int8_case((3, 4, 4, 9, 5), torch.float64)
-    assert "float64" in path(*double).reason
-    assert path(arguments[0].as_subclass(Tagged), *arguments[1:]) == ("reference", "Tagged is no plain tensor")
+    assert "float64" in backend(*double).reason
+    assert backend(arguments[0].as_subclass(Tagged), *arguments[1:]) == ("reference", "Tagged is no plain tensor")
     with lstm_path("reference"):
-        assert path(*arguments) == ("reference", "forced by lstm_path")
+        assert backend(*arguments) == ("reference", "forced by lstm_path")
     with lstm_path("int8"):
-        assert path(*arguments) == ("int8", "forced by lstm_path")
+        assert backend(*arguments) == ("int8", "forced by lstm_path")
         with pytest.raises(
             ValueError, match="'int8' cannot run here: it needs int8 weights; load with `quantization_c"
         ):

@@ -57,7 +57,7 @@ def test_packed_is_the_reference(shape, dtype, clip, projection, mask, reverse):
 
 @pytest.mark.parametrize("projection", [True, False], ids=["projected", "unprojected"])
 @pytest.mark.parametrize("shape", SHAPES, ids=SHAPE_ID)
-def test_gates_that_are_computed_again_give_the_same_gradients(shape, projection):
+def test_recomputed_gates_give_the_same_gradients(shape, projection):
     options = {"reverse": True, "cell_clip": 0.2, "projection_clip": 0.2}
     case = make_case(shape, torch.float64, projection, "holes")
     expected = run(reference, *case, **options)
@@ -65,7 +65,7 @@ def test_gates_that_are_computed_again_give_the_same_gradients(shape, projection
 
 
 def numbers_kept(function):
-    """How many numbers the graph of a call keeps for its backward, its own arguments not counted."""
+    """Return how many numbers a call keeps for its backward, its own arguments not counted, and its results."""
     kept = {}
 
     def pack(tensor):
@@ -79,8 +79,8 @@ def numbers_kept(function):
     return sum(kept.values()) - sum(leaf.numel() for leaf in leaves), results
 
 
-def test_what_is_kept_for_the_backward():
-    """24 steps of 16 rows: 5 numbers a word for h, 5 * 9 for gates and c; or, for two blocks, c at their beginnings."""
+def test_the_numbers_kept_for_the_backward():
+    """24 steps of 16 rows: 5 numbers a token for h, 5 * 9 for gates and c; or, for two blocks, c before each."""
     assert numbers_kept(packed)[0] == 24 * 16 * (5 + 5 * 9)
     assert numbers_kept(partial(packed, recompute=True))[0] == 24 * 16 * 5 + 2 * 16 * 9
 
@@ -108,7 +108,7 @@ def test_packed_is_the_reference_at_widths_with_other_products(wide_case):
 
 @pytest.mark.parametrize("shape", [(3, 7, 4, 9, 5), "wide"], ids=["small", "wide"])
 def test_both_directions_at_once_are_each_alone(shape, request):
-    """Some tensors are shared by the directions, as x in the first layer: their gradients add up."""
+    """The directions share some tensors, as x in the first layer, whose gradients add up."""
     tensors, mask, cotangents = (
         request.getfixturevalue("wide_case") if shape == "wide" else make_case(shape, torch.float32, mask="holes")
     )
@@ -170,7 +170,7 @@ def test_gradients_and_their_gradients_are_numerically_right(clip):
 
 
 def test_second_derivatives_count_each_path_once():
-    """A weight that also makes the input: its gradient through the input must not be counted twice."""
+    """The input may depend on a weight: the gradient through the input must not be counted twice."""
     tensors, mask, _ = make_case((3, 4, 5, 5, 5), torch.float64, mask="holes")
 
     def penalty(function):
@@ -206,7 +206,7 @@ def test_fresh_memory_is_written_before_it_is_read():
 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "backward"])
-def test_a_row_is_the_same_alone_and_its_words_may_be_anywhere(reverse):
+def test_a_row_is_the_same_alone_and_with_its_tokens_anywhere(reverse):
     tensors, mask, _ = make_case((5, 9, 4, 9, 5), torch.float64, mask="holes")
     weights = [tensors[name] for name in WEIGHTS]
     outputs, (h, c) = packed(tensors["x"], *weights, None, mask, reverse=reverse)
@@ -217,7 +217,7 @@ def test_a_row_is_the_same_alone_and_its_words_may_be_anywhere(reverse):
         torch.testing.assert_close((h[row : row + 1], c[row : row + 1]), state, rtol=0, atol=1e-12)
 
 
-def test_what_is_saved_for_the_backward_is_gates_and_cells():
+def test_gates_and_cells_are_saved_for_the_backward():
     B, T, D, C, P = 6, 11, 3, 40, 7
     tensors, _, _ = make_case((B, T, D, C, P), torch.float32)
     mask = torch.arange(T) < torch.arange(1, 2 * B, 2)[:, None]

@@ -11,7 +11,7 @@ from hf_elmo.model.lstm_elmo import direction_of_layers, last_lstm_path, lstm
 @pytest.mark.parametrize("function", [reference, packed], ids=["reference", "packed"])
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 def test_without_clips_and_forget_bias_it_is_torchs_lstm(function, direction):
-    """A second witness, which knows nothing of this repository."""
+    """A second witness, independent of this repository."""
     B, T, D, C, P = 5, 9, 4, 7, 3
     torch.manual_seed(0)
     witness = nn.LSTM(D, C, proj_size=P, batch_first=True, bidirectional=True, dtype=torch.float64)
@@ -80,7 +80,7 @@ def test_values_at_skipped_tokens_reach_nothing(function, poison):
 
 
 @pytest.mark.parametrize("function", [reference, packed], ids=["reference", "packed"])
-def test_a_text_may_be_cut_anywhere_and_its_state_handed_on(function):
+def test_a_text_may_be_cut_anywhere_and_its_state_passed_on(function):
     tensors, _, _ = make_case((3, 8, 4, 9, 5), torch.float64)
     weights = [tensors[name] for name in WEIGHTS]
     whole, final = function(tensors["x"], *weights, cell_clip=0.3, projection_clip=0.2)
@@ -129,7 +129,7 @@ def test_autocast_multiplies_in_bfloat16_and_keeps_gradients_in_float32():
 
 
 class Layer(nn.Module):
-    """One direction, as exporters want it: a module."""
+    """One direction as a module, which exporters need."""
 
     def __init__(self, function, D=4, C=9, P=5):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The Triton kernels: what they compute, in a process of its own, and that compilers for GPUs take them."""
+"""The Triton kernels: their results, in a process of its own, and their compilation for GPUs."""
 
 import os
 import subprocess

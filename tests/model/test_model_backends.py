@@ -1,4 +1,4 @@
-"""The whole model says which path its recurrence took and why, takes the one it is told, compiles, and exports."""
+"""The whole model: the backend of its recurrence and the reason for it, forced backends, compilation and export."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def ragged(*lengths: int, seed: int = 0) -> dict[str, torch.Tensor]:
     return {"input_ids": ids * mask[..., None], "attention_mask": mask}
 
 
-def test_the_path_and_the_reason(tiny_model):
+def test_the_backend_and_the_reason(tiny_model):
     for mode in (torch.no_grad, torch.enable_grad, torch.inference_mode):
         with mode():
             tiny_model(**ragged(5, 3))
@@ -34,7 +34,7 @@ def test_the_path_and_the_reason(tiny_model):
         assert last_lstm_path() == ("reference", "forced by lstm_path")
 
 
-def test_the_path_of_a_head(tiny_config):
+def test_the_backend_of_a_head(tiny_config):
     head = shake(ElmoForTokenClassification(tiny_config))
     with lstm_path("reference"):
         expected = head(**ragged(5, 3)).logits
@@ -44,13 +44,13 @@ def test_the_path_of_a_head(tiny_config):
 
 
 class Adapter(nn.Linear):
-    """What has to be called: it is more than its weight."""
+    """A layer that must be called: it computes more than the product with its weight."""
 
     def forward(self, x):
         return super().forward(x) + x.sum(-1, keepdim=True)
 
 
-def test_layers_that_have_to_be_called_are_the_reason(tiny_model):
+def test_layers_that_must_be_called_are_the_reason(tiny_model):
     plain = tiny_model(**ragged(5, 3)).last_hidden_state
     calls = []
     gates = tiny_model.layers[1].backward_lstm.recurrent_gates
@@ -98,7 +98,7 @@ def test_exported_with_ragged_masks_and_any_batch(tiny_config, head, strict):
 
 
 @pytest.mark.upstream_text
-def test_the_length_of_an_exported_graph_is_fixed_and_that_is_said(tiny_model):
+def test_the_length_of_an_exported_graph_is_fixed_and_the_error_says_so(tiny_model):
     words = {1: torch.export.Dim("words", min=2, max=9)}
     with pytest.raises(Exception, match=r"words.*(specializ|constant|5)"):
         torch.export.export(
@@ -107,7 +107,7 @@ def test_the_length_of_an_exported_graph_is_fixed_and_that_is_said(tiny_model):
 
 
 def test_another_default_device_changes_nothing(tiny_model):
-    """What is made on the way belongs beside the words."""
+    """Intermediate tensors are made on the device of the words."""
     with torch.no_grad():
         expected = tiny_model(**ragged(5, 3)).last_hidden_state
         batch = ragged(5, 3)
