@@ -136,7 +136,8 @@ FETCHED = {
     "AutoModelForTokenClassification": TASK
     | {f"{name}_elmo.py" for name in ("label_schemes", "pipelines", "crf", "token_classification")},
     "AutoModelForSequenceClassification": TASK | {"sequence_classification_elmo.py"},
-    "AutoModelForQuestionAnswering": TASK | {"question_answering_elmo.py"},
+    "AutoModelForQuestionAnswering": TASK
+    | {"label_schemes_elmo.py", "pipelines_elmo.py", "question_answering_elmo.py"},
 }
 
 
