@@ -104,6 +104,7 @@ def test_random_labels_score_as_by_seqeval(places, strict):
         assert scores[f"f1_{type}"] == pytest.approx(by_type[type]["f1-score"])
 
 
+@pytest.mark.slow
 def test_stray_labels_count_as_by_seqeval_on_a_real_corpus(data_dir):
     """559 labels of the corpus are inside no entity: all count when the reading is lenient, none when it is strict."""
     path = data_dir / "ner" / "wikineural-en" / "test.conllu.gz"

@@ -140,6 +140,7 @@ def test_parallel_lines_that_do_not_match(tmp_path, files, message):
         read(str(tmp_path / "s1.dev"))
 
 
+@pytest.mark.slow
 def test_real_corpora(data_dir):
     counts = {"TRAIN": 4439, "TRIAL": 495, "TEST": 4906}
     for split, count in counts.items():

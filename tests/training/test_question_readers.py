@@ -182,6 +182,7 @@ def test_rows_that_are_refused(tmp_path, broken, message):
         read(tmp_path, "\n".join(map(json.dumps, (ROW, broken))), "x.jsonl")
 
 
+@pytest.mark.slow
 def test_real_questions(data_dir):
     splits = read_questions(arguments(train_file=data_dir / "qa" / "squad-v1.1" / "dev-v1.1.json.gz"))
     answers = splits.train["answers"]

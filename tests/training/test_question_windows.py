@@ -181,6 +181,7 @@ def test_predictions_are_written_as_the_official_evaluation_reads_them(tmp_path)
     assert [line["probability"] for line in n_best["1"]] == pytest.approx([1 / (1 + np.exp(-5)), 1 / (1 + np.exp(5))])
 
 
+@pytest.mark.slow
 def test_the_right_logits_give_full_scores_on_the_real_questions(data_dir):
     """Answers of SQuAD that are whole words come back letter by letter, through windows that cut the text."""
     questions = read_questions(arguments(train_file=data_dir / "qa" / "squad-v1.1" / "dev-v1.1.json.gz")).train

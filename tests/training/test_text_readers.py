@@ -185,6 +185,7 @@ def test_labels_that_the_model_does_not_know(tmp_path):
 # ---- Real corpora, as their descriptions count them
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("split", "counts", "nodes"),
     [
@@ -203,6 +204,7 @@ def test_sentiment_treebank(data_dir, split, counts, nodes):
         assert sorted(lines) == sorted(read(folder / "trees" / split, **options).train["label"])
 
 
+@pytest.mark.slow
 def test_movie_reviews(data_dir):
     labels = read(data_dir / "sentiment" / "mr" / "rt-polarity.all").train["label"]
     assert (labels.count("0"), labels.count("1")) == (5331, 5331)

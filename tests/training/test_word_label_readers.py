@@ -203,6 +203,7 @@ def test_a_test_file_with_other_columns_has_no_labels(tmp_path):
 # ---- Real corpora, as their descriptions count them
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "sentences", "words", "longest", "types"),
     [
@@ -221,6 +222,7 @@ def test_wnut17(data_dir, name, sentences, words, longest, types):
     assert splits.understood.scheme == "BIO, learned as BIO"
 
 
+@pytest.mark.slow
 def test_wikineural_has_an_index_and_stray_labels(data_dir):
     examples = read(data_dir / "ner" / "wikineural-en" / "val.conllu.gz", label_scheme="keep").train
     assert (len(examples), sum(map(len, examples["tokens"]))) == (11590, 267839)
@@ -229,6 +231,7 @@ def test_wikineural_has_an_index_and_stray_labels(data_dir):
     assert find_used_scheme(examples["labels"]) == "BIO"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("split", "sentences", "words"), [("train", 12544, 204577), ("dev", 2001, 25147), ("test", 2077, 25094)]
 )
