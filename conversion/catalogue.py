@@ -16,7 +16,7 @@ STATE = "catalogue-state.json"  # in the output folder: what is done, so that a 
 
 
 class Outcome(NamedTuple):
-    """What became of a model: "pushed", "converted", "done before" or "failed", and the address or the error."""
+    """The result for a model ("pushed", "converted", "done before" or "failed"), and the address or the error."""
 
     name: str
     result: str

@@ -75,7 +75,7 @@ model = {auto_class}.from_pretrained("{name}", trust_remote_code=True)
 ## Words and characters
 
 {scheme} Sentences may have any length: they are truncated only on request (`truncation=True, max_length=`, counted in
-words). Special tokens are added at both ends of each sentence.
+words). The special tokens {specials} are added to each sentence.
 """
 CHARACTERS = """\
 The model reads characters; there is no vocabulary, no lower-casing and no normalization. A character is a byte of
@@ -159,6 +159,7 @@ def model_card(
         usage=USAGE[facts.task].format(config=config, texts=texts),
         sizes=table(("", ""), describe_sizes(config, num_parameters)),
         scheme=describe_characters(config),
+        specials="`<bos>` and `<eos>`" if config.character_scheme == "codepoints" else "`<S>` and `</S>`",
     )
     text += "".join(f"\n## {title}\n\n{section.strip()}\n" for title, section in sections.items() if section)
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}")

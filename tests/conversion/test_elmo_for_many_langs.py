@@ -9,10 +9,11 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from fresh_process import REPOSITORY, run_python
 from many_langs_weights import CHARACTERS, SETTINGS, WORDS, write_model
 from transformers import AutoModel, AutoTokenizer
 
-from hf_elmo import ElmoModel, ElmoTokenizer
+from hf_elmo import ElmoForPreTraining, ElmoModel, ElmoTokenizer
 from hf_elmo.conversion import convert, looks_unconverted
 
 SENTENCES = [["the", "bank", "b\u00e9zz\u4e00"], ["b" * 60, "\u6c49", "<bos>", ""], ["\U0001f600."]]
@@ -216,3 +217,19 @@ def test_outputs_of_the_fixture(tmp_path, fixtures_dir):
                 for name, combine in LAYERS.items() if call == "call1" else ():  # the state is 0 in the first call only
                     output = torch.from_numpy(expected[f"{name}/{call}/sent{number}"])
                     torch.testing.assert_close(combine(found), output, rtol=0, atol=5e-6)
+
+
+def test_training_continues_with_the_same_characters(converted, tmp_path):
+    (tmp_path / "text.txt").write_text("the bank of b\u00e9 \u6c49\n" * 40, encoding="utf-8")
+    script = ["-m", "hf_elmo.training.pretrain", "--model_name_or_path", converted, "--output_dir", tmp_path / "run"]
+    settings = ["--max_steps", 2, "--per_device_train_batch_size", 4, "--train_files", tmp_path / "text.txt"]
+    run_python(*script, *settings, home=tmp_path, PYTHONPATH=str(REPOSITORY))
+    model, tokenizer = (kind.from_pretrained(tmp_path / "run") for kind in (ElmoForPreTraining, ElmoTokenizer))
+    batch = tokenizer([["the", "\u6c49"]], is_split_into_words=True, return_tensors="pt")
+    before = ElmoTokenizer.from_pretrained(converted)(
+        [["the", "\u6c49"]], is_split_into_words=True, return_tensors="pt"
+    )
+    assert torch.equal(batch["input_ids"], before["input_ids"])
+    assert model.config.word_vocab_size == tokenizer.word_vocab_size > 3
+    assert model.config.ids_per_token == 51
+    assert tokenizer.convert_words_to_labels("bank") >= 3

@@ -62,6 +62,7 @@ def test_wheel_holds_the_package_and_nothing_beside_it(built):
         if path.is_file() and "__pycache__" not in path.parts
     }
     expected |= {f"hf_elmo/conversion/{path.name}" for path in (REPOSITORY / "conversion").glob("*.py")}
+    expected.add("hf_elmo/conversion/catalogue.json")
     assert {name for name in names if ".dist-info/" not in name} == expected
     assert any(name.endswith("/licenses/LICENSE") for name in names)
 

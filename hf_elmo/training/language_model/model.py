@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from ...model.character_ids_elmo import BOS_WORD, EOS_WORD, read_word_vocabulary, write_word_vocabulary
+from ...model.code_points_elmo import DICTIONARIES_FILE, write_dictionaries
 from ...model.configuration_elmo import ElmoConfig
 from ...model.language_model_elmo import ElmoForPreTraining
 from ...model.tokenization_elmo import ElmoTokenizer
@@ -82,14 +83,18 @@ def choose_vocabulary(text: TextArguments, name: str | None, statistics: TextSta
 
 
 def make_tokenizer(vocabulary: list[str], split: str, name: str | None, config: ElmoConfig) -> ElmoTokenizer:
-    """Return a tokenizer with a word vocabulary; words that were added to that of the model `name` are kept.
+    """Return a tokenizer with a word vocabulary; the added words and the characters of the model `name` are kept.
 
     Args:
         split: Name of the rule that splits raw text.
     """
-    added = {} if name is None else {"added_words": AutoTokenizer.from_pretrained(name).added_words}
+    old = None if name is None else AutoTokenizer.from_pretrained(name)
+    added = {} if old is None else {"added_words": old.added_words}
     width = config.max_characters_per_token
     with tempfile.TemporaryDirectory() as folder:
+        if old is not None and old.dictionaries is not None:
+            added["dictionaries_file"] = str(Path(folder) / DICTIONARIES_FILE)
+            write_dictionaries(old.dictionaries, added["dictionaries_file"])
         vocab_file = Path(folder) / VOCABULARY_FILE
         write_word_vocabulary(vocabulary, vocab_file)
         return ElmoTokenizer(str(vocab_file), max_characters_per_token=width, split=split, **added)
