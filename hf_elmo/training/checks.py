@@ -57,6 +57,11 @@ def check_checkpoint(args: FineTuningArguments) -> None:
             raise ValueError(f"--resume_from_checkpoint: there is no checkpoint in {args.output_dir}")
     elif not Path(asked, TRAINER_STATE_FILE).is_file():
         raise ValueError(f"--resume_from_checkpoint {asked}: not a checkpoint, as {TRAINER_STATE_FILE} is missing")
+    parents = Path(args.resume_from_checkpoint).resolve().parents
+    if args.overwrite_output_dir and Path(args.output_dir).resolve() in parents:
+        raise ValueError(
+            f"--overwrite_output_dir would remove {args.resume_from_checkpoint}: give another --output_dir"
+        )
 
 
 def check_writable(folder: Path) -> None:

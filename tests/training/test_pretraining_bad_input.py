@@ -180,3 +180,13 @@ def test_what_training_needs_is_checked_before_it(texts, tmp_path, capsys):
     ):
         assert message in refused(capsys, *command(texts, tmp_path / "model", *arguments))
     assert not (tmp_path / "model").exists()
+
+
+def test_a_checkpoint_to_resume_from_is_not_removed(texts, finished, tmp_path, capsys):
+    shutil.copytree(finished, tmp_path / "model")
+    checkpoint = tmp_path / "model" / "checkpoint-12"
+    arguments = command(texts, tmp_path / "model", "--max_steps", "16", "--resume_from_checkpoint", str(checkpoint))
+    assert "holds another run" in refused(capsys, *arguments)
+    message = f"--overwrite_output_dir would remove {checkpoint}: give another --output_dir"
+    assert message in refused(capsys, *arguments, "--overwrite_output_dir", "True")
+    assert checkpoint.is_dir()
