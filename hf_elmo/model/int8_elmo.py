@@ -156,7 +156,7 @@ class Int8Linear(nn.Module):
         self.weight = nn.Parameter(torch.zeros(out_features, in_features, dtype=torch.int8), requires_grad=False)
         self.register_buffer("weight_scale", torch.ones(out_features))
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
-        self.packing = None
+        self.packing: tuple | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """From `(..., K)` to `(..., N)`.

@@ -5,6 +5,7 @@ Facts about the weights (license, language, datasets, origin, results) are given
 card of the model that these weights were trained from. The rest is read from the configuration.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -190,7 +191,7 @@ def results_table(results: list[EvalResult]) -> str:
     return table(("data", "split", "metric", "value"), [(*name, str(value)) for name, value in zip(names, values)])
 
 
-def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """A Markdown table."""
     return "\n".join(f"| {' | '.join(row)} |" for row in (header, ("---",) * len(header), *rows))
 

@@ -36,7 +36,7 @@ class TaskTrainer(AtomicCheckpointTrainer):
         args: FineTuningArguments,
         datasets: dict[str, EncodedDataset],
         tokenizer: PreTrainedTokenizerBase,
-        score: Callable[[EncodedDataset, object], dict[str, float]],
+        score: Callable[..., dict[str, float]],
         compute_loss_func: Callable | None = None,
     ):
         self.early_stopping = EarlyStoppingCallback(args.early_stopping_patience)
