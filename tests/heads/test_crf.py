@@ -1,4 +1,4 @@
-"""The conditional random field, against the enumeration of all sequences: it has no other definition of correct."""
+"""The conditional random field against the enumeration of all sequences, which defines it."""
 
 import itertools
 import math
@@ -140,7 +140,7 @@ def test_gradients_are_finite_differences(mask):
     check(lambda crf, scores: crf.max_marginals(scores, mask, SCHEMES["BIO"][0]))
 
 
-def test_what_is_no_number_outside_the_chain_reaches_no_gradient():
+def test_nan_outside_of_the_chain_reaches_no_gradient():
     mask = torch.tensor(MASKS["with gaps"]).bool()
     crf, scores = make_case(4, mask)
     scores.requires_grad_()
@@ -163,7 +163,7 @@ def test_half_precision_is_only_that_of_the_scores(dtype):
         assert_close((crf(scores, labels, mask), crf.max_marginals(scores, mask, names)), expected, rtol=0, atol=0)
 
 
-def test_long_sentences_lose_nothing():
+def test_long_sentences_are_exact_in_single_precision():
     names, mask = SCHEMES["BIO"][0], torch.ones(2, 2000, dtype=torch.bool)
     crf, scores = make_case(4, mask)
     best = crf.max_marginals(scores, mask, names).argmax(-1)
@@ -173,7 +173,7 @@ def test_long_sentences_lose_nothing():
     assert torch.equal(crf.max_marginals(scores.float(), mask, names).argmax(-1), best)
 
 
-def test_nothing_to_label():
+def test_empty_batches_and_sentences():
     crf = LinearChainCrf(3)
     crf.reset_parameters()
     for shape in ((0, 5), (2, 0), (0, 0)):

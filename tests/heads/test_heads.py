@@ -1,4 +1,4 @@
-"""What every task head promises, in every shape that its options give it."""
+"""Promises of every task head, with every combination of layers that its options offer."""
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ def classifier(is_of_pairs=False, **options):
 
 
 def answers(**options):
-    """Some rows have no answer, and some do not count."""
+    """A question-answering task: some rows have no answer, and some do not count."""
 
     def labels(words):
         first, last = {2: (0, 0), 3: (-100, -100)}.get(len(words), (4 + len(words) // 2, 3 + len(words)))
@@ -70,7 +70,7 @@ all_heads = pytest.mark.parametrize("task", HEADS.values(), ids=HEADS)
 
 
 def encode(task, sentences=SENTENCES, side="right"):
-    """A batch with labels, padded on one side."""
+    """Make a batch with labels, padded on one side."""
     tokenizer = toy_tasks.tokenizer()
     tokenizer.padding_side = side
     per_word = task.head is hf_elmo.ElmoForTokenClassification
@@ -83,13 +83,13 @@ def without_labels(batch):
 
 
 def outputs(model, **batch):
-    """What a head says, by name, without the loss."""
+    """Return the logits of a head by name."""
     output = model(**batch)
     return {name: output[name] for name in ("logits", "start_logits", "end_logits") if name in output}
 
 
 @all_heads
-def test_it_is_the_same_after_saving_and_loading(task, tmp_path):
+def test_saved_and_loaded_it_gives_the_same_logits(task, tmp_path):
     model, batch = shake(task.model()), encode(task)
     model.save_pretrained(tmp_path)
     again = task.head.from_pretrained(tmp_path)
@@ -132,7 +132,7 @@ def test_a_padded_batch_equals_its_sentences_one_by_one(task, side):
 
 
 @all_heads
-def test_what_was_computed_earlier_gives_the_same(task):
+def test_layers_computed_earlier_give_the_same_logits(task):
     model, batch = shake(task.model(lstm_dropout=0.5)), without_labels(encode(task))
     expected = outputs(model, **batch)
     model.train()
@@ -160,7 +160,7 @@ def test_character_embeddings_in_place_of_ids(task):
 
 @pytest.mark.slow
 @all_heads
-def test_compiled_it_is_the_same(task):
+def test_compiled_it_gives_the_same_logits(task):
     model, batch = shake(task.model(num_hidden_layers=1)), encode(task, [["Ada", "left"], ["in"]])
     torch._dynamo.reset()
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)

@@ -27,7 +27,7 @@ QUESTIONS = torch.tensor([[1, 1, 1, 1], [1, 0, 0, 1], [0, 0, 1, 1], [1, 0, 0, 0]
 
 @pytest.fixture
 def texts():
-    """Words of contexts and questions, and their masks, in double precision."""
+    """Random words of contexts and questions, and their masks, in double precision."""
     torch.manual_seed(0)
     context, question = (torch.randn(B, words, D, dtype=torch.float64, requires_grad=True) for words in (T, S))
     return context, question, CONTEXTS.bool(), QUESTIONS.bool()
@@ -152,7 +152,7 @@ def test_self_attention(texts):
 
 
 def test_batch_normalization():
-    """By the batch while it trains, by running averages when used, and by these for a batch of one row too."""
+    """In training by the batch, unless it has one row; else by running averages."""
     torch.manual_seed(0)
     normalize = BatchNormalization(D).double()
     x = 3 + 2 * torch.randn(8, D, dtype=torch.float64)
@@ -187,7 +187,7 @@ def test_gradients_equal_finite_differences(texts, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_stands_outside_a_mask_does_not_matter(texts, name):
+def test_values_outside_of_a_mask_do_not_matter(texts, name):
     context, question, context_mask, question_mask = texts
     function = layers(context_mask, question_mask)[name]
 
@@ -210,7 +210,7 @@ def test_what_stands_outside_a_mask_does_not_matter(texts, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_texts_without_room_for_words(name):
+def test_texts_of_length_0(name):
     empty = torch.zeros(2, 0, D, dtype=torch.float64)
     result = layers(*[torch.zeros(2, 0, dtype=torch.bool)] * 2)[name](empty, empty)
     assert result.shape[0] == 2

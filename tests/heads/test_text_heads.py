@@ -1,4 +1,4 @@
-"""Classifiers of texts and answers in texts: which words they look at, and what their labels mean."""
+"""Text classification and question answering: the words that count, and the meaning of labels."""
 
 import pytest
 import torch
@@ -100,7 +100,7 @@ def test_token_embeddings_are_refused(head):
 
 
 @torch.no_grad()
-def test_what_places_of_answers_mean():
+def test_places_in_the_context_are_answers_and_others_are_none():
     model, batch = model_of(hf_elmo.ElmoForQuestionAnswering), encode(QUESTION, CONTEXT)
     output = model(**batch)
 

@@ -1,4 +1,4 @@
-"""The tagger: what its chain consists of, what its loss counts, and that what a pipeline shows is the best sequence."""
+"""The tagger: the words of its chain, the words counted by its loss, and the best sequence in a pipeline."""
 
 import itertools
 
@@ -16,7 +16,7 @@ SENTENCES = [["Ada", "left", "Rome"], ["Max"], [], ["Eve", "met", "Tom", "in", "
 
 
 def tagger(labels=LABELS, seed=0, **options):
-    """A model that gives sentences various labels, word by word many that the scheme forbids."""
+    """Make a model that predicts various labels; without the CRF, many sequences would violate the scheme."""
     names = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
     torch.manual_seed(seed)
     model = shake(hf_elmo.ElmoForTokenClassification(toy_tasks.config(**names, **options)), seed)
@@ -36,7 +36,7 @@ def encode(sentences=SENTENCES, side="right", **options):
 
 
 def word_scores(model, batch):
-    """What the chain is given: the scores `(B, T, K)`, and how the head runs on."""
+    """Return the scores `(B, T, K)` that the chain reads, and the output of the head."""
     scores = []
     hook = model.score.register_forward_hook(lambda module, given, output: scores.append(output))
     output = model(**batch)
@@ -45,7 +45,7 @@ def word_scores(model, batch):
 
 
 def is_valid(labels):
-    """Whether labels are whole entities, as BIOUL writes them."""
+    """Whether labels are complete BIOUL entities."""
     opened = None
     for label in labels:
         position, _, kind = label.partition("-")
@@ -115,13 +115,13 @@ def test_the_pipeline_shows_the_best_sequence(options):
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
-def test_boundary_words_and_padding_are_not_in_the_chain(side):
+def test_special_tokens_and_padding_are_not_in_the_chain(side):
     model, batch = tagger(), encode(side=side, return_special_tokens_mask=True)
     special = batch.pop("special_tokens_mask").bool()
     scores, output = word_scores(model, batch)
     assert not output.logits[special].any()
     assert output.logits[~special].any(-1).all()
-    # Labels given for them count for nothing, neither in the chain nor in the number of words.
+    # Labels of special tokens count neither in the chain nor in the number of words.
     labels = torch.randint(len(LABELS), special.shape, generator=torch.Generator().manual_seed(0))
     loss = model(**batch, labels=labels).loss
     torch.testing.assert_close(loss, model(**batch, labels=labels.masked_fill(special, -100)).loss, rtol=0, atol=0)
@@ -138,7 +138,7 @@ def test_the_loss_is_divided_by_the_words_of_the_step():
     torch.testing.assert_close(model(**batch, labels=labels, num_items_in_batch=torch.tensor(12)).loss, loss * 3 / 12)
 
 
-def test_words_as_ids_have_boundary_words_too():
+def test_whole_words_have_special_tokens_too():
     sizes = {
         "char_cnn_filters": [],
         "max_characters_per_token": 1,
@@ -151,8 +151,8 @@ def test_words_as_ids_have_boundary_words_too():
     assert logits[0].any(-1).tolist() == [False, True, True, False]
 
 
-def test_label_names_that_are_set_later_are_heeded():
-    """The scripts of transformers make the model first, and name its labels then."""
+def test_label_names_may_be_set_after_the_model_was_made():
+    """Scripts of transformers create the model first and name its labels afterwards."""
     model = tagger([f"LABEL_{label}" for label in range(len(LABELS))])
     batch = encode()
     anything = model(**batch).logits
@@ -169,13 +169,13 @@ def test_label_names_that_are_set_later_are_heeded():
         (torch.zeros(4, 6), r"`labels` must be \(batch, words\) = \(4, 7\), but is \(4, 6\)"),
     ],
 )
-def test_labels_that_cannot_be_are_told(labels, message):
+def test_impossible_labels_are_refused(labels, message):
     with pytest.raises(ValueError, match=message):
         tagger()(**encode(), labels=labels)
 
 
-def test_logits_train_where_there_is_no_loss():
-    """With label smoothing the Trainer takes the labels and makes a loss of the logits."""
+def test_logits_have_gradients_without_labels():
+    """With label smoothing, the Trainer keeps the labels and computes its loss from the logits."""
     model, batch = tagger(), encode()
     model(**batch).logits.log_softmax(-1)[:, 1].sum().backward()
     assert all(

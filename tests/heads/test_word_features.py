@@ -44,7 +44,7 @@ def test_each_text_of_a_pair_is_a_sentence_of_its_own(side):
     assert (together - words.mixes[0]).abs().max() > 1e-3  # in one row, as one sentence, they know of each other
 
 
-def test_token_types_part_texts_that_no_boundary_words_part():
+def test_token_types_separate_texts_without_special_tokens():
     model, encode = shake(ElmoModel(config())), tokenizer()
     batch = encode(*PAIRS[0], add_special_tokens=False, return_token_type_ids=True, return_tensors="pt")
     expected = [model(**encode(text, add_special_tokens=False, return_tensors="pt"))[0] for text in PAIRS[0]]
@@ -83,7 +83,7 @@ def test_layers_computed_earlier_are_only_mixed():
         ({"token_type_ids": torch.zeros(1, 4), "use_state": True}, "a `state` continues one sentence per row"),
     ],
 )
-def test_what_does_not_fit_is_told(inputs, message):
+def test_inputs_that_do_not_fit_are_refused(inputs, message):
     model, batch = ElmoModel(config()), tokenizer()("Ada left", return_tensors="pt")
     with pytest.raises(ValueError, match=message):
         model(**batch, **inputs)
@@ -113,7 +113,7 @@ def ids_of(words):
 
 
 def table(words, **options):
-    """A table in which the n-th word has the vector (n, n), and other words (0, 0)."""
+    """Make a table in which the n-th word has the vector (n, n), and other words (0, 0)."""
     options = {"word_vector_count": len(words), "word_vector_size": 2, **options}
     vectors = WordVectors(config(**options))
     numbers = torch.arange(1.0, len(words) + 1)[:, None].expand(-1, 2)
@@ -127,7 +127,7 @@ def looked_up(vectors, words):
 
 
 @pytest.mark.parametrize("lowercase", [True, False])
-def test_known_words_have_their_vectors_and_others_have_one_together(lowercase):
+def test_known_words_have_their_vectors_and_others_share_one(lowercase):
     vectors = table(["rome", "ada", "müller", "[", "a"], word_vector_lowercase=lowercase)
     assert looked_up(vectors, ["ada", "rome", "a", "[", "müller"]) == [2, 1, 5, 4, 3]
     assert looked_up(vectors, ["Ada", "ROME", "A"]) == ([2, 1, 5] if lowercase else [0, 0, 0])
@@ -150,7 +150,7 @@ def test_words_of_a_corpus_have_different_hashes():
     assert all(abs((hashes >> bit & 1).float().mean() - 0.5) < 0.02 for bit in range(64))  # and use all bits
 
 
-def test_a_table_that_does_not_fit_is_told():
+def test_a_table_that_does_not_fit_is_refused():
     vectors = WordVectors(config(word_vector_count=3, word_vector_size=2))
     with pytest.raises(ValueError, match=r"has 3 words with vectors of 2 numbers, but got hashes \(1,\)"):
         vectors.fill(torch.zeros(1, dtype=torch.int64), torch.zeros(1, 2))
@@ -160,7 +160,7 @@ def test_a_table_that_does_not_fit_is_told():
 
 @pytest.mark.parametrize("trainable", [True, False])
 def test_without_a_table_no_word_is_known(tmp_path, trainable):
-    """As for a task that begins with a folder that has none; the loader must not leave memory as it found it."""
+    """A model loaded from a folder without a table; the loader must not leave memory uninitialized."""
     ElmoModel(config()).save_pretrained(tmp_path)
     options = {"word_vector_count": 3, "word_vector_size": 2, "word_vector_trainable": trainable}
     model = ElmoForTokenClassification.from_pretrained(tmp_path, **options)
@@ -224,6 +224,6 @@ def test_the_bilstm_is_that_of_torch():
         ({"qa_encoder": "bert"}, "`qa_encoder` must be one of 'bidaf', 'linear', but is 'bert'"),
     ],
 )
-def test_options_that_make_no_head_are_told(options, message):
+def test_impossible_options_are_refused(options, message):
     with pytest.raises(StrictDataclassError, match=message):
         ElmoConfig(**options)
