@@ -16,16 +16,9 @@ from .files import numbered_lines
 from .splits import Splits, Understood, read_examples, values
 from .tables import Row, load_json, read_table
 
-SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("question", pa.string()),
-        ("context", pa.string()),
-        ("answers", pa.struct([("text", pa.list_(pa.string())), ("answer_start", pa.list_(pa.int32()))])),
-        ("is_impossible", pa.bool_()),
-        ("source", pa.string()),
-    ]
-)
+ANSWERS = pa.struct({"text": pa.list_(pa.string()), "answer_start": pa.list_(pa.int32())})
+TEXTS = dict.fromkeys(("id", "question", "context", "source"), pa.string())
+SCHEMA = pa.schema({**TEXTS, "answers": ANSWERS, "is_impossible": pa.bool_()})
 
 
 def read_questions(arguments: Any) -> Splits:

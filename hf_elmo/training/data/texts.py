@@ -23,14 +23,8 @@ from .tables import Row, as_number, clean_label, find_column, find_label_column,
 
 TEXT_COLUMNS = ("text", "sentence", "tokens", "words", "review", "content", "comment", "tweet")
 LABEL_COLUMNS = ("label", "labels", "sentiment", "class", "category", "stars")
-SCHEMA = pa.schema(
-    [
-        ("text", pa.string()),
-        ("words", pa.list_(pa.string())),
-        ("label", pa.string()),
-        ("source", pa.string()),
-    ]
-)
+STRING = pa.string()
+SCHEMA = pa.schema({"text": STRING, "words": pa.list_(STRING), "label": STRING, "source": STRING})
 LABEL_TYPES = {"single_label": pa.string(), "multi_label": pa.list_(pa.string()), "regression": pa.float64()}
 NEUTRAL = 2
 PIECES = re.compile(r"\((\d+)|\)|[^\s()]+")

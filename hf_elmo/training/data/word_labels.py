@@ -34,14 +34,8 @@ from .word_lines import OUTSIDE, SENTENCE_NAMES, Layout, find_layout, looks_like
 LABEL_SCHEMES = ("bio", "bioul", "keep", "plain")
 WORD_COLUMNS = ("tokens", "words", "token", "word", "form", "text", "sentence")
 LABEL_COLUMNS = ("ner_tags", "labels", "tags", "ner", "label", "tag", "upos", "pos_tags", "pos")
-SCHEMA = pa.schema(
-    [
-        ("tokens", pa.list_(pa.string())),
-        ("labels", pa.list_(pa.string())),
-        ("lines", pa.list_(pa.int32())),
-        ("source", pa.string()),
-    ]
-)
+WORDS, LINES = pa.list_(pa.string()), pa.list_(pa.int32())
+SCHEMA = pa.schema({"tokens": WORDS, "labels": WORDS, "lines": LINES, "source": pa.string()})
 
 
 def read_word_labels(arguments: Any, known_labels: Sequence[str] | None = None) -> Splits:
@@ -323,9 +317,7 @@ def label_names(train: Dataset | None, known: Sequence[str] | None, scheme: str,
 def change_labels(examples: dict[str, Dataset], change: Callable[[list[str]], list[str]]):
     """Replace the labels of all sentences that have any."""
     for split, dataset in examples.items():
-        table, type = dataset.data.table, pa.list_(pa.string())
-        chunks = [
-            pa.array([row and change(row) for row in chunk.to_pylist()], type) for chunk in table["labels"].chunks
-        ]
+        table = dataset.data.table
+        chunks = [pa.array([row and change(row) for row in part.to_pylist()], WORDS) for part in table["labels"].chunks]
         index = table.column_names.index("labels")
-        examples[split] = Dataset(table.set_column(index, "labels", pa.chunked_array(chunks, type)))
+        examples[split] = Dataset(table.set_column(index, "labels", pa.chunked_array(chunks, WORDS)))
