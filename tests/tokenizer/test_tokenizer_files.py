@@ -80,6 +80,7 @@ def loads_or_says_why(folder, again) -> str | None:
     return message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", OPTIONS + OTHERS)
 def test_values_of_another_kind(folder, tmp_path, field):
     path = folder / "tokenizer_config.json"
