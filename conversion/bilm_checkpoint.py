@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from . import bilm_folder
+from .bilm_config import read_config
 from .bilm_folder import find_options, find_vocabulary
 from .bilm_hdf5 import read_weights
-from .options import read_config, read_options
+from .options import read_options
 from .original import Format, Original, Source, StoredTensor
 from .tensorflow_checkpoint import checkpoint_files, read_checkpoint
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from .bilm_config import read_config
 from .bilm_hdf5 import read_weights
 from .file_kinds import HDF5, file_kind
 from .hdf5_file import open_hdf5
-from .options import read_config, read_options
+from .options import read_options
 from .original import Format, Original, Source, StoredTensor
 
 ALIGNMENT = "best_mapping.pth"

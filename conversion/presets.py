@@ -23,7 +23,7 @@ from .file_kinds import sha256
 from .original import Source
 
 PUBLISHED = "published"  # in place of a file: the preset's own
-HUB_FILES = ["*.hdf5", "*.h5", "*.json", "*.txt", "*.txt.gz", "*.safetensors", "*.th", "*.pkl", "*.dic"]
+HUB_FILES = "*.hdf5 *.h5 *.json *.txt *.txt.gz *.safetensors *.th *.pkl *.dic *.index *.data-* *.pb checkpoint".split()
 
 
 @dataclass(frozen=True)

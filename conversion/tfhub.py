@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from .bilm_checkpoint import bilm_variables, is_checkpoint
+from .bilm_config import read_config
 from .bilm_folder import find_vocabulary, is_options
 from .bilm_hdf5 import read_weights
-from .options import PUBLISHED_OPTIONS, published_note, read_config, read_options
+from .options import PUBLISHED_OPTIONS, published_note, read_options
 from .original import Format, Original, Source, StoredTensor
 from .tensorflow_checkpoint import checkpoint_files, find_prefix, read_checkpoint
 

@@ -15,7 +15,8 @@ from small_original import OPTIONS
 
 from hf_elmo import ElmoConfig, ElmoForPreTraining, ElmoModel, ElmoTokenizer
 from hf_elmo.conversion import convert
-from hf_elmo.conversion.options import read_config, write_options
+from hf_elmo.conversion.bilm_config import read_config
+from hf_elmo.conversion.options import write_options
 from hf_elmo.conversion.random_weights import random_weights, write_files
 
 DATA = Path(__file__).resolve().parents[2] / "hf_elmo" / "data"

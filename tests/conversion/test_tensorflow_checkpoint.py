@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from checkpoint_writer import KINDS, encode_block, encode_header, encode_table, lay_out, write, write_files
 
-from hf_elmo.conversion.tensorflow_checkpoint import CHUNK, masked_crc32c, read_checkpoint
+from hf_elmo.conversion.leveldb_table import CHUNK, masked_crc32c
+from hf_elmo.conversion.tensorflow_checkpoint import read_checkpoint
 
 # A checkpoint that TensorFlow 2.15.1 saved in two parts and merged (`MergeV2Checkpoints`): a zip file, in base 85.
 # lm/softmax/W (200, 2) is partitioned in two along the rows, lm/columns (2, 7) in three along the columns.

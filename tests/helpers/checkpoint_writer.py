@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hf_elmo.conversion.tensorflow_checkpoint import masked_crc32c
+from hf_elmo.conversion.leveldb_table import masked_crc32c
 
 KINDS = {"float32": 1, "float64": 2, "int32": 3, "uint8": 4, "int16": 5, "int8": 6, "int64": 9, "bool": 10}
 KINDS |= {"uint16": 17, "float16": 19, "uint32": 22, "uint64": 23}  # of tensorflow.DataType
