@@ -20,7 +20,7 @@ from hf_elmo.conversion.bilm_checkpoint import adagrad_accumulators, bilm_variab
 from hf_elmo.conversion.random_weights import OPTIONS, random_weights
 from hf_elmo.conversion.tensorflow_checkpoint import read_checkpoint
 from hf_elmo.conversion.verify import verify
-from hf_elmo.training.pretrain import ACCUMULATORS_FILE
+from  import ACCUMULATORS_FILE
 
 
 def assert_equal(tensors, arrays):
