@@ -133,7 +133,8 @@ def rules(config: ElmoConfig) -> Iterator[Rule]:
 
 def original_format(config: ElmoConfig) -> dict[str, Any]:
     """Return the properties of the original files that no field of the configuration holds (see `read_config`)."""
-    return getattr(config, "original_format", None) or {}
+    found = getattr(config, "original_format", None)
+    return found if isinstance(found, dict) else {}
 
 
 def read_weights(stored: Mapping[str, StoredTensor], config: ElmoConfig) -> tuple[dict[str, Tensor], list[str]]:

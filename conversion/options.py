@@ -159,13 +159,16 @@ def read_settings(options: Mapping, by_characters: bool, options_file: str | Pat
 def write_options(config: ElmoConfig) -> dict:
     """Return the content of options.json for a configuration, with the further options of the original file."""
     options = json.loads(json.dumps(original_format(config).get("options", {})))
+    options = options if isinstance(options, dict) else {}
     for name, field in FIELDS.items():
         if name.startswith("char_cnn") and not config.char_cnn_filters:
             continue
         *sections, last = name.split(".")
         place = options
         for section in sections:
-            place = place.setdefault(section, {})
+            if not isinstance(place.get(section), dict):
+                place[section] = {}
+            place = place[section]
         place[last] = getattr(config, field)
     if config.char_cnn_filters:
         options["char_cnn"]["n_characters"] = config.vocab_size

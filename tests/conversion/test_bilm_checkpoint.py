@@ -17,10 +17,10 @@ from hf_elmo import ElmoForPreTraining
 from hf_elmo.cli import main
 from hf_elmo.conversion import convert
 from hf_elmo.conversion.bilm_checkpoint import adagrad_accumulators, bilm_variables, dataset_name
+from hf_elmo.conversion.output import ACCUMULATORS as ACCUMULATORS_FILE
 from hf_elmo.conversion.random_weights import OPTIONS, random_weights
 from hf_elmo.conversion.tensorflow_checkpoint import read_checkpoint
 from hf_elmo.conversion.verify import verify
-from  import ACCUMULATORS_FILE
 
 
 def assert_equal(tensors, arrays):
