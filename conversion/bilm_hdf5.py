@@ -80,11 +80,11 @@ def gates_without(folded: float) -> Layout:
 
     def write(bias: Tensor) -> Tensor:
         i, f, g, o = bias.chunk(4)
-        return swap_gates(torch.cat([i, f - folded, g, o]))
+        return swap_gates(torch.cat([i, f - float(folded), g, o]))
 
     def read(bias: Tensor) -> tuple[Tensor, ...]:
         i, f, g, o = swap_gates(bias).chunk(4)
-        return (torch.cat([i, f + folded, g, o]),)
+        return (torch.cat([i, f + float(folded), g, o]),)
 
     return Layout(read, write)
 
