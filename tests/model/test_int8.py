@@ -276,7 +276,7 @@ def test_conversion_rounds_as_loading_does(trained, int8, tmp_path, capsys):
         assert AutoTokenizer.from_pretrained(folder).word_vocab == AutoTokenizer.from_pretrained(trained).word_vocab
         card = (folder / "README.md").read_text()
         assert "matrices were rounded to 8 bits" in card
-        assert "| matrices | 8 bits" in card
+        assert "| matrices | of 8 bits" in card
 
 
 def test_a_saved_head_is_rounded_under_its_head(tiny_config, tmp_path):
