@@ -47,6 +47,3 @@ def copy_code(folder: str | Path, source: str | None = None):
                 continue
         for file in (path, *map(Path, get_relative_import_files(path))):
             shutil.copyfile(file, Path(folder, file.name))
-
-
-__all__ = ["AUTO_MAP", "copy_code"]

@@ -181,6 +181,3 @@ def without_common_padding(types: Tensor, widest: int) -> Tensor:
     varied = (types != types[:, -1:]).any(dim=0)
     used = int(varied.nonzero().max()) + 1 if varied.any() else 0
     return types[:, : used + widest]
-
-
-__all__ = ["ElmoCharacterEncoder", "ElmoHighway", "unique_rows", "without_common_padding"]

@@ -236,6 +236,3 @@ def write_word_vocabulary(words: list[str], path: str | Path):
     """Write a vocabulary file: one word a line, UTF-8."""
     with open(path, "w", encoding="utf-8", newline="\n") as file:
         file.writelines(f"{word}\n" for word in words)
-
-
-__all__ = ["IdLists", "WordRows", "WordVocabulary", "read_word_vocabulary", "write_word_vocabulary"]

@@ -135,6 +135,3 @@ def write_dictionaries(dictionaries: Dictionaries, path: str | Path):
     """Write the dictionaries of a tokenizer: JSON, UTF-8."""
     text = json.dumps(dictionaries, ensure_ascii=False)
     Path(path).write_text(f"{text}\n", encoding="utf-8", newline="\n")
-
-
-__all__ = ["DICTIONARIES_FILE", "CodePointRows", "read_dictionaries", "word_rows", "write_dictionaries"]

@@ -275,6 +275,3 @@ class ElmoConfig(PreTrainedConfig):
                 f"`char_feature_width` must be at most max_characters_per_token ({self.max_characters_per_token}), "
                 f"but is {self.char_feature_width}"
             )
-
-
-__all__ = ["ElmoConfig"]

@@ -162,6 +162,3 @@ def left_aligned(scores: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def at_least_single(scores: Tensor) -> Tensor:
     """Scores in single precision or better."""
     return scores.to(torch.promote_types(scores.dtype, torch.float32))
-
-
-__all__ = ["LinearChainCrf"]

@@ -390,6 +390,3 @@ def as_tensor(values: object, tensor_type: str) -> Tensor | np.ndarray:
     """Return numbers as an int64 tensor or array."""
     array = np.asarray(values, dtype=np.int64)
     return torch.from_numpy(array) if TensorType(tensor_type) == TensorType.PYTORCH else array
-
-
-__all__ = ["ElmoEncoding", "Words", "truncate"]

@@ -195,17 +195,3 @@ def forbidden_transitions(names: Sequence[str], device: torch.device | None = No
     goes_on = opens[:, None] & continues & (kinds[:, None] == kinds)
     must_end = torch.zeros_like(opens) if scheme == "BIO" else opens
     return (continues | must_end[:, None]) & ~goes_on, continues, must_end
-
-
-__all__ = [
-    "Label",
-    "Span",
-    "convert",
-    "find_scheme",
-    "find_used_scheme",
-    "forbidden_transitions",
-    "labels_of_scheme",
-    "parse_label",
-    "spans",
-    "strict_spans",
-]

@@ -294,5 +294,3 @@ class ElmoForMaskedLM(ElmoLanguageModel):
 
 
 dispatch_by_model(ElmoFillMaskPipeline)
-
-__all__ = ["ElmoForMaskedLM", "ElmoForPreTraining", "ElmoForPreTrainingOutput"]

@@ -194,6 +194,3 @@ def results_table(results: list[EvalResult]) -> str:
 def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """A Markdown table."""
     return "\n".join(f"| {' | '.join(row)} |" for row in (header, ("---",) * len(header), *rows))
-
-
-__all__ = ["CARD", "CLASSES", "model_card", "table"]

@@ -526,6 +526,3 @@ def stack_states(layers: list[tuple[LstmState, LstmState]], previous: State | No
             stacked = torch.cat([stacked, previous[part][stacked.shape[0] :].to(stacked)])
         parts.append(stacked)
     return tuple(parts)
-
-
-__all__ = ["ElmoModel", "ElmoModelOutput", "ElmoPreTrainedModel"]

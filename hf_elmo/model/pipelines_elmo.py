@@ -343,11 +343,3 @@ QUESTION_ANSWERING = {
         "pt": ["AutoModelForQuestionAnswering"],
     }
 }
-
-__all__ = [
-    "QUESTION_ANSWERING",
-    "ElmoFillMaskPipeline",
-    "ElmoQuestionAnsweringPipeline",
-    "ElmoTokenClassificationPipeline",
-    "dispatch_by_model",
-]

@@ -101,5 +101,3 @@ class ElmoInt8Quantizer(HfQuantizer):
 if METHOD not in AUTO_QUANTIZER_MAPPING:
     register_quantization_config(METHOD)(ElmoInt8Config)
     register_quantizer(METHOD)(ElmoInt8Quantizer)
-
-__all__ = ["ElmoInt8Config", "ElmoInt8Quantizer"]

@@ -221,6 +221,3 @@ class BidirectionalAttentionFlow(nn.Module):
             self.question_pooling(encoded, first)[:, None],
         ]
         return scores - self.no_answer(self.dropout(torch.cat(summary, dim=-1)))
-
-
-__all__ = ["ElmoForQuestionAnswering"]

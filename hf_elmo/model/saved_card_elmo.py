@@ -154,6 +154,3 @@ def renamed(card: ModelCard, name: str) -> ModelCard:
     if card.data.eval_results:
         card.data.model_name = name
     return card
-
-
-__all__ = ["ModelCardMixin", "inherited_facts", "is_automatic", "read_card", "section"]

@@ -204,6 +204,3 @@ def xavier_layer(inputs: int, outputs: int) -> nn.Linear:
     layer = nn.Linear(inputs, outputs)
     layer.init_weight = init.xavier_uniform_
     return layer
-
-
-__all__ = ["ElmoForSequenceClassification"]

@@ -264,20 +264,3 @@ class BatchNormalization(nn.BatchNorm1d):
         if x.shape[0] > 1 or not self.training:
             return super().forward(x)
         return nn.functional.batch_norm(x, self.running_mean, self.running_var, eps=self.eps)
-
-
-__all__ = [
-    "BatchNormalization",
-    "BidirectionalAttention",
-    "SelfAttention",
-    "SelfAttentivePooling",
-    "TaskBiLstm",
-    "TrilinearSimilarity",
-    "VariationalDropout",
-    "attend",
-    "encode_separately",
-    "masked_max",
-    "masked_mean",
-    "masked_min",
-    "masked_softmax",
-]

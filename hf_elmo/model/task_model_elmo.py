@@ -143,6 +143,3 @@ class ElmoTaskModel(ElmoPreTrainedModel):
             given, table = inputs_embeds[:, :, place], self.elmo.get_input_embeddings().weight
             found = [(given == table[number]).all(dim=-1) for number in characters]
         return sum(found[1:], found[0]) if found else given.new_zeros(given.shape[:2], dtype=torch.bool)
-
-
-__all__ = ["ElmoTaskModel", "EncodedWords"]

@@ -102,5 +102,3 @@ class ElmoForTokenClassification(ElmoTaskModel):
 
 
 dispatch_by_model(ElmoTokenClassificationPipeline)
-
-__all__ = ["ElmoForTokenClassification"]

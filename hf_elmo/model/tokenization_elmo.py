@@ -545,6 +545,3 @@ def check_file(path: str):
 def standalone(token: str | AddedToken | None) -> AddedToken | None:
     """Return a special token that counts as such only where it stands alone: not in `a<S>b`."""
     return AddedToken(token, single_word=True, normalized=False, special=True) if isinstance(token, str) else token
-
-
-__all__ = ["ElmoTokenizer"]

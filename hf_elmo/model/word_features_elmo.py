@@ -127,6 +127,3 @@ def word_hashes(input_ids: Tensor, lowercase: bool) -> Tensor:
 def shift_right(numbers: Tensor, bits: int) -> Tensor:
     """Shift 64-bit numbers to the right as if they had no sign."""
     return (numbers >> bits) & ((1 << (64 - bits)) - 1)
-
-
-__all__ = ["CharacterFeatures", "WordVectors", "word_hashes"]

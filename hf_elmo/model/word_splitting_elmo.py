@@ -135,6 +135,3 @@ class KeptWords:
             words += [*split(text, end, kept.start()), kept.group()]
             end = kept.end()
         return words + split(text, end)
-
-
-__all__ = ["SPLITTING_RULES", "KeptWords", "SplittingRule", "split_words", "splitting_rule"]
