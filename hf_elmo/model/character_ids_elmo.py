@@ -14,6 +14,7 @@ import io
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tokenizers import Regex, Tokenizer, pre_tokenizers
@@ -45,45 +46,45 @@ class WordRows(dict):
 
     start_id, num_ids = WORD_START_ID, NUM_CHARACTERS  # the first id of each row, and their number, where W is not 1
     id_type = np.int16
+    unit, original = "bytes", "the original ELMo"  # for the warning that a word was cut
 
     def __init__(self, width: int, bos: str, eos: str, word_ids: dict[str, int] | None = None, limit: int = 1 << 17):
         self.width, self.bos, self.eos, self.word_ids, self.limit, self.num_cut = width, bos, eos, word_ids, limit, 0
         self.dtype = np.dtype(np.int32 if width == 1 else self.id_type)
         self.padding = bytes(width * self.dtype.itemsize)
+        self.longest = max(width - 2, 0)  # characters for which a row has room
         self.bos_row, self.eos_row = map(self.__missing__, (BOS_WORD, EOS_WORD) if width == 1 else (bos, eos))
 
     def __missing__(self, word: str) -> bytes:
         if not isinstance(word, str):
             raise ValueError(f"every word must be a string, but one is {word!r} ({type(word).__name__})")
-        if self.width == 1:
-            row = np.int32(self.word_ids.get(word, self.word_ids[UNKNOWN_WORD]) + 1).tobytes()
-        elif word in (self.bos, self.eos):
-            row = self.row([BOS_ID if word == self.bos else EOS_ID])
-        else:
-            characters, room = word.encode("utf-8", "ignore"), self.width - 2
-            row = self.row([byte + 1 for byte in characters[:room]])
-            if len(characters) > room:
-                self.count_cut(word, len(characters))
-                return row
-        if len(word) <= 64:  # longer ones, of word ids or lone surrogates, are rare and would make the table large
+        row, size = self.encode_word(word)
+        if size > self.longest:
+            if not self.num_cut:
+                logger.warning(
+                    f"A word of {size} {self.unit} was cut to its first {self.longest}, as {self.original} does: "
+                    f"{word[:60]!r}. Further cuts are only counted, in `tokenizer.num_cut_words`."
+                )
+            self.num_cut += 1
+        elif len(word) <= 64:  # longer ones, of word ids or lone surrogates, are rare and would make the table large
             if len(self) >= self.limit:
                 self.clear()
             self[word] = row
         return row
 
+    def encode_word(self, word: str) -> tuple[bytes, int]:
+        """Return the row of a word, and its number of characters; 0 for special tokens and word ids."""
+        if self.width == 1:
+            return np.int32(self.word_ids.get(word, self.word_ids[UNKNOWN_WORD]) + 1).tobytes(), 0
+        if word in (self.bos, self.eos):
+            return self.row([BOS_ID if word == self.bos else EOS_ID]), 0
+        characters = word.encode("utf-8", "ignore")
+        return self.row([byte + 1 for byte in characters[: self.longest]]), len(characters)
+
     def row(self, characters: list[int]) -> bytes:
         """Return the row of a word of at most W - 2 character ids."""
         ids = [WORD_START_ID, *characters, WORD_END_ID]
         return np.array(ids + [FILL_ID] * (self.width - len(ids)), self.dtype).tobytes()
-
-    def count_cut(self, word: str, size: int):
-        """Count a word that was cut, and warn of the first."""
-        if not self.num_cut:
-            logger.warning(
-                f"A word of {size} bytes was cut to its first {self.width - 2}, as the original ELMo does: "
-                f"{word[:60]!r}. Further cuts are only counted, in `tokenizer.num_cut_words`."
-            )
-        self.num_cut += 1
 
     def __reduce__(self) -> tuple:  # copies and other processes start with an empty table
         return type(self), (self.width, self.bos, self.eos, self.word_ids, self.limit)
@@ -142,7 +143,7 @@ class IdLists(list):
         """Return the lists of `(T, W)` arrays of ids, in which equal ids of int16 arrays are one object."""
         return cls(INTEGERS[array].tolist() if array.dtype == np.int16 else array.tolist() for array in arrays)
 
-    def __arrow_array__(self, type=None):
+    def __arrow_array__(self, type: Any = None) -> Any:
         pyarrow = sys.modules["pyarrow"]  # only pyarrow calls this
         rows = [row for example in self for row in example]
         width = len(rows[0]) if rows else 0

@@ -12,11 +12,8 @@ import json
 from pathlib import Path
 
 import numpy as np
-from transformers.utils import logging
 
 from .character_ids_elmo import PAD_ID, WordRows
-
-logger = logging.get_logger(__name__)
 
 DICTIONARIES_FILE = "dictionaries.json"
 BOS, EOS, OOV, PAD, FIRST, LAST = "<bos>", "<eos>", "<oov>", "<pad>", "<eow>", "<bow>"
@@ -35,6 +32,7 @@ class CodePointRows(WordRows):
     """
 
     id_type = np.int32
+    unit, original = "characters", "ELMoForManyLangs"
 
     def __init__(self, num_characters: int, bos: str, eos: str, dictionaries: Dictionaries, limit: int = 1 << 17):
         self.num_characters, self.dictionaries = num_characters, dictionaries
@@ -45,35 +43,17 @@ class CodePointRows(WordRows):
         self.special_names = {bos: BOS, eos: EOS}
         self.num_ids = max(self.characters.values()) + 2
         super().__init__(num_characters + (self.words is not None), bos, eos, limit=limit)
+        self.longest = num_characters - 2
 
-    def __missing__(self, word: str) -> bytes:
-        if not isinstance(word, str):
-            raise ValueError(f"every word must be a string, but one is {word!r} ({type(word).__name__})")
-        room, known = self.num_characters - 2, self.characters
-        name = self.special_names.get(word)
-        form = name or word[:room]
+    def encode_word(self, word: str) -> tuple[bytes, int]:
+        known, name = self.characters, self.special_names.get(word)
+        form = name or word[: self.longest]
         ids = [known[name]] if name else [known.get(character, known[OOV]) for character in form]
         ids = [known[FIRST], *ids, known[LAST]]
         ids += [known[PAD]] * (self.num_characters - len(ids))
         if self.words is not None:
             ids.append(self.words.get(form, self.words[OOV]))
-        row = (np.array(ids, np.int32) + 1).tobytes()
-        if name is None and len(word) > room:
-            self.count_cut(word, len(word))
-        elif len(word) <= 64:
-            if len(self) >= self.limit:
-                self.clear()
-            self[word] = row
-        return row
-
-    def count_cut(self, word: str, size: int):
-        """Count a word that was cut, and warn of the first."""
-        if not self.num_cut:
-            logger.warning(
-                f"A word of {size} characters was cut to its first {self.num_characters - 2}, as ELMoForManyLangs "
-                f"does: {word[:60]!r}. Further cuts are only counted, in `tokenizer.num_cut_words`."
-            )
-        self.num_cut += 1
+        return (np.array(ids, np.int32) + 1).tobytes(), 0 if name else len(word)
 
     def __reduce__(self) -> tuple:
         return type(self), (self.num_characters, self.bos, self.eos, self.dictionaries, self.limit)
@@ -99,13 +79,6 @@ class CodePointRows(WordRows):
         special = {self.characters[BOS]: self.bos, self.characters[EOS]: self.eos}
         names = self.names_of_characters | special
         return [names.get(number, f"<id {number}>") for number in range(self.num_ids - 1)]
-
-
-def word_rows(
-    width: int, bos: str, eos: str, word_ids: dict[str, int] | None, dictionaries: Dictionaries | None
-) -> WordRows:
-    """Return the table of a tokenizer: of bytes (or words, where the width is 1), or of code points by dictionaries."""
-    return WordRows(width, bos, eos, word_ids) if dictionaries is None else CodePointRows(width, bos, eos, dictionaries)
 
 
 def read_dictionaries(path: str | Path) -> Dictionaries:

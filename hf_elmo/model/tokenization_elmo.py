@@ -34,7 +34,7 @@ from .character_ids_elmo import (
     rust_tokenizer,
     write_word_vocabulary,
 )
-from .code_points_elmo import DICTIONARIES_FILE, read_dictionaries, word_rows, write_dictionaries
+from .code_points_elmo import DICTIONARIES_FILE, CodePointRows, read_dictionaries, write_dictionaries
 from .encoding_elmo import (
     ElmoEncoding,
     as_tensor,
@@ -121,7 +121,10 @@ class ElmoTokenizer(TokenizersBackend):
 
         pad, bos, eos = str(pad_token or "<PAD>"), str(bos_token or BOS_WORD), str(eos_token or EOS_WORD)
         self.dictionaries = None if dictionaries_file is None else read_dictionaries(dictionaries_file)
-        self.word_rows = word_rows(max_characters_per_token, bos, eos, self._vocabulary.ids, self.dictionaries)
+        if self.dictionaries is None:
+            self.word_rows = WordRows(max_characters_per_token, bos, eos, self._vocabulary.ids)
+        else:
+            self.word_rows = CodePointRows(max_characters_per_token, bos, eos, self.dictionaries)
         self._tokenizer = rust_tokenizer(self.word_rows, pad, splitting_rule(split).pattern.pattern)
         self._tokenizer.add_tokens(added_words or [])
         if max_characters_per_token == 1:
