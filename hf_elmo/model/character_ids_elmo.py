@@ -97,7 +97,7 @@ class WordRows(dict):
             raise ValueError("every word must be a string, but one is a list: lists are nested too deep") from None
 
     def ids(self, rows: list[bytes]) -> np.ndarray:
-        """Return `(len(rows), W)` ids, int16 or int32; those of a row that holds several are split into them."""
+        """Return `(len(rows), W)` ids, int16 or int32."""
         return np.frombuffer(b"".join(rows), self.dtype).reshape(-1, self.width)
 
     def decode(self, row: list[int]) -> str | int:

@@ -53,7 +53,7 @@ class ElmoEncoding:
         specials: tuple[str | None, str | None],
         pad_token: str | None,
     ):
-        self.sequences, self.windows, self.pad_token = sequences, windows, pad_token
+        self.sequences, self.windows, self.specials, self.pad_token = sequences, windows, specials, pad_token
         self.bos, self.eos = ([] if token is None else [token] for token in specials)
         self.padding = (0, 0)
 
@@ -67,42 +67,34 @@ class ElmoEncoding:
     def n_sequences(self) -> int:
         return len(self.sequences)
 
-    def row(self, values: Callable[[int, range], Iterable], special: object, padding: object) -> list:
+    def row(
+        self, values: Callable[[int, range], Iterable], bos: object = None, eos: object = None, padding: object = None
+    ) -> list:
         """Return a value for each token: those of `values(sequence, window)` for words, constants for the others."""
         row = [padding] * self.padding[0]
         for number, window in enumerate(self.windows):
-            row += [*[special] * len(self.bos), *values(number, window), *[special] * len(self.eos)]
+            row += [*[bos] * len(self.bos), *values(number, window), *[eos] * len(self.eos)]
         return row + [padding] * self.padding[1]
 
-    def words(self, number: int) -> list[str]:
+    def words(self, number: int, window: range) -> list[str]:
         """Return the words of one sequence that are in this row."""
-        window = self.windows[number]
         return self.sequences[number][window.start : window.stop]
 
     def rows(self, table: WordRows) -> list[bytes]:
-        """Return the encoded rows of all tokens; those of padding may be joined."""
-        rows = [self.padding[0] * table.padding]
-        for number in range(len(self.windows)):
-            rows += [table.bos_row] * len(self.bos)
-            rows += table.encode(self.words(number))
-            rows += [table.eos_row] * len(self.eos)
-        rows.append(self.padding[1] * table.padding)
-        return rows
+        """Return the encoded rows of all tokens."""
+        return self.row(lambda *part: table.encode(self.words(*part)), table.bos_row, table.eos_row, table.padding)
 
     @property
     def tokens(self) -> list[str]:
-        row = [self.pad_token] * self.padding[0]
-        for number in range(len(self.windows)):
-            row += [*self.bos, *self.words(number), *self.eos]
-        return row + [self.pad_token] * self.padding[1]
+        return self.row(self.words, *self.specials, self.pad_token)
 
     @property
     def word_ids(self) -> list[int | None]:
-        return self.row(lambda number, window: window, None, None)
+        return self.row(lambda number, window: window)
 
     @property
     def sequence_ids(self) -> list[int | None]:
-        return self.row(lambda number, window: [number] * len(window), None, None)
+        return self.row(lambda number, window: [number] * len(window))
 
     @property
     def type_ids(self) -> list[int]:
@@ -115,15 +107,15 @@ class ElmoEncoding:
     @property
     def offsets(self) -> list[tuple[int, int]]:
         spans = [sequence.offsets for sequence in self.sequences]
-        return self.row(lambda number, window: spans[number][window.start : window.stop], (0, 0), (0, 0))
+        return self.row(lambda number, window: spans[number][window.start : window.stop], (0, 0), (0, 0), (0, 0))
 
     @property
     def special_tokens_mask(self) -> list[int]:
-        return self.row(lambda number, window: [0] * len(window), 1, 1)
+        return self.row(lambda number, window: [0] * len(window), 1, 1, 1)
 
     @property
     def attention_mask(self) -> list[int]:
-        return self.row(lambda number, window: [1] * len(window), 1, 0)
+        return self.row(lambda number, window: [1] * len(window), 1, 1, 0)
 
     def locate(self, token: int) -> tuple[int, int] | None:
         """Return sequence and word of a position, `None` for a special token or padding."""
