@@ -14,8 +14,17 @@ POSITIVE = (
     "char_feature_width char_feature_embedding_size tagger_size sequence_size qa_size"
 ).split()
 NOT_NEGATIVE = (
-    "num_highway_layers word_vocab_size word_vector_count word_vector_size char_feature_filters tagger_layers"
+    "num_highway_layers word_vocab_size word_embedding_count word_embedding_size word_vector_count word_vector_size "
+    "char_feature_filters tagger_layers"
 ).split()
+
+CHOICES = {
+    "char_cnn_activation": ("relu", "tanh"),
+    "character_scheme": ("bytes", "codepoints"),
+    "sequence_encoder": ("pooling", "bcn", "esim"),
+    "pooling": ("mean", "max", "attention"),
+    "qa_encoder": ("bidaf", "linear"),
+}
 
 
 @strict
@@ -203,10 +212,20 @@ class ElmoConfig(PreTrainedConfig):
             if getattr(self, name) < least:
                 bound = "be at least 1" if least else "not be negative"
                 raise ValueError(f"`{name}` must {bound}, but is {getattr(self, name)}")
+        for table in ("word_embedding", "word_vector"):
+            count, size = getattr(self, f"{table}_count"), getattr(self, f"{table}_size")
+            if bool(count) != bool(size):
+                raise ValueError(
+                    f"`{table}_count` and `{table}_size` must both be positive or both 0, but are {count} and {size}"
+                )
+
+    def validate_choices(self):
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                listed = ", ".join(map(repr, choices))
+                raise ValueError(f"`{name}` must be one of {listed}, but is {getattr(self, name)!r}")
 
     def validate_character_cnn(self):
-        if self.char_cnn_activation not in ("relu", "tanh"):
-            raise ValueError(f"`char_cnn_activation` must be 'relu' or 'tanh', but is {self.char_cnn_activation!r}")
         for pair in self.char_cnn_filters:
             if len(pair) != 2 or not 1 <= pair[0] <= self.max_characters_per_token or pair[1] < 1:
                 raise ValueError(
@@ -221,15 +240,9 @@ class ElmoConfig(PreTrainedConfig):
         if self.char_cnn_filters and not self.use_char_projection and self.char_features != self.projection_size:
             raise ValueError(f"{self.char_features} filters need `use_char_projection` to give {self.projection_size}")
 
-    def validate_code_points(self):
-        if self.character_scheme not in ("bytes", "codepoints"):
-            raise ValueError(f"`character_scheme` must be 'bytes' or 'codepoints', but is {self.character_scheme!r}")
-        sizes = self.word_embedding_count, self.word_embedding_size
-        if min(sizes) < 0 or bool(sizes[0]) != bool(sizes[1]):
-            raise ValueError(
-                f"`word_embedding_count` and `word_embedding_size` must both be positive or both 0, but are {sizes}"
-            )
-        if sizes[0] and (self.character_scheme == "bytes" or not self.char_cnn_filters or not self.use_char_projection):
+    def validate_word_embeddings(self):
+        can_have_words = self.character_scheme == "codepoints" and self.char_cnn_filters and self.use_char_projection
+        if self.word_embedding_count and not can_have_words:
             raise ValueError(
                 "word embeddings beside the characters need `character_scheme='codepoints'`, `char_cnn_filters` and "
                 "`use_char_projection`"
@@ -257,19 +270,6 @@ class ElmoConfig(PreTrainedConfig):
             )
 
     def validate_task_heads(self):
-        for name, choices in (
-            ("sequence_encoder", ("pooling", "bcn", "esim")),
-            ("pooling", ("mean", "max", "attention")),
-            ("qa_encoder", ("bidaf", "linear")),
-        ):
-            if getattr(self, name) not in choices:
-                listed = ", ".join(map(repr, choices))
-                raise ValueError(f"`{name}` must be one of {listed}, but is {getattr(self, name)!r}")
-        if bool(self.word_vector_count) != bool(self.word_vector_size):
-            raise ValueError(
-                "static vectors need both `word_vector_count` and `word_vector_size`, "
-                f"but these are {self.word_vector_count} and {self.word_vector_size}"
-            )
         if self.char_feature_filters and not self.char_feature_width <= self.max_characters_per_token:
             raise ValueError(
                 f"`char_feature_width` must be at most max_characters_per_token ({self.max_characters_per_token}), "

@@ -213,8 +213,8 @@ def test_the_bilstm_is_that_of_torch():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"word_vector_count": 3}, "static vectors need both `word_vector_count` and `word_vector_size`"),
-        ({"word_vector_size": 3}, "static vectors need both `word_vector_count` and `word_vector_size`"),
+        ({"word_vector_count": 3}, "`word_vector_size` must both be positive or both 0, but are 3 and 0"),
+        ({"word_vector_size": 3}, "`word_vector_size` must both be positive or both 0, but are 0 and 3"),
         ({"char_feature_filters": 3, "char_feature_width": 51}, "`char_feature_width` must be at most"),
         ({"tagger_size": 0}, "`tagger_size` must be at least 1"),
         ({"tagger_layers": -1}, "`tagger_layers` must not be negative"),
