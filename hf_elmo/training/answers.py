@@ -66,6 +66,3 @@ class Answers:
     def write(self, path: Path, dataset: QuestionDataset, logits: tuple[np.ndarray, np.ndarray]) -> None:
         """Write the predictions, and lists of the best answers."""
         write_answers(path, dataset.examples, *self.find(dataset, logits), self.data.no_answer_threshold)
-
-
-__all__ = ["Answers", "QuestionDataset", "encode_questions"]

@@ -6,6 +6,7 @@ import torch
 from transformers import TrainingArguments
 
 from .data.word_labels import LABEL_SCHEMES
+from .script import option
 
 PROBLEM_TYPES = ("single_label", "multi_label", "regression")
 
@@ -14,23 +15,19 @@ PROBLEM_TYPES = ("single_label", "multi_label", "regression")
 class DataArguments:
     """The examples: files, or a dataset of the Hub. Without training examples, a trained model is only applied."""
 
-    train_file: str | None = field(default=None, metadata={"help": "Training examples, plain or .gz."})
-    validation_file: str | None = field(
-        default=None, metadata={"help": "Validation examples, which select the best checkpoint."}
-    )
-    test_file: str | None = field(default=None, metadata={"help": "Test examples, labeled at the end."})
-    dataset_name: str | None = field(default=None, metadata={"help": "A dataset on the Hub or in a folder."})
-    dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of the dataset."})
-    train_split: str = field(default="train", metadata={"help": "Split to train on."})
-    validation_split: str = field(default="validation", metadata={"help": "Split to validate on."})
-    test_split: str = field(default="test", metadata={"help": "Split to label."})
-    split_column: str | None = field(default=None, metadata={"help": "Column that names each row's split."})
-    max_train_samples: int | None = field(default=None, metadata={"help": "Use only the first training examples."})
-    max_eval_samples: int | None = field(default=None, metadata={"help": "Use only the first validation examples."})
-    max_predict_samples: int | None = field(default=None, metadata={"help": "Use only the first test examples."})
-    train_fraction: float = field(
-        default=1.0, metadata={"help": "Fraction of the training examples, drawn separately for each seed."}
-    )
+    train_file: str | None = option(None, "Training examples, plain or .gz.")
+    validation_file: str | None = option(None, "Validation examples, which select the best checkpoint.")
+    test_file: str | None = option(None, "Test examples, labeled at the end.")
+    dataset_name: str | None = option(None, "A dataset on the Hub or in a folder.")
+    dataset_config_name: str | None = option(None, "Configuration of the dataset.")
+    train_split: str = option("train", "Split to train on.")
+    validation_split: str = option("validation", "Split to validate on.")
+    test_split: str = option("test", "Split to label.")
+    split_column: str | None = option(None, "Column that names each row's split.")
+    max_train_samples: int | None = option(None, "Use only the first training examples.")
+    max_eval_samples: int | None = option(None, "Use only the first validation examples.")
+    max_predict_samples: int | None = option(None, "Use only the first test examples.")
+    train_fraction: float = option(1.0, "Fraction of the training examples, drawn separately for each seed.")
 
     def __post_init__(self):
         for name in ("max_train_samples", "max_eval_samples", "max_predict_samples"):
@@ -44,13 +41,11 @@ class DataArguments:
 class WordLabelArguments(DataArguments):
     """Sentences with a label for each word: files with a word per line, tables, or a dataset."""
 
-    word_column: str | None = field(
-        default=None, metadata={"help": "Column of the words: its name, or its number from 0 (-1: the last)."}
-    )
-    label_column: str | None = field(default=None, metadata={"help": "Column of the labels. By default the last."})
-    sentence_column: str | None = field(default=None, metadata={"help": "Tables: column that numbers the sentences."})
+    word_column: str | None = option(None, "Column of the words: its name, or its number from 0 (-1: the last).")
+    label_column: str | None = option(None, "Column of the labels. By default the last.")
+    sentence_column: str | None = option(None, "Tables: column that numbers the sentences.")
     label_list: list[str] = field(default_factory=list, metadata={"help": "Names of labels that are numbers, from 0."})
-    label_scheme: str = field(default="bio", metadata={"help": f"Scheme to learn: {', '.join(LABEL_SCHEMES)}."})
+    label_scheme: str = option("bio", f"Scheme to learn: {', '.join(LABEL_SCHEMES)}.")
 
     def __post_init__(self):
         super().__post_init__()
@@ -62,14 +57,14 @@ class WordLabelArguments(DataArguments):
 class TextLabelArguments(DataArguments):
     """Texts with a label each."""
 
-    text_column: str | None = field(default=None, metadata={"help": "Column of the texts."})
-    label_column: str | None = field(default=None, metadata={"help": "Column of the labels."})
-    problem_type: str = field(default="single_label", metadata={"help": f"{', '.join(PROBLEM_TYPES)}."})
-    first_label: bool = field(default=False, metadata={"help": "Keep the first of several labels of a text."})
-    label_separator: str | None = field(default=None, metadata={"help": "multi_label: separates labels in a cell."})
-    class_weights: str = field(default="none", metadata={"help": "Weights of classes in the loss: none or balanced."})
-    phrases: bool = field(default=False, metadata={"help": "Train on all phrases of trees, not only on sentences."})
-    binary: bool = field(default=False, metadata={"help": "Trees: positive or negative, without neutral ones."})
+    text_column: str | None = option(None, "Column of the texts.")
+    label_column: str | None = option(None, "Column of the labels.")
+    problem_type: str = option("single_label", f"{', '.join(PROBLEM_TYPES)}.")
+    first_label: bool = option(False, "Keep the first of several labels of a text.")
+    label_separator: str | None = option(None, "multi_label: separates labels in a cell.")
+    class_weights: str = option("none", "Weights of classes in the loss: none or balanced.")
+    phrases: bool = option(False, "Train on all phrases of trees, not only on sentences.")
+    binary: bool = option(False, "Trees: positive or negative, without neutral ones.")
 
     def __post_init__(self):
         super().__post_init__()
@@ -84,27 +79,23 @@ class TextLabelArguments(DataArguments):
 class PairArguments(DataArguments):
     """Pairs of texts with a label each."""
 
-    first_column: str | None = field(
-        default=None, metadata={"help": "Column of the premise. By default as in SNLI, SICK or MultiNLI."}
-    )
-    second_column: str | None = field(default=None, metadata={"help": "Column of the hypothesis."})
-    label_column: str | None = field(default=None, metadata={"help": "Column of the labels."})
-    regression: bool = field(default=False, metadata={"help": "Labels are numbers, such as relatedness."})
+    first_column: str | None = option(None, "Column of the premise. By default as in SNLI, SICK or MultiNLI.")
+    second_column: str | None = option(None, "Column of the hypothesis.")
+    label_column: str | None = option(None, "Column of the labels.")
+    regression: bool = option(False, "Labels are numbers, such as relatedness.")
 
 
 @dataclass
 class QuestionArguments(DataArguments):
     """Questions, texts with their answers, and how the texts are read."""
 
-    max_context_words: int = field(default=400, metadata={"help": "Maximum number of words of a window."})
-    context_stride: int = field(default=128, metadata={"help": "Words that a window repeats of the previous one."})
-    max_answer_length: int = field(default=17, metadata={"help": "Maximum number of words of an answer."})
-    n_best: int = field(default=20, metadata={"help": "Answers to each question that are written down."})
-    no_answer_threshold: float = field(
-        default=0.0, metadata={"help": "SQuAD 2.0: no answer if its score exceeds the best answer's by more."}
-    )
-    keep_unplaced_answers: bool = field(
-        default=False, metadata={"help": "Score by answers that are not where the data say, but do not learn them."}
+    max_context_words: int = option(400, "Maximum number of words of a window.")
+    context_stride: int = option(128, "Words that a window repeats of the previous one.")
+    max_answer_length: int = option(17, "Maximum number of words of an answer.")
+    n_best: int = option(20, "Answers to each question that are written down.")
+    no_answer_threshold: float = option(0.0, "SQuAD 2.0: no answer if its score exceeds the best answer's by more.")
+    keep_unplaced_answers: bool = option(
+        False, "Score by answers that are not where the data say, but do not learn them."
     )
 
     def __post_init__(self):
@@ -123,69 +114,45 @@ class QuestionArguments(DataArguments):
 class ModelArguments:
     """The model to start from."""
 
-    model_name_or_path: str | None = field(
-        default=None, metadata={"help": "A pretrained encoder, or a model trained for the task."}
-    )
-    config_overrides: str | None = field(
-        default=None, metadata={"help": """Changes of the configuration: '{"tagger_size": 100}'."""}
-    )
-    freeze_encoder: bool = field(default=True, metadata={"help": "Train only the task's layers and the mixes."})
-    random_encoder: bool = field(
-        default=False, metadata={"help": "Use random encoder weights, drawn separately for each seed."}
-    )
-    mix: str = field(
-        default="learnt", metadata={"help": "Mix of the layers: learnt, mean, top, or one layer's number."}
-    )
-    word_vectors: str | None = field(
-        default=None, metadata={"help": "Static word vectors to use beside ELMo: GloVe or fastText text."}
-    )
-    all_word_vectors: bool = field(
-        default=False, metadata={"help": "Keep the vectors of all words, not only of words in the data."}
-    )
+    model_name_or_path: str | None = option(None, "A pretrained encoder, or a model trained for the task.")
+    config_overrides: str | None = option(None, """Changes of the configuration: '{"tagger_size": 100}'.""")
+    freeze_encoder: bool = option(True, "Train only the task's layers and the mixes.")
+    random_encoder: bool = option(False, "Use random encoder weights, drawn separately for each seed.")
+    mix: str = option("learnt", "Mix of the layers: learnt, mean, top, or one layer's number.")
+    word_vectors: str | None = option(None, "Static word vectors to use beside ELMo: GloVe or fastText text.")
+    all_word_vectors: bool = option(False, "Keep the vectors of all words, not only of words in the data.")
 
 
 @dataclass
 class FineTuningArguments(TrainingArguments):
     """`TrainingArguments` with defaults for task layers on a frozen encoder, and the options of these scripts."""
 
-    output_dir: str = field(default="", metadata={"help": "Folder for checkpoints, results and the trained model."})
-    overwrite_output_dir: bool = field(default=False, metadata={"help": "Replace another run in the output folder."})
-    num_train_epochs: float = field(default=20, metadata={"help": "Number of training epochs."})
-    learning_rate: float = field(default=1e-3, metadata={"help": "Initial learning rate."})
-    lr_scheduler_type: str = field(default="constant", metadata={"help": "Schedule of the learning rate."})
-    per_device_train_batch_size: int = field(default=32, metadata={"help": "Examples per training batch."})
-    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Examples per evaluation batch."})
-    max_grad_norm: float = field(default=5.0, metadata={"help": "Maximum norm of the gradient."})
-    train_sampling_strategy: str = field(
-        default="group_by_length", metadata={"help": "group_by_length, random or sequential."}
-    )
-    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate: epoch, steps or no."})
-    save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
-    logging_strategy: str = field(default="epoch", metadata={"help": "When to log."})
-    save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept beside the best."})
-    keep_checkpoints: bool = field(default=False, metadata={"help": "Keep checkpoints after the run has ended."})
-    load_best_model_at_end: bool | None = field(
-        default=None, metadata={"help": "Return the best checkpoint. By default, if each is evaluated."}
-    )
-    metric_for_best_model: str | None = field(
-        default=None, metadata={"help": "Metric that selects the best checkpoint."}
-    )
-    early_stopping_patience: int = field(
-        default=5, metadata={"help": "Evaluations without improvement before training stops; 0: never."}
-    )
+    output_dir: str = option("", "Folder for checkpoints, results and the trained model.")
+    overwrite_output_dir: bool = option(False, "Replace another run in the output folder.")
+    num_train_epochs: float = option(20, "Number of training epochs.")
+    learning_rate: float = option(1e-3, "Initial learning rate.")
+    lr_scheduler_type: str = option("constant", "Schedule of the learning rate.")
+    per_device_train_batch_size: int = option(32, "Examples per training batch.")
+    per_device_eval_batch_size: int = option(64, "Examples per evaluation batch.")
+    max_grad_norm: float = option(5.0, "Maximum norm of the gradient.")
+    train_sampling_strategy: str = option("group_by_length", "group_by_length, random or sequential.")
+    eval_strategy: str = option("epoch", "When to evaluate: epoch, steps or no.")
+    save_strategy: str = option("epoch", "When to save a checkpoint.")
+    logging_strategy: str = option("epoch", "When to log.")
+    save_total_limit: int | None = option(1, "Checkpoints kept beside the best.")
+    keep_checkpoints: bool = option(False, "Keep checkpoints after the run has ended.")
+    load_best_model_at_end: bool | None = option(None, "Return the best checkpoint. By default, if each is evaluated.")
+    metric_for_best_model: str | None = option(None, "Metric that selects the best checkpoint.")
+    early_stopping_patience: int = option(5, "Evaluations without improvement before training stops; 0: never.")
     seeds: list[int] = field(
         default_factory=list, metadata={"help": "Train once per seed; report mean and standard deviation."}
     )
-    mix_l2: float = field(default=0.0, metadata={"help": "Weight of an L2 penalty on the mix weights."})
-    cache_encoder_outputs: bool = field(
-        default=True, metadata={"help": "Compute a frozen encoder's layers once, not in every epoch."}
-    )
-    cache_dir: str | None = field(
-        default=None, metadata={"help": "Folder of these layers, shared by runs. By default temporary."}
-    )
-    license: str | None = field(default=None, metadata={"help": "License of the weights, for the model card."})
-    language: str | None = field(default=None, metadata={"help": "Language code of the text, for the model card."})
-    hub_strategy: str = field(default="end", metadata={"help": "When to push: only `end`, once."})
+    mix_l2: float = option(0.0, "Weight of an L2 penalty on the mix weights.")
+    cache_encoder_outputs: bool = option(True, "Compute a frozen encoder's layers once, not in every epoch.")
+    cache_dir: str | None = option(None, "Folder of these layers, shared by runs. By default temporary.")
+    license: str | None = option(None, "License of the weights, for the model card.")
+    language: str | None = option(None, "Language code of the text, for the model card.")
+    hub_strategy: str = option("end", "When to push: only `end`, once.")
     dataloader_pin_memory: bool = field(
         default_factory=torch.cuda.is_available, metadata={"help": "Keep batches in pinned memory."}
     )
@@ -207,6 +174,3 @@ class FineTuningArguments(TrainingArguments):
             raise ValueError(f"--mix_l2 must not be negative, but is {self.mix_l2:g}")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"--seeds must be different, but are {' '.join(map(str, self.seeds))}")
-
-
-__all__ = ["DataArguments", "FineTuningArguments", "ModelArguments"]

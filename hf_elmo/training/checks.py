@@ -99,6 +99,3 @@ def select_metric(args: FineTuningArguments, names: Iterable[str], default: str)
     args.metric_for_best_model = chosen
     if args.greater_is_better is None:
         args.greater_is_better = chosen not in LOWER_IS_BETTER
-
-
-__all__ = ["check_optimizer", "check_settings", "select_metric"]

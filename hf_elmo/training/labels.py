@@ -145,6 +145,3 @@ class TextLabels:
         lines = [f"{id}\t{shown(label)}" for id, label in zip(ids, self.predicted(logits))]
         head = f"{'index' if self.id_column is None else 'id'}\tprediction"
         path.with_suffix(".tsv").write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
-
-
-__all__ = ["DEFAULT_METRICS", "TextLabels", "WordLabels", "text_config"]

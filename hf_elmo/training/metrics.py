@@ -235,14 +235,3 @@ def best_threshold(
         if current > best:
             best, threshold = current, no_answer_scores[question]
     return 100 * best / len(answers), threshold
-
-
-__all__ = [
-    "accuracy",
-    "class_scores",
-    "entity_scores",
-    "multi_label_scores",
-    "squad_scores",
-    "strict_f1",
-    "value_scores",
-]

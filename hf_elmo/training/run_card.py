@@ -122,6 +122,3 @@ def publish(args: FineTuningArguments) -> None:
             commit_message="End of training",
             ignore_patterns=NOT_UPLOADED,
         )
-
-
-__all__ = ["publish", "repository_name", "run_card"]

@@ -293,6 +293,3 @@ def empty(folder: Path) -> None:
     """Make a folder, or remove what an interrupted run left in it."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-
-
-__all__ = ["RESULTS_FILE", "Run", "Runs"]

@@ -6,8 +6,9 @@ import logging
 import sys
 from argparse import Action, HelpFormatter
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import field, fields
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from transformers import HfArgumentParser, TrainingArguments
@@ -18,6 +19,11 @@ OUTPUT_OPTIONS = ("output_dir", "overwrite_output_dir", "save_strategy", "save_t
 OUTPUT_OPTIONS += ("license", "language", "hub_strategy", "cache_dir")
 INHERITED = "options of transformers.TrainingArguments"
 METAVARS = {int: "N", float: "X", str: "TEXT"}
+
+
+def option(default: Any, help: str) -> Any:
+    """Return the field of an argument dataclass, with its default and its text in `--help`."""
+    return field(default=default, metadata={"help": help})
 
 
 def run_script(
@@ -150,6 +156,3 @@ def suggestion(word: str, known: Sequence[str] | set[str]) -> str:
     """Return "; did you mean ...?" for a mistyped word that resembles a known one, or ""."""
     found = difflib.get_close_matches(word, sorted(known), n=1)
     return f"; did you mean {found[0]}?" if found else ""
-
-
-__all__ = ["RECIPES", "ArgumentParser", "run_script", "suggestion"]

@@ -149,6 +149,3 @@ def set_mixes(model: ElmoTaskModel, choice: str):
         model.elmo.set_mix_weights(weights, mix=mix)
     model.elmo.freeze_mix()
     model.config.mix_trainable = False
-
-
-__all__ = ["StartingModel", "load_tokenizer", "task_config", "trained_labels"]

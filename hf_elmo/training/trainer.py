@@ -142,6 +142,3 @@ class LogBeforeCheckpoint(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         control.should_log |= control.should_save or control.should_evaluate
-
-
-__all__ = ["TaskTrainer"]

@@ -400,6 +400,3 @@ def write_conll(
                 file.write("\n")
         if written:
             file.write("\n")
-
-
-__all__ = ["OUTSIDE", "Layout", "WordLines", "find_layout", "looks_like_entities", "read_word_lines", "write_conll"]
