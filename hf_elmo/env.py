@@ -37,6 +37,7 @@ def environment() -> dict[str, dict[str, str]]:
     """Return what a report of a problem should name: versions, devices, and the backend of each device and task."""
     versions = {"hf-elmo": hf_elmo.__version__, "python": platform.python_version(), "system": platform.platform()}
     versions |= {name: version(name) for name in LIBRARIES}
+    versions["torch"] = torch.__version__  # names the build, as its metadata may not
     versions |= {name: version(name) for name in OPTIONAL}
     devices = {"cpu": f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {instructions()}"}
     for index in range(torch.cuda.device_count()):

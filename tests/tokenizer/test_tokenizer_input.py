@@ -9,7 +9,7 @@ from hf_elmo import ElmoTokenizer
 @pytest.mark.parametrize(
     ("arguments", "words", "message"),
     [
-        ((pandas.Series(["a b", "c"]),), False, "but a sequence is 0 a b 1 c"),  # with line ends, as it shows itself
+        ((pandas.Series(["a b", "c"]),), False, "but a sequence is 0 a b 1"),  # with line ends, as it shows itself
         (("the bank",), True, "takes a list of words or a batch of such lists, but a sequence is 'the bank'"),
         ((["a", None],), True, r"every word must be a string, but one is None \(NoneType\)"),
         (([["a", 3]],), True, r"every word must be a string, but one is 3 \(int\)"),
