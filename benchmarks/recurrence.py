@@ -20,7 +20,7 @@ from measuring import (
 from torch import nn
 
 from hf_elmo.model.int8_elmo import int8_weight
-from hf_elmo.model.lstm_elmo import bilstm, last_lstm_path, lstm_path
+from hf_elmo.model.lstm_elmo import last_lstm_path, lstm, lstm_path
 from hf_elmo.model.lstm_packed_elmo import Direction
 
 CLIPS = {"cell_clip": 3.0, "projection_clip": 3.0}
@@ -58,7 +58,7 @@ class Layer:
     def run(self, weights: list) -> list[torch.Tensor]:
         forward, backward = weights
         directions = Direction(self.x, *forward), Direction(self.x, *backward, reverse=True)
-        return [outputs for outputs, _ in bilstm(*directions, self.mask, **CLIPS)]
+        return [outputs for outputs, _ in lstm(directions, self.mask, **CLIPS)]
 
     def ours(self):
         self.finish(self.run(self.weights))

@@ -11,8 +11,8 @@ Without a projection (P == C) the last line is h = sigmoid(o) * tanh(c), never c
 c and the clipped h. A clip of None is off. A token whose mask is False is skipped: its output is 0, and the state stays
 as it was.
 
-`lstm_reference` is the definition of correct. `lstm` and `bilstm` compute the same by one of these backends: "packed",
-without padding and with a backward written by hand; "triton", the same as kernels for GPUs; "int8", the packed one with
+`lstm_reference` is the definition of correct. `lstm` computes the same by one of these backends: "packed", without
+padding and with a backward written by hand; "triton", the same as kernels for GPUs; "int8", the packed one with
 products of 8-bit integers and without gradients; "reference" itself, where the recurrence is traced or the weights
 alone do not say what a layer computes.
 """
@@ -222,36 +222,24 @@ def direction_of_layers(
     return Direction(x, weight_ih, input_gates.bias, weight_hh, *(weight_hr or [None]), state, reverse)
 
 
-def lstm(direction: Direction, mask: Tensor | None = None, **options: Any) -> tuple[Tensor, LstmState]:
-    """Run one direction; arguments and results are those of `bilstm`."""
-    return run([direction], mask, **options)[0]
-
-
-def bilstm(
-    forward: Direction, backward: Direction, mask: Tensor | None = None, **options: Any
-) -> tuple[tuple[Tensor, LstmState], tuple[Tensor, LstmState]]:
-    """Compute `lstm_reference` for two directions at the same time, by the fastest backend that can run.
-
-    Args:
-        forward, backward: The directions.
-        mask: As in `lstm_reference`.
-        options: `forget_bias`, `cell_clip`, `projection_clip` as in `lstm_reference`; and `recompute`, False by
-            default: whether to keep for the backward P numbers a token in place of P + 5C, and compute the gates twice.
-            The reference keeps what autograd keeps.
-    Returns:
-        for each direction outputs `(B, T, P)` and the state after the last token.
-    """
-    return tuple(run([forward, backward], mask, **options))
-
-
-def run(
+def lstm(
     directions: list[Direction],
-    mask: Tensor | None,
+    mask: Tensor | None = None,
     forget_bias: float = 1.0,
     cell_clip: float | None = None,
     projection_clip: float | None = None,
     recompute: bool = False,
 ) -> list[tuple[Tensor, LstmState]]:
+    """Compute `lstm_reference` for one direction, or two at the same time, by the fastest backend that can run.
+
+    Args:
+        directions: The directions, of equal shapes.
+        mask, forget_bias, cell_clip, projection_clip: As in `lstm_reference`.
+        recompute: Whether to keep for the backward P numbers a token in place of P + 5C, and compute the gates twice.
+            The reference keeps what autograd keeps.
+    Returns:
+        for each direction outputs `(B, T, P)` and the state after the last token.
+    """
     options = CellOptions(forget_bias, cell_clip, projection_clip)
     backend = select_backend(directions)
     if backend.name == "reference":

@@ -27,7 +27,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .char_cnn_elmo import ElmoCharacterEncoder
 from .configuration_elmo import ElmoConfig
-from .lstm_elmo import Direction, LstmState, bilstm, direction_of_layers
+from .lstm_elmo import Direction, LstmState, direction_of_layers, lstm
 from .quantizer_elmo import Int8Linear, use_float_layers, use_int8_layers
 from .saved_card_elmo import ModelCardMixin
 
@@ -110,8 +110,8 @@ class ElmoLayer(GradientCheckpointingLayer):
         """From `(B, T, 2P)` to `(B, T, 2P)` and the state of both directions."""
         inputs = [self.dropout(half) for half in hidden.chunk(2, dim=-1)]
         lstms = self.forward_lstm, self.backward_lstm
-        directions = [lstm.direction(x, start) for lstm, x, start in zip(lstms, inputs, state)]
-        results = bilstm(*directions, mask, recompute=self.config.recompute_gates, **self.forward_lstm.options)
+        directions = [part.direction(x, start) for part, x, start in zip(lstms, inputs, state)]
+        results = lstm(directions, mask, recompute=self.config.recompute_gates, **self.forward_lstm.options)
         outputs, states = zip(*results)
         if self.add_input:  # after dropout; the carried state is the output before the addition
             outputs = [output + x for output, x in zip(outputs, inputs)]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 
-from .lstm_elmo import Direction, bilstm, direction_of_layers
+from .lstm_elmo import Direction, direction_of_layers, lstm
 
 # ---- biLSTM
 
@@ -54,9 +54,9 @@ class TaskBiLstm(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """From `x` `(B, T, I)` and a mask `(B, T)` to `(B, T, output_size)`, 0 where there is no word."""
-        for index, lstms in enumerate(zip(self.forward_lstms, self.backward_lstms)):
+        for index, layer in enumerate(zip(self.forward_lstms, self.backward_lstms)):
             x = self.dropout(x) if index else x
-            results = bilstm(*(lstm.direction(x) for lstm in lstms), mask)
+            results = lstm([half.direction(x) for half in layer], mask)
             x = torch.cat([outputs for outputs, _ in results], dim=-1)
         return x
 

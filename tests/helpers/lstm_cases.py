@@ -65,7 +65,7 @@ def reference(
 
 def fast(x, weight_ih, bias, weight_hh, weight_hr=None, state=None, mask=None, *, reverse=False, **options):
     """Run `lstm` on the fields of a `Direction`."""
-    return lstm(Direction(x, weight_ih, bias, weight_hh, weight_hr, state, reverse), mask, **options)
+    return lstm([Direction(x, weight_ih, bias, weight_hh, weight_hr, state, reverse)], mask, **options)[0]
 
 
 def packed(*args, **options):

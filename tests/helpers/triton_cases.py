@@ -7,7 +7,7 @@ import pytest
 import torch
 from lstm_cases import WEIGHTS, assert_equal, fast, make_case, reference, run
 
-from hf_elmo.model.lstm_elmo import bilstm, last_lstm_path, lstm_path, run_packed
+from hf_elmo.model.lstm_elmo import last_lstm_path, lstm, lstm_path, run_packed
 from hf_elmo.model.lstm_packed_elmo import CellOptions, Direction
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
@@ -78,7 +78,7 @@ def test_both_directions_at_once():
             Direction(x, weight_ih, bias, weight_hh * 0.5, weight_hr, reverse=True),
         ]
         with lstm_path(backend):
-            first, second = bilstm(*directions, mask, **options)
+            first, second = lstm(directions, mask, **options)
         return first[0] + second[0], tuple(a + b for a, b in zip(first[1], second[1]))
 
     options = {"cell_clip": 0.3, "projection_clip": 0.2}
@@ -96,7 +96,7 @@ def test_a_frozen_direction_beside_a_learning_one():
     learning = [w.clone().requires_grad_() for w in weights]
     with lstm_path("triton"):
         directions = Direction(x, *weights), Direction(x, *learning, reverse=True)
-        (frozen_outputs, _), (outputs, _) = bilstm(*directions, mask.to(DEVICE))
+        (frozen_outputs, _), (outputs, _) = lstm(directions, mask.to(DEVICE))
     (frozen_outputs.sum() + outputs.sum()).backward()
     expected = [w.double().requires_grad_() for w in weights]
     reference(x.double(), *expected, None, mask.to(DEVICE), reverse=True)[0].sum().backward()

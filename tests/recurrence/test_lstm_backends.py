@@ -12,7 +12,7 @@ import torch
 from lstm_cases import WEIGHTS, Tagged, fast, make_case
 from lstm_cases import wide_case as make_wide_case
 
-from hf_elmo.model.lstm_elmo import Direction, bilstm, last_lstm_path, lstm_path
+from hf_elmo.model.lstm_elmo import Direction, last_lstm_path, lstm, lstm_path
 from hf_elmo.model.lstm_packed_elmo import workers
 
 
@@ -75,7 +75,7 @@ def test_a_forced_backend_stays_in_its_thread():
 def in_child(queue, tensors, mask):
     x, *weights = (tensors[name] for name in ("x", *WEIGHTS))
     with torch.no_grad():
-        (outputs, _), _ = bilstm(Direction(x, *weights), Direction(x, *weights, reverse=True), mask)
+        (outputs, _), _ = lstm([Direction(x, *weights), Direction(x, *weights, reverse=True)], mask)
     queue.put(outputs[-1, -1, :4].tolist())  # four: torch's threads for one operation do not survive a fork
 
 
@@ -104,7 +104,7 @@ def test_threads_may_share_the_workers(wide_case):
 
     def call(index):
         with torch.no_grad():
-            results[index] = bilstm(Direction(x, *weights), Direction(x, *weights, reverse=True), mask)[1][0]
+            results[index] = lstm([Direction(x, *weights), Direction(x, *weights, reverse=True)], mask)[1][0]
 
     threads = [threading.Thread(target=call, args=(index,)) for index in range(4)]
     for thread in threads:
@@ -117,7 +117,7 @@ def test_threads_may_share_the_workers(wide_case):
 
 LATE = """
 import threading, torch
-from hf_elmo.model.lstm_elmo import Direction, bilstm
+from hf_elmo.model.lstm_elmo import Direction, lstm
 
 torch.set_num_threads(2)
 weights = [torch.randn(size) / 30 for size in ((8192, 768), (8192,), (8192, 768), (768, 2048))]
@@ -126,7 +126,7 @@ def late():
     threading.main_thread().join()
     with torch.no_grad():
         x = torch.randn(4, 3, 768)
-        (outputs, _), _ = bilstm(Direction(x, *weights), Direction(x, *weights, reverse=True))
+        (outputs, _), _ = lstm([Direction(x, *weights), Direction(x, *weights, reverse=True)])
     print(tuple(outputs.shape))
 
 threading.Thread(target=late).start()

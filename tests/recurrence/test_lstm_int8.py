@@ -10,6 +10,7 @@ from lstm_cases import SHAPE_ID, SHAPES, Tagged, make_case
 from lstm_cases import fast as lstm
 from lstm_cases import reference as int8_reference
 
+from hf_elmo.model import lstm_elmo
 from hf_elmo.model.int8_elmo import (
     Int8Weight,
     int8_layer,
@@ -19,7 +20,7 @@ from hf_elmo.model.int8_elmo import (
     quantize_rows,
     quantize_weight,
 )
-from hf_elmo.model.lstm_elmo import Backend, Direction, bilstm, last_lstm_path, lstm_path
+from hf_elmo.model.lstm_elmo import Backend, Direction, last_lstm_path, lstm_path
 from hf_elmo.model.lstm_packed_elmo import workers
 
 MATRICES = ("weight_ih", "weight_hh", "weight_hr")
@@ -168,7 +169,8 @@ def wide_case():
 
 def both_ways(arguments, **options):
     x, *weights, state, mask = arguments
-    results = bilstm(Direction(x, *weights, state), Direction(x, *weights, reverse=True), mask, **options)
+    directions = [Direction(x, *weights, state), Direction(x, *weights, reverse=True)]
+    results = lstm_elmo.lstm(directions, mask, **options)
     return [tensor for result in results for tensor in flat(result)]
 
 

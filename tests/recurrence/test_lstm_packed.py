@@ -20,7 +20,7 @@ from lstm_cases import wide_case as make_wide_case
 from torch import nn
 
 from hf_elmo.model.linear_elmo import onednn_is_faster
-from hf_elmo.model.lstm_elmo import bilstm, lstm
+from hf_elmo.model.lstm_elmo import lstm
 from hf_elmo.model.lstm_packed_elmo import Direction
 
 
@@ -121,9 +121,9 @@ def test_both_directions_at_once_are_each_alone(shape, request):
             Direction(x, weight_ih, bias, weight_hh * 0.5, weight_hr, reverse=True),
         ]
         if together:
-            first, second = bilstm(*directions, mask, **options)
+            first, second = lstm(directions, mask, **options)
         else:
-            first, second = (lstm(direction, mask, **options) for direction in directions)
+            first, second = (lstm([direction], mask, **options)[0] for direction in directions)
         return (first[0] + second[0], tuple(a + b for a, b in zip(first[1], second[1])))
 
     together = False
@@ -137,7 +137,7 @@ def test_a_frozen_direction_beside_a_learning_one():
     tensors, mask, _ = make_case((3, 7, 4, 9, 5), torch.float64, mask="holes")
     x, *weights = (tensors[name] for name in ("x", *WEIGHTS))
     learning = [w.clone().requires_grad_() for w in weights]
-    (frozen_outputs, _), (outputs, _) = bilstm(Direction(x, *weights), Direction(x, *learning, reverse=True), mask)
+    (frozen_outputs, _), (outputs, _) = lstm([Direction(x, *weights), Direction(x, *learning, reverse=True)], mask)
     (frozen_outputs.sum() + outputs.sum()).backward()
     expected = [w.clone().requires_grad_() for w in weights]
     reference(x, *expected, None, mask, reverse=True)[0].sum().backward()
