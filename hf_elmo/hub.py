@@ -1,4 +1,4 @@
-"""The Hub, for the package's own commands and Trainers: one-line errors, cards that people wrote, small checkpoints."""
+"""The Hub, for the package's own commands and Trainers: one-line errors, kept cards, small checkpoints."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,7 +52,7 @@ def explain(error: Exception) -> str:
 
 
 def keep_written_card(folder: str | Path, repository: str | None = None, token: bool | str | None = None) -> bool:
-    """Whether a person wrote the card of a folder or of its repository; the repository's is put into the folder.
+    """Return whether a person wrote the card of a folder or of its repository; copy the repository's into the folder.
 
     Args:
         folder: Where the card of a run is about to be written.

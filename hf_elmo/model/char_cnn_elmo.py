@@ -22,7 +22,7 @@ from transformers import initialization as init
 from .configuration_elmo import ElmoConfig
 from .linear_elmo import apply_linear, may_skip_calls, onednn_linear, onednn_supports, unsupported_reason
 
-WINDOWS = 2048  # of characters, computed at a time: their products are some megabytes
+WINDOWS = 2048  # computed at a time, so that their products take only a few megabytes
 HASH_FACTOR = -7046029254386353131  # 2^64 divided by the golden ratio, as a signed number: spreads small ids over bits
 
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""The bidirectional language model (biLM) that ELMo is the encoder of: for pretraining, and for words in context.
+"""The bidirectional language model (biLM) whose encoder is ELMo: for pretraining, and for words in context.
 
 Both directions share one softmax over words. The forward state at word k has read the words up to k and predicts word
 k + 1; the backward state at word k has read the words from the end down to k and predicts word k - 1.
@@ -170,7 +170,7 @@ class ElmoForPreTraining(ElmoLanguageModel):
         )
 
     def direction_targets(self, labels: Tensor, mask: Tensor) -> Tensor:
-        """The targets of each direction at each position, `(B, 2, T)`; -100 for none."""
+        """Return the target of each direction at each position, `(B, 2, T)`; -100 for none."""
         batch, length = mask.shape
         if labels.shape not in ((batch, length), (batch, 2, length)):
             raise ValueError(

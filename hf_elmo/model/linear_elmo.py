@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-ONEDNN_THRESHOLD = 1 << 20  # multiplications
-LARGEST_RESULT = 1 << 20  # numbers; larger memory comes from the system each time, which costs more than the product
+ONEDNN_THRESHOLD = 1 << 20  # multiplications from which on oneDNN is faster
+LARGEST_RESULT = 1 << 20  # numbers; memory for a larger one is requested from the system, slower than the product
 
 
 def round_up_rows(rows: int) -> int:
@@ -30,7 +30,7 @@ def onednn_supports(weight: Tensor) -> bool:
 
 
 def onednn_is_faster(rows: int, weight: Tensor) -> bool:
-    """Return whether oneDNN multiplies so many rows with a weight; one in oneDNN's own layout leaves no choice."""
+    """Return whether oneDNN should multiply so many rows with a weight. A weight in its own layout leaves no choice."""
     return weight.is_mkldnn or (rows * weight.numel() >= ONEDNN_THRESHOLD and onednn_supports(weight))
 
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""The model card: what a stranger must know about a model, and nothing that is not known.
+"""The model card: the facts that a stranger needs about a model, and no guesses.
 
 Facts about the weights (license, language, datasets, origin, results) are given by the caller or inherited from the
 card of the model that these weights were trained from. The rest is read from the configuration.
@@ -167,7 +167,7 @@ def model_card(
 
 
 def describe_sizes(config: ElmoConfig, num_parameters: int | None) -> list[tuple[str, str]]:
-    """The sizes that models are compared by, with their values."""
+    """Return the names and values of the sizes by which models are compared."""
     bounds = ("not clipped" if c is None else f"clipped at {c:g}" for c in (config.cell_clip, config.projection_clip))
     filters = ", ".join(f"{count} of width {width}" for width, count in config.char_cnn_filters)
     rows = {
@@ -185,12 +185,12 @@ def describe_sizes(config: ElmoConfig, num_parameters: int | None) -> list[tuple
 
 
 def results_table(results: list[EvalResult]) -> str:
-    """Evaluation results as a Markdown table."""
+    """Return evaluation results as a Markdown table."""
     values = [round(r.metric_value, 4) if isinstance(r.metric_value, float) else r.metric_value for r in results]
     names = [(r.dataset_name, r.dataset_split or "", r.metric_name or r.metric_type) for r in results]
     return table(("data", "split", "metric", "value"), [(*name, str(value)) for name, value in zip(names, values)])
 
 
 def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     return "\n".join(f"| {' | '.join(row)} |" for row in (header, ("---",) * len(header), *rows))

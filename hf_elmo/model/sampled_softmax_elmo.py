@@ -77,7 +77,7 @@ def sampled_softmax_loss(
     sampled_counts: Tensor,
     sparse: bool = False,
 ) -> Tensor:
-    """The loss of each position against its target and the sampled words, `tf.nn.sampled_softmax_loss`.
+    """Return the loss of each position against its target and the sampled words, `tf.nn.sampled_softmax_loss`.
 
     A sampled word that is a position's own target does not count there. Only the rows of targets and samples are read.
 
@@ -104,7 +104,7 @@ def sampled_softmax_loss(
 
 
 def full_softmax_loss(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-    """The loss of each position against all words, `(N,)`, with at most `MAX_SCORES` scores held at a time."""
+    """Return the loss of each position against all words, `(N,)`, with at most `MAX_SCORES` scores held at a time."""
 
     def chunk_loss(x: Tensor, targets: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return F.cross_entropy(F.linear(x, weight, bias).float(), targets, reduction="none")

@@ -1,5 +1,8 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""Saved and pushed models have a card: inherited facts, and a mixin that never overwrites what a person wrote."""
+"""The card of a saved or pushed model: what it inherits from another card, and a mixin that writes it.
+
+A card that a person wrote is never overwritten.
+"""
 
 import re
 from pathlib import Path
@@ -58,7 +61,7 @@ class ModelCardMixin:
         Args:
             name: Its name on the Hub, or its folder's.
             online: Whether that other card may be fetched.
-            facts: What else is known, as for `model_card`; goes before what that card says.
+            facts: Further arguments of `model_card`; they override what that card says.
         """
         architecture = next(parent.__name__ for parent in type(self).__mro__ if parent.__name__ in CLASSES)
         facts = {key: fact for key, fact in facts.items() if fact is not None}
@@ -80,7 +83,7 @@ class ModelCardMixin:
 
 
 def sample_of_weights(model: nn.Module) -> list[float]:
-    """Up to 64 numbers of each parameter. (Fused optimizers do not count up the version that autograd keeps.)"""
+    """Return up to 64 numbers of each parameter: autograd's version counters miss the steps of fused optimizers."""
     plain = (
         weight.detach().flatten()
         for weight in model.parameters()
@@ -90,7 +93,7 @@ def sample_of_weights(model: nn.Module) -> list[float]:
 
 
 def read_card(folder: str | Path) -> ModelCard | None:
-    """The card of a folder, if it has one; one without readable front matter is all text."""
+    """Return the card of a folder, if it has one; a card without readable front matter is all text."""
     path = Path(folder) / CARD
     if not path.is_file():
         return None
@@ -104,7 +107,7 @@ def read_card(folder: str | Path) -> ModelCard | None:
 
 
 def fetch_card(repository: str, online: bool) -> ModelCard | None:
-    """The card of a repository, if it has one; offline, only if it was fetched before."""
+    """Return the card of a repository, if it has one; offline, only if it was fetched before."""
     try:
         return read_card(Path(hf_hub_download(repository, CARD, local_files_only=not online)).parent)
     except (OSError, ValueError):  # the repository is gone, renamed or private, or there is no network
@@ -112,24 +115,24 @@ def fetch_card(repository: str, online: bool) -> ModelCard | None:
 
 
 def may_replace(card: ModelCard | None) -> bool:
-    """Whether a saved model may write its own card over this one: nobody wrote it, and it reports no results."""
+    """Return whether a saved model may replace this card: no person wrote it, and it reports no results."""
     return card is None or (is_automatic(card) and not card.data.eval_results)
 
 
 def is_automatic(card: ModelCard) -> bool:
-    """Whether no person wrote this card."""
+    """Return whether no person wrote this card."""
     return AUTOMATIC in card.text or TEMPLATE in card.text
 
 
 def section(card: ModelCard, title: str) -> str | None:
-    """The text under a heading of the second level, unless it says nothing."""
+    """Return the text under a heading of the second level, or None if it says nothing."""
     found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", card.text, flags=re.MULTILINE | re.DOTALL)
     text = found and found.group(1).replace(AUTOMATIC, "").strip()
     return None if not text or text.startswith(UNRECORDED) else text
 
 
 def inherited_facts(card: ModelCard | None, source: str, changed: bool) -> dict:
-    """Facts for `model_card` that a model inherits from the model whose weights it started from.
+    """Return the facts for `model_card` that a model inherits from the model whose weights it started from.
 
     Args:
         card: The card of that model, if it has one.
@@ -146,7 +149,7 @@ def inherited_facts(card: ModelCard | None, source: str, changed: bool) -> dict:
 
 
 def renamed(card: ModelCard, name: str) -> ModelCard:
-    """The same card under another name."""
+    """Return the same card under another name."""
     card = ModelCard(card.content)
     if title := re.search(r"^# (.+)$", card.text, flags=re.MULTILINE):
         card.text = card.text.replace(f"# {title[1]}\n", f"# {name}\n", 1)

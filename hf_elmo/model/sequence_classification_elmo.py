@@ -200,7 +200,7 @@ class InferenceClassifier(nn.Module):
 
 
 def xavier_layer(inputs: int, outputs: int) -> nn.Linear:
-    """A linear layer with Glorot and Bengio's initial weights."""
+    """Return a linear layer with Glorot and Bengio's initial weights."""
     layer = nn.Linear(inputs, outputs)
     layer.init_weight = init.xavier_uniform_
     return layer

@@ -200,13 +200,13 @@ class SelfAttention(nn.Module):
 
 
 def masked_mean(words: Tensor, mask: Tensor) -> Tensor:
-    """The mean of the words where `mask` is True: `(B, T, D)` and `(B, T)` to `(B, D)`."""
+    """Return the mean of the words where `mask` is True: `(B, T, D)` and `(B, T)` to `(B, D)`."""
     weights = mask[..., None].to(words.dtype)
     return (words * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
 
 
 def masked_max(values: Tensor, mask: Tensor, dim: int = 1) -> Tensor:
-    """The maximum along one dimension of the values where `mask` is True; 0 if there are none."""
+    """Return the maximum along one dimension of the values where `mask` is True; 0 if there are none."""
     if not values.shape[dim]:
         return values.sum(dim)
     highest = values.masked_fill(~mask, torch.finfo(values.dtype).min).amax(dim)
@@ -214,7 +214,7 @@ def masked_max(values: Tensor, mask: Tensor, dim: int = 1) -> Tensor:
 
 
 def masked_min(values: Tensor, mask: Tensor, dim: int = 1) -> Tensor:
-    """The minimum along one dimension of the values where `mask` is True; 0 if there are none."""
+    """Return the minimum along one dimension of the values where `mask` is True; 0 if there are none."""
     return -masked_max(-values, mask, dim)
 
 

@@ -113,7 +113,7 @@ class ElmoTaskModel(ElmoPreTrainedModel):
     def text_numbers(
         self, input_ids: Tensor | None, attention_mask: Tensor | None, inputs_embeds: Tensor | None
     ) -> Tensor | None:
-        """For each word `(B, T)`, 0 in the first and 1 in the second text of its row; None without `separate_texts`."""
+        """Return 0 for words of a row's first text and 1 for others, `(B, T)`; None without `separate_texts`."""
         if not self.separate_texts or (input_ids is None and inputs_embeds is None):
             return None
         begins = self.has_character(input_ids, inputs_embeds, self.config.bos_token_id)
@@ -122,14 +122,14 @@ class ElmoTaskModel(ElmoPreTrainedModel):
         return (begins.cumsum(dim=1) > 1).long()
 
     def special_tokens_mask(self, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
-        """Where a word is `<S>` or `</S>`, `(B, T)` of bool."""
+        """Return where a word is `<S>` or `</S>`, `(B, T)` of bool."""
         begins, ends = self.config.bos_token_id, self.config.eos_token_id
         return self.has_character(input_ids, inputs_embeds, begins) | self.has_character(input_ids, inputs_embeds, ends)
 
     def has_character(
         self, input_ids: Tensor | None, inputs_embeds: Tensor | None, character: int | list[int] | None
     ) -> Tensor:
-        """Where a word's first character is the given one, or one of several, `(B, T)` of bool.
+        """Return where a word's first character is the given one, or one of several, `(B, T)` of bool.
 
         The first character is the second id of a row, after "begin of word", or the only id of a model of whole words.
         In `inputs_embeds` a character is recognized by its embedding.

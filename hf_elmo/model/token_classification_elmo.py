@@ -83,7 +83,7 @@ class ElmoForTokenClassification(ElmoTaskModel):
         return TokenClassifierOutput(loss=loss, logits=logits, hidden_states=words.hidden_states)
 
     def chain_loss(self, scores: Tensor, labels: Tensor, chain: Tensor, num_items: Tensor | int | None) -> Tensor:
-        """The negative log-likelihood of all rows, divided by the number of labeled words."""
+        """Return the negative log-likelihood of all rows, divided by the number of labeled words."""
         if labels.shape != chain.shape:
             raise ValueError(f"`labels` must be (batch, words) = {tuple(chain.shape)}, but is {tuple(labels.shape)}")
         if labels.numel() and not torch.compiler.is_compiling():
@@ -97,7 +97,7 @@ class ElmoForTokenClassification(ElmoTaskModel):
         return self.crf(scores, labels.long(), chain).sum() / num_items
 
     def label_names(self) -> list[str]:
-        """The names of labels, as the configuration has them now: scripts may set them after creating the model."""
+        """Return the names of labels from the configuration, where scripts may set them after the model is made."""
         return [self.config.id2label.get(label, "") for label in range(self.num_labels)]
 
 
