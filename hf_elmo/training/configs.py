@@ -9,17 +9,18 @@ from transformers import AutoConfig
 from ..model.configuration_elmo import ElmoConfig
 
 
-def read_config(name: str | None, overrides: str | None = None, **options) -> ElmoConfig:
+def read_config(name: str | None, overrides: str | None = None, is_trained: bool = False, **options) -> ElmoConfig:
     """Return the configuration of a model, or of the original.
 
     Args:
         name: Folder or repository of a model, or a configuration file; None for the original.
         overrides: Changes, as JSON.
+        is_trained: Whether the encoder is to be trained, which a quantized one cannot be.
         options: Further changes, over which `overrides` takes precedence.
 
     Raises:
-        `ValueError`: in one line, if there is no such model, if it is not an ELMo, or if changes are not JSON, name
-            unknown fields or have invalid values.
+        `ValueError`: if there is no such model, if it is not an ELMo or cannot be trained, or if changes are not JSON,
+            name unknown fields or have invalid values.
     """
     if name is not None:
         check_is_converted(name)
@@ -42,6 +43,11 @@ def read_config(name: str | None, overrides: str | None = None, **options) -> El
         raise ValueError(f"{name}: {error}") from None
     if config.model_type != ElmoConfig.model_type:
         raise ValueError(f"{name} is a model of type {config.model_type}, not {ElmoConfig.model_type}")
+    if is_trained and getattr(config, "quantization_config", None):
+        raise ValueError(
+            f"{name}: the encoder is quantized, and cannot be trained: give --freeze_encoder True (and no "
+            "--random_encoder), or the model before it was quantized"
+        )
     return config
 
 
@@ -57,17 +63,4 @@ def check_is_converted(name: str) -> None:
         raise ValueError(
             f"{name}: {found}; published ELMo weights are converted first: `hf-elmo convert {name} elmo`, and then "
             "the new folder `elmo` is given"
-        )
-
-
-def check_can_be_trained(config: ElmoConfig, name: str | None, encoder_is_trained: bool) -> None:
-    """Refuse to train a quantized encoder.
-
-    Raises:
-        `ValueError`: if the encoder is to be trained, and is quantized.
-    """
-    if encoder_is_trained and getattr(config, "quantization_config", None):
-        raise ValueError(
-            f"{name}: the encoder is quantized, and cannot be trained: give --freeze_encoder True (and no "
-            "--random_encoder), or the model before it was quantized"
         )

@@ -11,7 +11,7 @@ import logging
 import sys
 from pathlib import Path
 
-from transformers import set_seed
+from transformers import AutoTokenizer, set_seed
 from transformers.trainer_utils import IntervalStrategy
 
 from .checkpoints import last_checkpoint, move_into_place, remove_checkpoints
@@ -49,19 +49,20 @@ def train(text: TextArguments, model_args: ModelArguments, args: PretrainingArgu
     config = starting_config(model_args, args.device)
 
     # The text and its words
-    raw_split = text.split or default_split(start, args.language)
+    old_tokenizer = None if start is None else AutoTokenizer.from_pretrained(start)
+    raw_split = text.split or default_split(old_tokenizer, args.language)
     corpus = open_corpus(text)
     logger.info(choose_split(corpus, text.split, raw_split))
     held_out = read_held_out(text, raw_split)
     statistics = None if text.streaming else count_words(corpus)
-    vocabulary = choose_vocabulary(text, start, statistics)
+    vocabulary = choose_vocabulary(text, old_tokenizer, statistics)
     describe_text(statistics, vocabulary, held_out)
-    tokenizer = make_tokenizer(vocabulary, raw_split, start, config)
+    tokenizer = make_tokenizer(vocabulary, raw_split, old_tokenizer, config)
     table = WordTable.from_tokenizer(tokenizer)
     windows = TrainingWindows.from_corpus(corpus, table, args, statistics and statistics.num_tokens, text.shuffle)
 
     # The model
-    model, accumulators = make_model(model_args, config, vocabulary)
+    model, accumulators = make_model(model_args, config, vocabulary, old_tokenizer)
     check_optimizer(args, model)
     describe_model(model, windows, args)
 

@@ -11,7 +11,7 @@ from ..model.configuration_elmo import ElmoConfig
 from ..model.task_model_elmo import ElmoTaskModel
 from .arguments import ModelArguments
 from .batches import EncodedDataset
-from .configs import check_can_be_trained, read_config
+from .configs import read_config
 from .data.splits import Splits
 from .word_vectors import VectorTable, read_word_vectors, words_of
 
@@ -54,9 +54,8 @@ def task_config(
             "give training examples, --train_file or --dataset_name"
         )
     options = {"word_vocab_size": 0, **({} if known else defaults or {}), **options}
-    config = read_config(model_args.model_name_or_path, model_args.config_overrides, **options)
-    trained = model_args.random_encoder or not model_args.freeze_encoder
-    check_can_be_trained(config, model_args.model_name_or_path, trained)
+    is_trained = model_args.random_encoder or not model_args.freeze_encoder
+    config = read_config(model_args.model_name_or_path, model_args.config_overrides, is_trained, **options)
     if splits.label_names is not None:
         names = known if known and set(splits.label_names) <= set(known) else splits.label_names
         config.id2label, config.label2id = dict(enumerate(names)), {name: id for id, name in enumerate(names)}

@@ -8,14 +8,13 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoTokenizer
 
 from ...model.character_ids_elmo import BOS_WORD, EOS_WORD, read_word_vocabulary, write_word_vocabulary
 from ...model.code_points_elmo import DICTIONARIES_FILE, write_dictionaries
 from ...model.configuration_elmo import ElmoConfig
 from ...model.language_model_elmo import ElmoForPreTraining
 from ...model.tokenization_elmo import ElmoTokenizer
-from ..configs import check_can_be_trained, read_config
+from ..configs import read_config
 from .arguments import ModelArguments, TextArguments
 from .corpus import SPECIAL_TOKENS, TextStatistics, build_vocabulary
 
@@ -50,30 +49,26 @@ def starting_config(args: ModelArguments, device: torch.device) -> ElmoConfig:
     if name is None and size is None:
         size, reason = ("tiny", "no accelerator is in use") if device.type == "cpu" else ("original", "the default")
         logger.info("--size %s (%s); the sizes are %s", size, reason, ", ".join(SIZES))
-    config = read_config(name, args.config_overrides, **SIZES.get(size, {}))
-    check_can_be_trained(config, args.model_name_or_path, not args.freeze_encoder)
-    return config
+    return read_config(name, args.config_overrides, not args.freeze_encoder, **SIZES.get(size, {}))
 
 
-def default_split(name: str | None, language: str | None) -> str:
-    """Return the rule for raw text: that of the model `name`, else one for the language (English by default)."""
-    if name is not None:
-        return AutoTokenizer.from_pretrained(name).split
+def default_split(old: ElmoTokenizer | None, language: str | None) -> str:
+    """Return the rule for raw text: that of the model to start from, else one for the language (English by default)."""
+    if old is not None:
+        return old.split
     return "treebank" if (language or "en").split("-")[0] == "en" else "punctuation"
 
 
-def choose_vocabulary(text: TextArguments, name: str | None, statistics: TextStatistics | None) -> list[str]:
-    """Return the words to predict: those of a file, else those of the model `name`, else those of the text.
+def choose_vocabulary(text: TextArguments, old: ElmoTokenizer | None, statistics: TextStatistics | None) -> list[str]:
+    """Return the words to predict: those of a file, else those of the model to start from, else those of the text.
 
     Raises:
         `ValueError`: if no word is frequent enough, or the words of the text were not counted.
     """
     if text.vocab_file is not None:
         return read_word_vocabulary(text.vocab_file, unique=True)
-    if name is not None:
-        words = AutoTokenizer.from_pretrained(name).word_vocab
-        if words is not None:
-            return words
+    if old is not None and old.word_vocab is not None:
+        return old.word_vocab
     if statistics is None:
         raise ValueError("--streaming does not count words: give a vocabulary, --vocab_file")
     words = build_vocabulary(statistics.counts, text.max_vocab_size, text.min_count)
@@ -82,13 +77,12 @@ def choose_vocabulary(text: TextArguments, name: str | None, statistics: TextSta
     return words
 
 
-def make_tokenizer(vocabulary: list[str], split: str, name: str | None, config: ElmoConfig) -> ElmoTokenizer:
-    """Return a tokenizer with a word vocabulary; the added words and the characters of the model `name` are kept.
+def make_tokenizer(vocabulary: list[str], split: str, old: ElmoTokenizer | None, config: ElmoConfig) -> ElmoTokenizer:
+    """Return a tokenizer with a word vocabulary; added words and characters of the model to start from are kept.
 
     Args:
         split: Name of the rule that splits raw text.
     """
-    old = None if name is None else AutoTokenizer.from_pretrained(name)
     added = {} if old is None else {"added_words": old.added_words}
     width = config.max_characters_per_token
     with tempfile.TemporaryDirectory() as folder:
@@ -101,7 +95,7 @@ def make_tokenizer(vocabulary: list[str], split: str, name: str | None, config: 
 
 
 def make_model(
-    args: ModelArguments, config: ElmoConfig, vocabulary: list[str]
+    args: ModelArguments, config: ElmoConfig, vocabulary: list[str], old: ElmoTokenizer | None
 ) -> tuple[ElmoForPreTraining, dict[str, Tensor]]:
     """Return a new model, or an existing one with its softmax over `vocabulary`, and its Adagrad accumulators by name.
 
@@ -116,15 +110,14 @@ def make_model(
         config.word_vocab_size = len(vocabulary)
         model, accumulators = ElmoForPreTraining(config), {}
     else:
-        old_words = AutoTokenizer.from_pretrained(name).word_vocab if old_size else None
         if old_size:
-            check_word_vocabulary(name, old_size, old_words)
+            check_word_vocabulary(name, old_size, old.word_vocab)
         config.word_vocab_size = old_size or len(vocabulary)
         model = ElmoForPreTraining.from_pretrained(name, config=config, dtype=torch.float32)
         path = Path(name) / ACCUMULATORS_FILE
         accumulators = load_file(path) if path.is_file() else {}
-        if old_size and old_words != vocabulary:
-            accumulators = change_vocabulary(model, accumulators, old_words, vocabulary)
+        if old_size and old.word_vocab != vocabulary:
+            accumulators = change_vocabulary(model, accumulators, old.word_vocab, vocabulary)
     if args.freeze_encoder:
         model.elmo.requires_grad_(False)
     return model, accumulators

@@ -40,39 +40,19 @@ class BatchSizes:
 
 
 DEFAULT_SIZES = BatchSizes()
-
-
-class Losses:
-    """Sums of both directions' losses in double precision, and the number of scored words.
-
-    Args:
-        sums (`(2,)`): Forward and backward, natural logarithm.
-        tokens: Number of words that each direction predicted.
-    """
-
-    def __init__(self, sums: torch.Tensor, tokens: int):
-        self.sums, self.tokens = sums, tokens
-
-    def metrics(self) -> dict[str, float]:
-        forward, backward = (self.sums / self.tokens).tolist()
-        if not max(forward, backward) < MAX_LOSS:  # also where one of them is not a number
-            raise ValueError(
-                f"the loss of a word is {forward:.4g} forward and {backward:.4g} backward, which no trained model has: "
-                "are these weights damaged, or did their training diverge?"
-            )
-        return {
-            "forward_perplexity": math.exp(forward),
-            "backward_perplexity": math.exp(backward),
-            "perplexity": math.exp((forward + backward) / 2),
-            "tokens": self.tokens,
-        }
-
-
 MAX_LOSS = 700.0  # a double holds exp of it
 
 
-class Scorer:
-    """Runs windows of text through a model, one after the other, and sums the losses."""
+class Losses:
+    """Sums of both directions' losses in double precision, to which windows of text are added one after the other.
+
+    Args:
+        model: Language model in evaluation mode.
+        table: Encodes words, and knows the ids of the model's softmax.
+
+    `sums` (`(2,)`) are those of the forward and the backward direction, natural logarithm, and `tokens` is the number
+    of words that each direction predicted.
+    """
 
     def __init__(self, model: ElmoForPreTraining, table: WordTable):
         self.model, self.table = model, table
@@ -112,6 +92,20 @@ class Scorer:
             if steps:
                 state = self.score(*map(concatenate, zip(*steps)), state)
                 yield len(steps)
+
+    def metrics(self) -> dict[str, float]:
+        forward, backward = (self.sums / self.tokens).tolist()
+        if not max(forward, backward) < MAX_LOSS:  # also where one of them is not a number
+            raise ValueError(
+                f"the loss of a word is {forward:.4g} forward and {backward:.4g} backward, which no trained model has: "
+                "are these weights damaged, or did their training diverge?"
+            )
+        return {
+            "forward_perplexity": math.exp(forward),
+            "backward_perplexity": math.exp(backward),
+            "perplexity": math.exp((forward + backward) / 2),
+            "tokens": self.tokens,
+        }
 
 
 def cut(rows: list[list[str]], start: int, window: int) -> Window:
@@ -154,13 +148,13 @@ def sentence_losses(
         table: Encodes words, and knows the ids of the model's softmax.
         sentences: Words of each sentence.
     """
-    scorer = Scorer(model, table)
+    losses = Losses(model, table)
     for number, batch in enumerate(length_grouped_batches(sentences, sizes)):
         if number % num_processes == process:
-            scorer.score_sentences(batch, sizes.window)
+            losses.score_sentences(batch, sizes.window)
             if progress is not None:
                 progress.update(sum(map(len, batch)) + len(batch))
-    return Losses(scorer.sums, scorer.tokens)
+    return losses
 
 
 @torch.no_grad()
@@ -181,12 +175,12 @@ def stream_losses(
         raise ValueError(
             f"{batch_size} streams need as many sentences, and the text has {len(sentences)}: lower the batch size"
         )
-    scorer = Scorer(model, table)
+    losses = Losses(model, table)
     forward, backward = (Streams(iter(sentences), batch_size, backward) for backward in (False, True))
-    for num_steps in scorer.score_streams(forward, backward, max(1, min(sizes.window, sizes.tokens // batch_size))):
+    for num_steps in losses.score_streams(forward, backward, max(1, min(sizes.window, sizes.tokens // batch_size))):
         if progress is not None:
             progress.update(num_steps * batch_size)
-    return Losses(scorer.sums, scorer.tokens)
+    return losses
 
 
 def unigram_perplexity(training: TextStatistics, vocabulary: Iterable[str], sentences: Iterable[list[str]]) -> float:
