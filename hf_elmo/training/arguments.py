@@ -165,9 +165,8 @@ class FineTuningArguments(TrainingArguments):
             self.load_best_model_at_end = when_saved in ("best", when_evaluated) and when_evaluated != "no"
         chosen = self.metric_for_best_model, self.greater_is_better
         super().__post_init__()
-        self.metric_for_best_model, self.greater_is_better = (
-            chosen  # the task's own metric is the default, not the loss
-        )
+        # The default is the task's own metric, not the loss.
+        self.metric_for_best_model, self.greater_is_better = chosen
         if self.early_stopping_patience < 0:
             raise ValueError(f"--early_stopping_patience must not be negative, but is {self.early_stopping_patience}")
         if self.mix_l2 < 0:

@@ -84,13 +84,10 @@ def check_optimizer(args: FineTuningArguments, model: ElmoTaskModel) -> None:
 
 
 def select_metric(args: FineTuningArguments, names: Iterable[str], default: str) -> None:
-    """Settle the metric that selects the best checkpoint: the chosen one, or the default of the task.
+    """Select the metric that selects the best checkpoint: the chosen one, or the default of the task.
 
     Args:
         names: Metrics of the task.
-
-    Raises:
-        `ValueError`: if the chosen one is none of them.
     """
     chosen, names = (args.metric_for_best_model or default).removeprefix("eval_"), list(names)
     if names and chosen not in ("loss", *names):

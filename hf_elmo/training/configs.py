@@ -52,11 +52,7 @@ def read_config(name: str | None, overrides: str | None = None, is_trained: bool
 
 
 def check_is_converted(name: str) -> None:
-    """Refuse published ELMo weights, which transformers cannot open.
-
-    Raises:
-        `ValueError`: if `name` is a folder without `config.json`, or a file that is no JSON file.
-    """
+    """Refuse published ELMo weights, which transformers cannot open."""
     path = Path(name)
     if (path.is_dir() and not (path / "config.json").is_file()) or (path.is_file() and path.suffix != ".json"):
         found = "there is no config.json in it" if path.is_dir() else "not a folder with a config.json"

@@ -56,11 +56,7 @@ class EncoderCache:
             shutil.rmtree(self.temporary, ignore_errors=True)
 
     def fill(self, model: ElmoTaskModel, dataset: EncodedDataset):
-        """Add the layers that the encoder of `model` computes to a dataset, from a file or by computing them.
-
-        Raises:
-            `OSError`: if the file cannot be written.
-        """
+        """Add the layers that the encoder of `model` computes to a dataset, from a file or by computing them."""
         layers, width = model.config.num_hidden_layers + 1, model.config.hidden_size
         path = self.folder / f"layers-{fingerprint(model, dataset)}.f32"
         size = dataset.num_words * layers * width * np.dtype(np.float32).itemsize

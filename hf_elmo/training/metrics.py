@@ -184,9 +184,6 @@ def squad_scores(
         no_answer_scores: By id, the score that there is no answer minus that of the best answer. With them,
             `best_exact_match` and `best_f1` are the scores with the best threshold, `best_..._threshold`, above which
             a prediction counts as empty. `predictions` should then have an answer to every question.
-
-    Raises:
-        `ValueError`: if there are no questions.
     """
     if not answers:
         raise ValueError("there is no question with a reference answer: nothing to score")

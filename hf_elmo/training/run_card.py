@@ -4,6 +4,7 @@ import shlex
 from pathlib import Path
 
 from huggingface_hub import EvalResult, HfApi, ModelCard
+from transformers import TrainingArguments
 
 from ..hub import hub_errors, keep_written_card
 from ..model.model_card_elmo import CLASSES, table
@@ -54,9 +55,6 @@ def run_card(
 
 def training_section(command: list[str], model_args: ModelArguments, args: FineTuningArguments, results: dict) -> str:
     """Return command, settings, means and deviations of the runs, and the learned mixes, as Markdown."""
-    line = shlex.join(command)
-    if args.hub_token:
-        line = line.replace(args.hub_token, "TOKEN")
     runs, best = results["runs"], next(run for run in results["runs"] if run["seed"] == results["best_seed"])
     encoder = "random and never trained" if model_args.random_encoder else f"of `{model_args.model_name_or_path}`"
     if model_args.random_encoder and not model_args.freeze_encoder:
@@ -82,7 +80,7 @@ def training_section(command: list[str], model_args: ModelArguments, args: FineT
     ]
     layers = [f"layer {layer}" for layer in range(len(best["mix_weights"][0]))]
     sections = [
-        f"```sh\n{line}\n```",
+        command_block(command, args),
         "\n".join(f"- {fact}" for fact in facts),
         "The normalized weight of each layer of the encoder (0: characters), and the scale:\n\n"
         + table(("", "scale", *layers), weights),
@@ -99,12 +97,14 @@ def training_section(command: list[str], model_args: ModelArguments, args: FineT
     return "\n\n".join(sections)
 
 
-def repository_name(args: FineTuningArguments) -> str:
-    """Return the name of the repository to push to, which is made if need be.
+def command_block(command: list[str], args: TrainingArguments) -> str:
+    """Return a command line as Markdown, without the token for the Hub."""
+    line = shlex.join(command)
+    return f"```sh\n{line.replace(args.hub_token, 'TOKEN') if args.hub_token else line}\n```"
 
-    Raises:
-        `HubError`: in one line, without a token that may write there.
-    """
+
+def repository_name(args: FineTuningArguments) -> str:
+    """Return the name of the repository to push to, which is made if need be."""
     name = args.hub_model_id or Path(args.output_dir).resolve().name
     with hub_errors(name):
         return HfApi().create_repo(name, private=args.hub_private_repo, token=args.hub_token, exist_ok=True).repo_id

@@ -48,11 +48,7 @@ class RunRecord:
         self.identity = json.loads(json.dumps(identity, default=str))
 
     def read(self) -> dict:
-        """Return what the folder's run file holds: `identity`, `ended`, `results`; {} without such a file.
-
-        Raises:
-            `ValueError`: if the file is damaged.
-        """
+        """Return what the folder's run file holds: `identity`, `ended`, `results`; {} without such a file."""
         try:
             content = json.loads(self.path.read_text(encoding="utf-8"))
             return {"identity": dict(content["identity"]), "ended": bool(content["ended"]), **content}

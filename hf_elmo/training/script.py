@@ -1,4 +1,7 @@
-"""How a training script reads its command line, and how it fails: in one line, with an exit code."""
+"""How a training script reads its command line, and how it fails: in one line, with an exit code.
+
+That line is the message of a `ValueError` or an `OSError`, raised for whatever a user can correct.
+"""
 
 import difflib
 import json
@@ -95,11 +98,7 @@ class ArgumentParser(HfArgumentParser):
         return tuple(parsed)
 
     def read_json(self, path: str) -> dict:
-        """Return the settings of a JSON file, or of a recipe by its name.
-
-        Raises:
-            `ValueError`: if it is not a JSON object, or names an unknown argument.
-        """
+        """Return the settings of a JSON file, or of a recipe by its name."""
         shipped = RECIPES / path
         try:
             with open(path if Path(path).is_file() or not shipped.is_file() else shipped, encoding="utf-8-sig") as file:

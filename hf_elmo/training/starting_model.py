@@ -17,11 +17,7 @@ from .word_vectors import VectorTable, read_word_vectors, words_of
 
 
 def trained_labels(model_args: ModelArguments, head: type[ElmoTaskModel]) -> list[str] | None:
-    """Return the labels of the model to start from if it has this head, or None.
-
-    Raises:
-        `ValueError`: if no model was given, or it cannot be read.
-    """
+    """Return the labels of the model to start from if it has this head, or None."""
     if model_args.model_name_or_path is None:
         raise ValueError("--model_name_or_path is missing: a pretrained encoder, or a model trained for the task")
     config = read_config(model_args.model_name_or_path)
@@ -105,11 +101,7 @@ class StartingModel:
 
 
 def load(head: type[ElmoTaskModel], name: str, config: ElmoConfig) -> ElmoTaskModel:
-    """Load a model with the encoder of `name`; task layers that `name` lacks, or has in another size, are new.
-
-    Raises:
-        `ValueError`: if the encoder does not fit the configuration.
-    """
+    """Load a model with the encoder of `name`; task layers that `name` lacks, or has in another size, are new."""
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # an encoder without task layers is no reason for a warning
     try:
@@ -129,11 +121,7 @@ def load(head: type[ElmoTaskModel], name: str, config: ElmoConfig) -> ElmoTaskMo
 
 
 def set_mixes(model: ElmoTaskModel, choice: str):
-    """Set all mixes as `--mix` says: learnt, or fixed to the mean, the top layer, or one layer by its number.
-
-    Raises:
-        `ValueError`: if there is no such choice.
-    """
+    """Set all mixes as `--mix` says: learnt, or fixed to the mean, the top layer, or one layer by its number."""
     layers = model.config.num_hidden_layers + 1
     if choice == "learnt":
         return

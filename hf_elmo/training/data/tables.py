@@ -196,11 +196,7 @@ def find_column(
 def find_label_column(
     names: Sequence[str], chosen: str | None, usual: Iterable[str], place: Place, split: str
 ) -> str | None:
-    """Return the name of the column of labels; `None` for test data that have none.
-
-    Raises:
-        `ValueError`: if training or validation data have no such column.
-    """
+    """Return the name of the column of labels; `None` for test data that have none."""
     if split == "test":
         return chosen if chosen in names else find_column(names, None, () if chosen else usual, place, needed=False)
     return find_column(names, chosen, usual, place, "--label_column")

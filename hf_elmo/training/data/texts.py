@@ -200,11 +200,7 @@ def find_layout(path: str, split: str, known: Collection[str], label_column: str
 
 
 def table_columns(path: str, text_column: str | None, label_column: str | None) -> tuple[str | None, str | None]:
-    """Return the columns of texts and labels of a file of two columns without a header, by their number.
-
-    Raises:
-        `ValueError`: if it cannot be seen which is which.
-    """
+    """Return the columns of texts and labels of a file of two columns without a header, by their number."""
     if is_table(path):
         return text_column, label_column
     rows = [line.split("\t") for _, line in islice(numbered_lines(path), LINES_TO_JUDGE) if line.strip()]
@@ -231,11 +227,7 @@ class Phrase(NamedTuple):
 
 
 def read_trees(path: str) -> Iterator[tuple[Place, list[Phrase]]]:
-    """Yield the phrases of each tree of a file; the whole sentence is the last.
-
-    Raises:
-        `ValueError`: with file and line, if a line is not a tree.
-    """
+    """Yield the phrases of each tree of a file; the whole sentence is the last."""
     for number, line in numbered_lines(path):
         if line and not line.isspace():
             place = Place(path, number)

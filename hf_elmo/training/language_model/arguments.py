@@ -84,11 +84,7 @@ class PretrainingArguments(TrainingArguments):
 
 
 def default_learning_rate(optimizer: str) -> float:
-    """Return the default learning rate of an optimizer.
-
-    Raises:
-        `ValueError`: if it has none.
-    """
+    """Return the default learning rate of an optimizer."""
     name = max((name for name in LEARNING_RATES if optimizer.startswith(name)), key=len, default=None)
     if name is None:
         raise ValueError(

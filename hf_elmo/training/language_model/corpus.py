@@ -135,9 +135,6 @@ def read_held_out(text: TextArguments, raw_split: str) -> list[list[str]] | None
 
     Args:
         raw_split: Rule for raw text.
-
-    Raises:
-        `ValueError`: if there is no such file, or no sentence in it.
     """
     if not text.validation_files:
         return None
@@ -236,11 +233,7 @@ class TextStatistics:
 
 
 def count_words(corpus: Corpus) -> TextStatistics:
-    """Read a corpus once, and count its words and sentences.
-
-    Raises:
-        `ValueError`: if there is no sentence in it.
-    """
+    """Read a corpus once, and count its words and sentences."""
     statistics, seen = TextStatistics(), hashlib.sha256()
     for words in corpus:
         if not statistics.num_sentences:

@@ -129,9 +129,6 @@ def change_vocabulary(
     """Give the softmax of a model a new vocabulary, and return accumulators for it.
 
     Words of the old vocabulary keep their rows, new words get initial values.
-
-    Raises:
-        `ValueError`: if the vocabularies have no word in common.
     """
     old_ids = {word: number for number, word in enumerate(old_words)}
     known = [(number, old_ids[word]) for number, word in enumerate(words) if word in old_ids]
@@ -153,11 +150,7 @@ def change_vocabulary(
 
 
 def check_word_vocabulary(name: str, size: int, words: list[str] | None) -> None:
-    """Refuse a model whose vocabulary is not that of its softmax.
-
-    Raises:
-        `ValueError`: if the vocabulary is missing or has another size.
-    """
+    """Refuse a model whose vocabulary is not that of its softmax."""
     if words is None or len(words) != size:
         raise ValueError(
             f"{name}: the softmax is over {size} words, and vocab.txt "

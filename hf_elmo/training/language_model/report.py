@@ -2,7 +2,6 @@
 """Messages of a pretraining run before its first step, and the model card of its result."""
 
 import logging
-import shlex
 from pathlib import Path
 
 from huggingface_hub import EvalResult
@@ -10,6 +9,7 @@ from huggingface_hub import EvalResult
 from ...hub import keep_written_card
 from ...model.language_model_elmo import ElmoForPreTraining
 from ...model.word_splitting_elmo import splitting_rule
+from ..run_card import command_block
 from .arguments import PretrainingArguments, TextArguments
 from .corpus import Corpus, TextStatistics
 from .streams import TrainingWindows
@@ -102,14 +102,9 @@ def save_card(
     origin = f"Trained as a bidirectional language model on {text.dataset_name or shards}{size}."
     if trainer.model.trained_from:
         origin = f"{origin} Training started from `{trainer.model.trained_from}`."
-    command_line = shlex.join(command)
-    if args.hub_token:
-        command_line = command_line.replace(args.hub_token, "TOKEN")
     unigram = metrics.get("eval_unigram_perplexity")
     training = f"""\
-```sh
-{command_line}
-```
+{command_block(command, args)}
 
 {trainer.state.global_step} steps of {len(trainer.train_dataset.forward.rows)} streams of {args.unroll_steps} words, \
 {args.optim.value} with learning rate {args.learning_rate:g} ({args.lr_scheduler_type.value}), \

@@ -280,11 +280,7 @@ class BiLMTrainer(AtomicCheckpointTrainer):
         }
 
     def position(self, checkpoint: Path) -> dict:
-        """Return what a checkpoint says about its position in the text.
-
-        Raises:
-            `ValueError`: if it is not a checkpoint of this script, or of another layout.
-        """
+        """Return what a checkpoint says about its position in the text, or refuse a checkpoint of another layout."""
         path = checkpoint / POSITION_FILE
         if not path.is_file():
             raise ValueError(
