@@ -6,12 +6,12 @@ from argparse import ArgumentParser, Namespace
 
 import torch
 from tqdm.auto import tqdm
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoTokenizer
 
 from .model.language_model_elmo import ElmoForPreTraining
 from .model.tokenization_elmo import ElmoTokenizer
 from .model.word_splitting_elmo import SPLITTING_RULES
-from .training.configs import check_is_converted
+from .training.configs import read_config
 from .training.language_model.corpus import TextFiles, choose_split, count_words
 from .training.language_model.model import check_word_vocabulary
 from .training.language_model.perplexity import sentence_losses, stream_losses, unigram_perplexity
@@ -91,23 +91,15 @@ def run(arguments: Namespace) -> int:
 
 
 def load_language_model(name: str) -> tuple[ElmoForPreTraining, ElmoTokenizer]:
-    """Load a model with its softmax, in evaluation mode on the best device, and its tokenizer.
-
-    Raises:
-        `ValueError`: if the model has no softmax, or its vocabulary is missing or has another size.
-    """
-    check_is_converted(name)
-    try:
-        config = AutoConfig.from_pretrained(name)
-    except OSError as error:
-        raise ValueError(f"{name}: {error}") from None
-    if not getattr(config, "word_vocab_size", 0):
+    """Load a model with its softmax, in evaluation mode on the best device, and its tokenizer."""
+    config = read_config(name)
+    if not config.word_vocab_size:
         raise ValueError(
             f"{name} has no softmax over words to predict with (`word_vocab_size` is 0): convert the weights together "
             "with their softmax, or train one with `python -m hf_elmo.training.pretrain`"
         )
     tokenizer = AutoTokenizer.from_pretrained(name)
-    check_word_vocabulary(name, config.word_vocab_size, getattr(tokenizer, "word_vocab", None))
+    check_word_vocabulary(name, config.word_vocab_size, tokenizer.word_vocab)
     model = ElmoForPreTraining.from_pretrained(name)
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
     return model.to(device).eval(), tokenizer

@@ -24,8 +24,8 @@ ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 
 
 def entity_scores(
-    gold: Iterable[Sequence[str]],
-    predicted: Iterable[Sequence[str]],
+    gold: Sequence[Sequence[str]],
+    predicted: Sequence[Sequence[str]],
     find: Callable[[Sequence[str]], list[Span]] = spans,
 ) -> dict[str, float]:
     """Return precision, recall and F1 of entities over all sentences, the F1 of each type, and the accuracy of labels.
@@ -37,16 +37,13 @@ def entity_scores(
         find: Returns the entities of a sentence.
     """
     right, in_gold, in_predicted = Counter(), Counter(), Counter()
-    same = words = 0
     for labels, guesses in zip(gold, predicted, strict=True):
         expected, found = set(find(labels)), set(find(guesses))
         right.update(entity.type for entity in expected & found)
         in_gold.update(entity.type for entity in expected)
         in_predicted.update(entity.type for entity in found)
-        same += sum(label == guess for label, guess in zip(labels, guesses, strict=True))
-        words += len(labels)
     precision, recall, f1 = rates(right.total(), in_predicted.total(), in_gold.total())
-    scores = {"precision": precision, "recall": recall, "f1": f1, "accuracy": same / words if words else 0.0}
+    scores = {"precision": precision, "recall": recall, "f1": f1, "accuracy": accuracy(gold, predicted)}
     for type in sorted(in_gold | in_predicted):
         scores[f"f1_{type}" if type else "f1_entity"] = rates(right[type], in_predicted[type], in_gold[type])[2]
     return scores
