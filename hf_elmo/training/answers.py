@@ -42,17 +42,17 @@ class Answers:
     """How the logits of windows become answers, which are scored and written.
 
     Args:
-        is_second: Whether a text may have no answer, as in SQuAD 2.0.
+        may_lack_answer: Whether a text may have no answer, as in SQuAD 2.0.
     """
 
-    def __init__(self, data: QuestionArguments, is_second: bool):
-        self.data, self.is_second = data, is_second
+    def __init__(self, data: QuestionArguments, may_lack_answer: bool):
+        self.data, self.may_lack_answer = data, may_lack_answer
 
     def find(self, dataset: QuestionDataset, logits: tuple) -> tuple[list[list[ScoredAnswer]], list[float] | None]:
         """Return the best answers to each question, and the scores that there is none."""
         limits = self.data.max_answer_length, self.data.n_best
         answers = best_answers(dataset.examples, dataset.windows, *logits, *limits)
-        return answers, no_answer_scores(answers, dataset.windows, *logits) if self.is_second else None
+        return answers, no_answer_scores(answers, dataset.windows, *logits) if self.may_lack_answer else None
 
     def score(self, dataset: QuestionDataset, logits: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
         """Return the official metrics over all questions of which it is known what is right."""

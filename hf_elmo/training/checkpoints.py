@@ -13,7 +13,7 @@ from ..hub import remove_code_and_card
 
 TRAINER_STATE_FILE = "trainer_state.json"
 UNFINISHED = ".unfinished"
-STAGING_FOLDER = "_unfinished"  # in an output folder; files in it are not complete
+STAGING_FOLDER = "_unfinished"  # subfolder of the output folder for files that are not complete
 
 
 class AtomicCheckpointTrainer(Trainer):

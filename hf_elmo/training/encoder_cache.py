@@ -42,7 +42,7 @@ class EncoderCache:
 
     def __init__(self, folder: str | None = None):
         self.folder, self.temporary = folder and Path(folder), None
-        self.seconds = 0.0  # that computing took
+        self.seconds = 0.0  # time spent on computing layers
 
     def __enter__(self) -> "EncoderCache":
         if self.folder is None:

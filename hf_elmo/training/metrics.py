@@ -172,7 +172,7 @@ def squad_scores(
 ) -> dict[str, float]:
     """Return `exact_match` and `f1` in percent, over all questions.
 
-    If some questions have no answer, these are the measures of SQuAD 2.0, where such a question is right if the
+    If some questions have no answer, these are the metrics of SQuAD 2.0, where such a question is right if the
     prediction is empty; then `has_answer_` and `no_answer_` with both are the means over either kind of questions.
 
     Args:
@@ -195,16 +195,16 @@ def squad_scores(
         exact[question] = 0.0 if prediction is None else exact_match(prediction, texts)
         is_empty = prediction is None or not normalize_answer(prediction) or texts == [""]
         f1[question] = exact[question] if is_empty else f1_score(prediction, texts)
-    measures = {"exact_match": exact, "f1": f1}
-    scores = {name: percent(values.values()) for name, values in measures.items()}
+    metrics = {"exact_match": exact, "f1": f1}
+    scores = {name: percent(values.values()) for name, values in metrics.items()}
     if all(answers.values()):
         return scores
     for kind, has_answer in (("has_answer", True), ("no_answer", False)):
         chosen = [question for question, texts in answers.items() if bool(texts) == has_answer]
         if chosen:
-            scores |= {f"{kind}_{name}": percent(values[one] for one in chosen) for name, values in measures.items()}
+            scores |= {f"{kind}_{name}": percent(values[one] for one in chosen) for name, values in metrics.items()}
     if no_answer_scores is not None:
-        for name, values in measures.items():
+        for name, values in metrics.items():
             best, threshold = best_threshold(predictions, answers, values, no_answer_scores)
             scores |= {f"best_{name}": best, f"best_{name}_threshold": threshold}
     return scores

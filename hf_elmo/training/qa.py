@@ -35,13 +35,13 @@ def train(data: QuestionArguments, model_args: ModelArguments, args: FineTuningA
     check_settings(model_args, args)
     splits = read_questions(data)
     tokenizer = load_tokenizer(model_args)
-    is_second = any(any(values(examples, "is_impossible")) for _, examples in splits.items())
-    config = task_config(head, model_args, splits, defaults={"qa_no_answer": is_second})
+    may_lack_answer = any(any(values(examples, "is_impossible")) for _, examples in splits.items())
+    config = task_config(head, model_args, splits, defaults={"qa_no_answer": may_lack_answer})
     encode_split = partial(encode_questions, tokenizer=tokenizer, data=data)
     datasets = {name: encode_split(examples) for name, examples in splits.items()}
     start = StartingModel(head, config, model_args, tokenizer, datasets)
     select_metric(args, ("exact_match", "f1"), default="f1")
-    answers = Answers(data, is_second or config.qa_no_answer)
+    answers = Answers(data, may_lack_answer or config.qa_no_answer)
 
     with Runs(command, data, model_args, args, splits, start) as runs:
         for run in runs:

@@ -245,7 +245,7 @@ def expected_time(trainer: TaskTrainer) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time to a precision that suits an estimate."""
+    """Return a time in words, rounded because it is an estimate."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

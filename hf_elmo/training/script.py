@@ -57,7 +57,7 @@ def run_script(
         )
         parser.set_defaults(**defaults)
         parsed = parser.parse(arguments)
-        transformers_logging.disable_progress_bar()  # of loading and saving; training has its own
+        transformers_logging.disable_progress_bar()  # loading and saving need none, and training has its own
         logging.basicConfig(format="%(message)s", level=logging.INFO if parsed[-1].should_log else logging.WARNING)
         train(*parsed, ["python", "-m", f"hf_elmo.training.{name}", *arguments])
     except KeyboardInterrupt:

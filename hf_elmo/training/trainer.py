@@ -118,7 +118,7 @@ class TaskTrainer(AtomicCheckpointTrainer):
         return super().train(resume_from_checkpoint, **kwargs)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        if "train_loss" in logs:  # that of the Trainer knows nothing of the steps before the run was resumed
+        if "train_loss" in logs:  # the Trainer's own mean leaves out the steps before the run was resumed
             logs["train_loss"] = self.train_loss
         super().log(logs, start_time)
 

@@ -149,7 +149,8 @@ def best_spans(
     spans = [(position, span) for position, span in enumerate(window.offsets) if span is not None]
     positions = [position for position, _ in spans]
     starts, ends = (log_softmax(logits[: len(window.offsets)])[positions] for logits in (starts, ends))
-    sums = np.full((len(spans), min(max_answer_length, len(spans))), -np.inf)  # of a first word and so many more
+    # Row: the first word of a span; column: how many more words it has.
+    sums = np.full((len(spans), min(max_answer_length, len(spans))), -np.inf)
     for more in range(sums.shape[1]):
         sums[: len(spans) - more, more] = starts[: len(spans) - more] + ends[more:]
     order = np.argsort(-sums, axis=None, kind="stable")[:n_best]
@@ -208,8 +209,8 @@ def write_answers(
     """
     ids, n_best = values(examples, "id"), {}
     for id, found in zip(ids, answers):
-        shares = softmax([answer.score for answer in found])
-        n_best[id] = [{**answer._asdict(), "probability": share} for answer, share in zip(found, shares)]
+        probabilities = softmax([answer.score for answer in found])
+        n_best[id] = [{**answer._asdict(), "probability": one} for answer, one in zip(found, probabilities)]
     contents = {".json": answer_texts(examples, answers, no_answer, threshold), "_n_best.json": n_best}
     if no_answer is not None:
         contents["_no_answer.json"] = {id: softmax([0.0, min(margin, 999)])[1] for id, margin in zip(ids, no_answer)}

@@ -69,15 +69,15 @@ class QuestionReader:
 
     def read_squad(self, path: str, split: str) -> Iterator[dict]:
         document = Field(load_json(path), path)
-        is_second = document.has("version") and str(document["version"].value).lower().lstrip("v").startswith("2")
-        self.understood.record(split, f"SQuAD {'2.0' if is_second else '1.1'}")
+        is_version_2 = document.has("version") and str(document["version"].value).lower().lstrip("v").startswith("2")
+        self.understood.record(split, f"SQuAD {'2.0' if is_version_2 else '1.1'}")
         for article in document["data"].items():
             if article.has("context") and not article.has("paragraphs"):  # rows of a table in a list `data`
-                yield self.question(article, article["context"], is_second)
+                yield self.question(article, article["context"], is_version_2)
                 continue
             for paragraph in article["paragraphs"].items():
                 for entry in paragraph["qas"].items():
-                    yield self.question(entry, paragraph["context"], is_second)
+                    yield self.question(entry, paragraph["context"], is_version_2)
 
     def question(self, entry: "Field", context: "Field", is_listed: bool) -> dict:
         """Return an example. With `is_listed`, an empty list of answers says that there is none."""

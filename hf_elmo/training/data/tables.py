@@ -136,7 +136,7 @@ def delimited_rows(path: str, is_csv: bool, chosen: Collection[str | None] = ())
     lines = (f"{line}\n" for _, line in numbered_lines(path))
     if is_csv:
         first = next((line for _, line in numbered_lines(path) if line.strip()), "")
-        if first.lower().startswith("sep=") and len(first) == 5:  # for spreadsheets
+        if first.lower().startswith("sep=") and len(first) == 5:  # names the delimiter, for spreadsheets
             lines = chain(["\n"], islice(lines, 1, None))
         reader = csv.reader(lines, delimiter=max(",;\t|", key=first.count), strict=True, skipinitialspace=True)
     else:

@@ -110,7 +110,7 @@ class TextReader:
             for words, label in phrases if with_phrases else phrases[-1:]:
                 if not self.arguments.binary:
                     yield example(words, label, place)
-                elif int(label) != NEUTRAL:  # as in SST-2
+                elif int(label) != NEUTRAL:  # SST-2 leaves out neutral sentences
                     yield example(words, str(int(int(label) > NEUTRAL)), place)
 
     def read_rows(self, rows: Iterable[Row], split: str, columns: Sequence | None = None) -> Iterator[dict]:

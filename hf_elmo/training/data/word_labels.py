@@ -86,7 +86,7 @@ class WordLabelReader:
         self.arguments, self.understood, self.known = arguments, understood, set(known)
         self.counts: Counter[str] = Counter()
         self.places: dict[str, str] = {}
-        self.layout: Layout | None = None  # of the training file
+        self.layout: Layout | None = None  # layout of the training file
 
     # ---- Files with a word per line
 

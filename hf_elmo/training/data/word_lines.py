@@ -28,7 +28,8 @@ CONLL2012 = "document part number word pos parse lemma frameset sense speaker ne
 WORD_NAMES = {"token", "tokens", "word", "words", "form", "text", "sentence"}
 LABEL_NAMES = {"label", "labels", "tag", "tags", "ner", "ner_tag", "ner_tags", "pos", "upos", "xpos", "chunk", "entity"}
 SENTENCE_NAMES = {"sentence #", "sentence_id", "sent_id", "sentence_idx", "sentence_number", "sentence"}
-CHUNKS = {*"NP VP PP ADVP ADJP SBAR PRT CONJP INTJ LST UCP NC VC PC".split()}  # of English and German CoNLL-2003
+# Types of chunks in English and German CoNLL-2003
+CHUNKS = {*"NP VP PP ADVP ADJP SBAR PRT CONJP INTJ LST UCP NC VC PC".split()}
 OUTSIDE = {"O", "o", "0", "-", "_"}  # labels of words outside of entities
 COMMENT = re.compile(r"#\s+(id\s|\S+\s*=)")
 RANGE = re.compile(r"\d+[-.]\d+")

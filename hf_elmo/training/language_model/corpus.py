@@ -150,7 +150,7 @@ def read_held_out(text: TextArguments, raw_split: str) -> list[list[str]] | None
 
 
 def attached_punctuation(corpus: Corpus, num_sentences: int = 1000, num_shards: int = 50) -> tuple[float, str | None]:
-    """Measure how much of the punctuation is attached to words, in the first sentences of the first shards.
+    """Estimate how much of the punctuation is attached to words, from the first sentences of the first shards.
 
     Returns:
         The share of commas, colons, question marks, ..., English clitics, and full stops at the ends of sentences that

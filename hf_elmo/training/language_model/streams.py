@@ -186,7 +186,7 @@ class TrainingWindows(IterableDataset):
     ):
         self.table, self.forward, self.backward, self.num_steps = table, forward, backward, num_steps
         self.rows_per_batch, self.process, self.num_processes = rows_per_batch, process, num_processes
-        self.num_batches = len(forward.rows) // (rows_per_batch * num_processes)  # of a gradient accumulation
+        self.num_batches = len(forward.rows) // (rows_per_batch * num_processes)  # accumulated in a step
         self.num_windows = num_windows
         self.windows_read = 0
 
