@@ -6,8 +6,8 @@ from argparse import ArgumentParser, Namespace
 
 import torch
 from tqdm.auto import tqdm
-from transformers import AutoTokenizer
 
+from .loading import load_tokenizer, loading
 from .model.language_model_elmo import ElmoForPreTraining
 from .model.tokenization_elmo import ElmoTokenizer
 from .model.word_splitting_elmo import SPLITTING_RULES
@@ -98,8 +98,9 @@ def load_language_model(name: str) -> tuple[ElmoForPreTraining, ElmoTokenizer]:
             f"{name} has no softmax over words to predict with (`word_vocab_size` is 0): convert the weights together "
             "with their softmax, or train one with `python -m hf_elmo.training.pretrain`"
         )
-    tokenizer = AutoTokenizer.from_pretrained(name)
+    tokenizer = load_tokenizer(name)
     check_word_vocabulary(name, config.word_vocab_size, tokenizer.word_vocab)
-    model = ElmoForPreTraining.from_pretrained(name)
+    with loading(name):
+        model = ElmoForPreTraining.from_pretrained(name)
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
     return model.to(device).eval(), tokenizer

@@ -18,6 +18,9 @@ NOT_NEGATIVE = (
     "char_feature_filters tagger_layers"
 ).split()
 
+LAYERS = ("num_hidden_layers", "num_highway_layers", "num_mixes", "tagger_layers")
+MOST_LAYERS = 1000  # more can only be a damaged file, and would fill the memory one by one
+
 CHOICES = {
     "char_cnn_activation": ("relu", "tanh"),
     "character_scheme": ("bytes", "codepoints"),
@@ -178,7 +181,10 @@ class ElmoConfig(PreTrainedConfig):
             self.use_cell_projection = self.cell_size != self.projection_size
         if self.mix_initial_weights is not None:
             self.mix_initial_weights = list(self.mix_initial_weights)
-        kwargs["auto_map"] = {**AUTO_MAP, **(kwargs.get("auto_map") or {})}
+        auto_map = kwargs.get("auto_map") or {}
+        if not isinstance(auto_map, dict):
+            raise ValueError(f"`auto_map` must be an object, but is {auto_map!r:.60}")
+        kwargs["auto_map"] = {**AUTO_MAP, **auto_map}
         kwargs.pop("hidden_size", None)  # derived; a saved config carries it for readers that know no ELMo
         super().__post_init__(**kwargs)
 
@@ -212,6 +218,9 @@ class ElmoConfig(PreTrainedConfig):
             if getattr(self, name) < least:
                 bound = "be at least 1" if least else "not be negative"
                 raise ValueError(f"`{name}` must {bound}, but is {getattr(self, name)}")
+        for name in LAYERS:
+            if getattr(self, name) > MOST_LAYERS:
+                raise ValueError(f"`{name}` must be at most {MOST_LAYERS}, but is {getattr(self, name)}")
         for table in ("word_embedding", "word_vector"):
             count, size = getattr(self, f"{table}_count"), getattr(self, f"{table}_size")
             if bool(count) != bool(size):

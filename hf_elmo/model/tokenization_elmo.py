@@ -427,6 +427,14 @@ class ElmoTokenizer(TokenizersBackend):
     # ---- files ----
 
     @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *args, **kwargs) -> "ElmoTokenizer":
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        except (AttributeError, KeyError, TypeError, UnicodeDecodeError) as error:  # the base class expects other types
+            reason = " ".join(str(error).split())
+            raise ValueError(f"the tokenizer of {pretrained_model_name_or_path} cannot be loaded: {reason}") from error
+
+    @classmethod
     def _from_pretrained(
         cls, resolved_vocab_files: dict[str, str], pretrained_model_name_or_path: str, *args, **kwargs
     ) -> "ElmoTokenizer":
@@ -434,11 +442,7 @@ class ElmoTokenizer(TokenizersBackend):
         for name in ("tokenizer_config_file", "special_tokens_map_file"):
             if resolved_vocab_files.get(name) is not None:
                 check_file(resolved_vocab_files[name])
-        try:
-            return super()._from_pretrained(resolved_vocab_files, pretrained_model_name_or_path, *args, **kwargs)
-        except (AttributeError, KeyError, TypeError) as error:  # a field of the base class has another type
-            reason = " ".join(str(error).split())
-            raise ValueError(f"the tokenizer of {pretrained_model_name_or_path} cannot be loaded: {reason}") from error
+        return super()._from_pretrained(resolved_vocab_files, pretrained_model_name_or_path, *args, **kwargs)
 
     @classmethod
     def convert_to_native_format(cls, trust_remote_code: bool = False, **kwargs) -> dict:

@@ -24,6 +24,7 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerBase
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from ..loading import load_tokenizer
 from ..model.sequence_classification_elmo import ElmoForSequenceClassification
 from .arguments import FineTuningArguments, ModelArguments, TextLabelArguments
 from .batches import EncodedDataset, encode
@@ -33,7 +34,7 @@ from .data.texts import read_texts
 from .labels import DEFAULT_METRICS, TextLabels, text_config
 from .runs import Runs
 from .script import run_script
-from .starting_model import StartingModel, load_tokenizer, trained_labels
+from .starting_model import StartingModel, trained_labels
 from .trainer import TaskTrainer
 
 
@@ -47,7 +48,7 @@ def train(data: TextLabelArguments, model_args: ModelArguments, args: FineTuning
     head = ElmoForSequenceClassification
     check_settings(model_args, args)
     splits = read_texts(data, trained_labels(model_args, head))
-    tokenizer = load_tokenizer(model_args)
+    tokenizer = load_tokenizer(model_args.model_name_or_path)
     config = text_config(model_args, splits, data.problem_type, "bcn")
     labels = TextLabels(config.id2label, data.problem_type)
     encode_split = partial(encode_texts, tokenizer=tokenizer, labels=labels)

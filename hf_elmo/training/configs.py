@@ -6,6 +6,7 @@ from pathlib import Path
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig
 
+from ..loading import loading
 from ..model.configuration_elmo import ElmoConfig
 
 
@@ -35,12 +36,14 @@ def read_config(name: str | None, overrides: str | None = None, is_trained: bool
         raise ValueError(f"--config_overrides: the configuration has no {', '.join(unknown)}")
     changes = {**options, **changes}
     try:
-        config = ElmoConfig(**changes) if name is None else AutoConfig.from_pretrained(name, **changes)
+        if name is None:
+            config = ElmoConfig(**changes)
+        else:
+            with loading(name):
+                config = AutoConfig.from_pretrained(name, **changes)
         config.validate()  # `from_pretrained` does not validate after its changes
     except StrictDataclassError as error:
         raise ValueError(f"the configuration: {error.__cause__ or error}") from None
-    except OSError as error:
-        raise ValueError(f"{name}: {error}") from None
     if config.model_type != ElmoConfig.model_type:
         raise ValueError(f"{name} is a model of type {config.model_type}, not {ElmoConfig.model_type}")
     if is_trained and getattr(config, "quantization_config", None):

@@ -16,6 +16,7 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from ..loading import load_tokenizer
 from ..model.token_classification_elmo import ElmoForTokenClassification
 from .arguments import FineTuningArguments, ModelArguments, WordLabelArguments
 from .batches import EncodedDataset, encode
@@ -25,7 +26,7 @@ from .data.word_labels import read_word_labels
 from .labels import WordLabels
 from .runs import Runs
 from .script import run_script
-from .starting_model import StartingModel, load_tokenizer, task_config, trained_labels
+from .starting_model import StartingModel, task_config, trained_labels
 from .trainer import TaskTrainer
 
 
@@ -39,7 +40,7 @@ def train(data: WordLabelArguments, model_args: ModelArguments, args: FineTuning
     head = ElmoForTokenClassification
     check_settings(model_args, args)
     splits = read_word_labels(data, trained_labels(model_args, head))
-    tokenizer = load_tokenizer(model_args)
+    tokenizer = load_tokenizer(model_args.model_name_or_path)
     config = task_config(head, model_args, splits)
     labels = WordLabels(config.id2label, data.label_scheme, first=int(tokenizer.add_bos_token))
     encode_split = partial(encode_sentences, tokenizer=tokenizer, label_ids=config.label2id)

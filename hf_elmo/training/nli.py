@@ -16,6 +16,7 @@ from functools import partial
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from ..loading import load_tokenizer
 from ..model.sequence_classification_elmo import ElmoForSequenceClassification
 from .arguments import FineTuningArguments, ModelArguments, PairArguments
 from .batches import EncodedDataset, encode
@@ -25,7 +26,7 @@ from .data.text_pairs import read_text_pairs
 from .labels import DEFAULT_METRICS, TextLabels, text_config
 from .runs import Runs
 from .script import run_script
-from .starting_model import StartingModel, load_tokenizer, trained_labels
+from .starting_model import StartingModel, trained_labels
 from .trainer import TaskTrainer
 
 
@@ -39,7 +40,7 @@ def train(data: PairArguments, model_args: ModelArguments, args: FineTuningArgum
     head, problem_type = ElmoForSequenceClassification, "regression" if data.regression else "single_label"
     check_settings(model_args, args)
     splits = read_text_pairs(data, None if data.regression else trained_labels(model_args, head))
-    tokenizer = load_tokenizer(model_args)
+    tokenizer = load_tokenizer(model_args.model_name_or_path)
     config = text_config(model_args, splits, problem_type, "esim")
     labels = TextLabels(config.id2label, problem_type, id_column="id")
     encode_split = partial(encode_pairs, tokenizer=tokenizer, labels=labels)

@@ -9,11 +9,13 @@ With `torchrun --nproc-per-node N -m hf_elmo.training.pretrain ...`, N processes
 
 import logging
 import sys
+from itertools import chain
 from pathlib import Path
 
-from transformers import AutoTokenizer, set_seed
+from transformers import set_seed
 from transformers.trainer_utils import IntervalStrategy
 
+from ..loading import load_tokenizer
 from .checkpoints import last_checkpoint, move_into_place, remove_checkpoints
 from .checks import check_optimizer, check_settings
 from .language_model.arguments import ModelArguments, PretrainingArguments, TextArguments
@@ -24,7 +26,7 @@ from .language_model.report import describe_model, describe_text, report_results
 from .language_model.streams import TrainingWindows, WordTable
 from .language_model.trainer import BiLMTrainer
 from .run_card import publish
-from .run_record import RunRecord, digest, settings_of
+from .run_record import RunRecord, configuration_digest, digest, settings_of, tokenizer_digest
 from .runs import RESULTS_FILE, write_json
 from .script import run_script
 
@@ -49,7 +51,7 @@ def train(text: TextArguments, model_args: ModelArguments, args: PretrainingArgu
     config = starting_config(model_args, args.device)
 
     # The text and its words
-    old_tokenizer = None if start is None else AutoTokenizer.from_pretrained(start)
+    old_tokenizer = None if start is None else load_tokenizer(start)
     raw_split = text.split or default_split(old_tokenizer, args.language)
     corpus = open_corpus(text)
     logger.info(choose_split(corpus, text.split, raw_split))
@@ -68,11 +70,12 @@ def train(text: TextArguments, model_args: ModelArguments, args: PretrainingArgu
 
     # The run: a new one, or one that was interrupted or has ended
     content = {
-        "text": statistics and statistics.digest,
+        "text": corpus.digest() if statistics is None else statistics.digest,
         "held-out text": held_out and digest(held_out),
         "vocabulary": digest(vocabulary),
-        "configuration": digest(sorted((config.to_dict() | {"transformers_version": None}).items())),
-        "initial weights": start and digest(part for weight in model.state_dict().items() for part in weight),
+        "configuration": configuration_digest(config),
+        "tokenizer": tokenizer_digest(tokenizer),
+        "initial weights": start and digest(chain(*model.state_dict().items(), *accumulators.items())),
     }
     content = {name: value for name, value in content.items() if value is not None}
     run = RunRecord(args.output_dir, {**settings_of(text, model_args, args), "split": corpus.split, **content})

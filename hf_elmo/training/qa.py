@@ -12,6 +12,7 @@ Predictions are what the official evaluation reads, `{id: text}`, and lists of t
 import sys
 from functools import partial
 
+from ..loading import load_tokenizer
 from ..model.question_answering_elmo import ElmoForQuestionAnswering
 from .answers import Answers, encode_questions
 from .arguments import FineTuningArguments, ModelArguments, QuestionArguments
@@ -20,7 +21,7 @@ from .data.questions import read_questions
 from .data.splits import sample, values
 from .runs import Runs
 from .script import run_script
-from .starting_model import StartingModel, load_tokenizer, task_config
+from .starting_model import StartingModel, task_config
 from .trainer import TaskTrainer
 
 
@@ -34,7 +35,7 @@ def train(data: QuestionArguments, model_args: ModelArguments, args: FineTuningA
     head = ElmoForQuestionAnswering
     check_settings(model_args, args)
     splits = read_questions(data)
-    tokenizer = load_tokenizer(model_args)
+    tokenizer = load_tokenizer(model_args.model_name_or_path)
     may_lack_answer = any(any(values(examples, "is_impossible")) for _, examples in splits.items())
     config = task_config(head, model_args, splits, defaults={"qa_no_answer": may_lack_answer})
     encode_split = partial(encode_questions, tokenizer=tokenizer, data=data)

@@ -15,7 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedConfig
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from ..model.tokenization_elmo import ElmoTokenizer
 
 RUN_FILE = "run.json"
 # Files and folders that a run writes. Without a run file beside them nobody knows which run they are of.
@@ -32,6 +35,8 @@ WITHOUT_EFFECT = {
     *("train_file", "validation_file", "test_file", "train_files", "validation_files", "word_vectors"),
     *("model_name_or_path", "vocab_file", "config_name"),
 }
+# Fields of a configuration that say where and how it was saved, and the labels, which a record lists by themselves
+NOT_OF_A_MODEL = {"auto_map", "_name_or_path", "transformers_version", "id2label", "label2id"}
 
 
 class RunRecord:
@@ -141,6 +146,8 @@ def settings_of(*arguments: object) -> dict[str, object]:
         }
         if hasattr(group, "world_size"):
             settings["processes"] = group.world_size
+    if isinstance(settings.get("--config_overrides"), str):  # however the JSON is laid out
+        settings["--config_overrides"] = json.loads(settings["--config_overrides"])
     return settings
 
 
@@ -161,3 +168,16 @@ def digest(parts: Iterable[object]) -> str:
         else:
             seen.update(f"{part!r}\n".encode("utf-8", "backslashreplace"))
     return f"sha256:{seen.hexdigest()[:32]}"
+
+
+def configuration_digest(config: PreTrainedConfig) -> str:
+    """Return a digest of what a configuration says of the model, wherever and by whichever version it was saved."""
+    values = {name: value for name, value in config.to_dict().items() if name not in NOT_OF_A_MODEL}
+    return digest(sorted(values.items()))
+
+
+def tokenizer_digest(tokenizer: ElmoTokenizer) -> str:
+    """Return a digest of all by which a tokenizer makes rows of characters from texts."""
+    added = [(repr(token), token.special) for token in tokenizer.added_words]
+    rule = tokenizer.split, tokenizer.max_characters_per_token, tokenizer.split_special_tokens
+    return digest([rule, added, tokenizer.word_vocab, tokenizer.dictionaries])

@@ -27,7 +27,7 @@ from .checks import check_optimizer
 from .data.splits import Splits
 from .encoder_cache import EncoderCache
 from .run_card import publish, repository_name, run_card
-from .run_record import RunRecord, digest, settings_of
+from .run_record import RunRecord, configuration_digest, digest, settings_of, tokenizer_digest
 from .starting_model import StartingModel
 from .trainer import TaskTrainer
 
@@ -72,6 +72,8 @@ class Runs:
         self.identity = settings | {
             "labels": list(start.config.id2label.values()) if splits.label_names else None,
             "data": f"sha256:{splits.digest()}",
+            "configuration": configuration_digest(start.config),
+            "tokenizer": tokenizer_digest(start.tokenizer),
             "starting model": digest(part for weight in model.state_dict().items() for part in weight),
         }
         self.record = RunRecord(self.folder, self.identity | ({} if args.seeds else {"--seed": args.seed}))

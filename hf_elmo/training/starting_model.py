@@ -4,9 +4,10 @@ import copy
 from dataclasses import dataclass
 
 import torch
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, set_seed
+from transformers import PreTrainedTokenizerBase, set_seed
 from transformers.utils import logging as transformers_logging
 
+from ..loading import loading
 from ..model.configuration_elmo import ElmoConfig
 from ..model.task_model_elmo import ElmoTaskModel
 from .arguments import ModelArguments
@@ -22,11 +23,6 @@ def trained_labels(model_args: ModelArguments, head: type[ElmoTaskModel]) -> lis
         raise ValueError("--model_name_or_path is missing: a pretrained encoder, or a model trained for the task")
     config = read_config(model_args.model_name_or_path)
     return list(config.id2label.values()) if head.__name__ in (config.architectures or ()) else None
-
-
-def load_tokenizer(model_args: ModelArguments) -> PreTrainedTokenizerBase:
-    """Return the tokenizer of the model to start from."""
-    return AutoTokenizer.from_pretrained(model_args.model_name_or_path)
 
 
 def task_config(
@@ -105,9 +101,10 @@ def load(head: type[ElmoTaskModel], name: str, config: ElmoConfig) -> ElmoTaskMo
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # an encoder without task layers is no reason for a warning
     try:
-        model, found = head.from_pretrained(
-            name, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
-        )
+        with loading(name):
+            model, found = head.from_pretrained(
+                name, config=config, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
+            )
     finally:
         transformers_logging.set_verbosity(verbosity)
     lacking = [*found["missing_keys"], *(mismatch[0] for mismatch in found["mismatched_keys"])]

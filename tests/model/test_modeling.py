@@ -1,5 +1,7 @@
 """The encoder's promises: independence of batch, padding and earlier calls, state in and out, mixes, clear errors."""
 
+import json
+
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -94,6 +96,19 @@ def test_fields_given_while_loading_are_checked(tiny_model, tmp_path, wrong):
     tiny_model.save_pretrained(tmp_path)
     with pytest.raises(StrictDataclassError, match=next(iter(wrong))):
         AutoModel.from_pretrained(tmp_path, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"num_hidden_layers": 2**31}, "`num_hidden_layers` must be at most 1000, but is 2147483648"),
+        ({"auto_map": ["x"]}, r"`auto_map` must be an object, but is \['x'\]"),
+    ],
+)
+def test_a_saved_configuration_with_absurd_values(tiny_config, tmp_path, wrong, message):
+    (tmp_path / "config.json").write_text(json.dumps(tiny_config.to_dict() | wrong))
+    with pytest.raises((ValueError, StrictDataclassError), match=message):
+        ElmoConfig.from_pretrained(tmp_path)
 
 
 def test_a_mix_that_was_never_trained_begins_where_it_is_told(tiny_config, tmp_path):

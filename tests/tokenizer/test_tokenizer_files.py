@@ -152,6 +152,9 @@ def test_a_message_names_file_and_field(folder):
         for load in (ElmoTokenizer.from_pretrained, AutoTokenizer.from_pretrained):
             with pytest.raises(ValueError, match=rf"^\S*tokenizer_config\.json: {field} must be {expected}"):
                 load(folder)
+    path.write_text("3")
+    with pytest.raises(ValueError, match="cannot be loaded: argument of type 'int'"):
+        ElmoTokenizer.from_pretrained(folder)
     path.write_text("[1]")
     with pytest.raises(ValueError, match=r"tokenizer_config\.json: must hold a JSON object, but holds \[1\]"):
         ElmoTokenizer.from_pretrained(folder)

@@ -182,6 +182,14 @@ def test_what_training_needs_is_checked_before_it(texts, tmp_path, capsys):
     assert not (tmp_path / "model").exists()
 
 
+def test_streamed_text_of_other_content_is_another_run(texts, finished, tmp_path, capsys):
+    copy = shutil.copytree(texts, tmp_path / "texts", ignore=shutil.ignore_patterns("*run*", "model*"))
+    arguments = command(copy, tmp_path / "model", "--streaming", "True", "--vocab_file", str(finished / "vocab.txt"))
+    assert pretrained(*arguments) == 0
+    (copy / "a.txt").write_text((copy / "a.txt").read_text().replace("old", "odd", 1))
+    assert "holds another run: the text has other content" in refused(capsys, *arguments)
+
+
 def test_a_checkpoint_to_resume_from_is_not_removed(texts, finished, tmp_path, capsys):
     shutil.copytree(finished, tmp_path / "model")
     checkpoint = tmp_path / "model" / "checkpoint-12"

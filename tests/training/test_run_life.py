@@ -97,9 +97,39 @@ def test_another_run_is_refused_and_the_folder_is_not_touched(words, finished, t
     assert contents(finished) == before
 
 
+@pytest.mark.parametrize(
+    ("file", "change", "differs"),
+    [
+        ("tokenizer_config.json", {"split": "whitespace"}, "tokenizer"),
+        ("tokenizer_config.json", {"added_words": ["New York"]}, "tokenizer"),
+        ("config.json", {"cell_clip": 0.01}, "configuration"),
+        ("config.json", {"lstm_dropout": 0.3}, "configuration"),
+    ],
+    ids=["split", "words", "clip", "dropout"],
+)
+def test_an_encoder_that_was_edited_in_place_is_another_run(words, finished, capsys, file, change, differs):
+    path, before = words / "encoder" / file, contents(finished)
+    saved = path.read_text()
+    path.write_text(json.dumps(json.loads(saved) | change))
+    try:
+        assert tagged(*command(words, finished, *SHORT)) == 2
+    finally:
+        path.write_text(saved)
+    assert f"{finished} holds another run: the {differs} has other content; give" in capsys.readouterr().err
+    assert contents(finished) == before
+
+
 def test_the_test_data_are_part_of_a_run(words, finished, capsys):
     assert tagged(*command(words, finished, *SHORT, splits=("train", "validation"))) == 2
     assert "the data has other content" in capsys.readouterr().err
+
+
+def test_the_layout_of_json_is_no_part_of_a_run(words, finished):
+    arguments, before = command(words, finished, *SHORT), contents(finished)
+    place = arguments.index("--config_overrides") + 1
+    arguments[place] = arguments[place].replace(": ", ":").replace(", ", ",\n")
+    assert tagged(*arguments) == 0
+    assert contents(finished) == before
 
 
 def test_a_run_that_has_ended_is_not_touched(words, finished, tmp_path, caplog):

@@ -1,6 +1,7 @@
 """What the scripts that train a task refuse, in one line and before anything is written, and what they only warn of."""
 
 import json
+import shutil
 
 import pytest
 import toy_tasks
@@ -28,6 +29,24 @@ def refused(capsys, script, *arguments: str) -> str:
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith(f"{name}: error: ")]
     assert len(lines) == 1
     return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("tokenizer_config.json", b'"x"', "cannot be loaded: 'str' object has no attribute 'get'"),
+        ("tokenizer_config.json", b'{"split": "\xb5"}', "cannot be loaded: 'utf-8' codec can't decode byte 0xb5"),
+        ("config.json", b"3", "cannot be loaded: argument of type 'int' is not"),
+        ("model.safetensors", b"x" * 100, "cannot be loaded: Error while deserializing header"),
+    ],
+    ids=["text", "encoding", "number", "weights"],
+)
+def test_an_encoder_with_a_damaged_file_is_named(words, tmp_path, capsys, file, content, message):
+    encoder = shutil.copytree(words / "encoder", tmp_path / "encoder")
+    (encoder / file).write_bytes(content)
+    line = refused(capsys, tagged, *command(words, tmp_path / "out", "--model_name_or_path", str(encoder)))
+    assert f"{encoder}: {message}" in line
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,10 @@ class Corpus:
         """Split a sentence into words."""
         return split_words(sentence, self.split)
 
+    def digest(self) -> str | None:
+        """Return a digest of the content without splitting it into words, or None where that cannot be had."""
+        return None
+
     def __iter__(self) -> Iterator[list[str]]:
         """Return the words of every sentence, shard after shard."""
         return map(self.words_of, chain.from_iterable(map(self.sentences, self.shards)))
@@ -76,6 +80,15 @@ class TextFiles(Corpus):
 
     def sentences(self, shard: str) -> Iterator[str]:
         return (line for _, line in numbered_lines(shard) if line and not line.isspace())
+
+    def digest(self) -> str:
+        seen = hashlib.sha256()
+        for shard in self.shards:
+            with open(shard, "rb") as file:
+                while piece := file.read(2**20):
+                    seen.update(piece)
+            seen.update(b"\n---\n")
+        return f"sha256:{seen.hexdigest()[:32]}"
 
 
 class DatasetTexts(Corpus):

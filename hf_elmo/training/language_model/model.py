@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ...loading import loading
 from ...model.character_ids_elmo import BOS_WORD, EOS_WORD, read_word_vocabulary, write_word_vocabulary
 from ...model.code_points_elmo import DICTIONARIES_FILE, write_dictionaries
 from ...model.configuration_elmo import ElmoConfig
@@ -113,7 +114,8 @@ def make_model(
         if old_size:
             check_word_vocabulary(name, old_size, old.word_vocab)
         config.word_vocab_size = old_size or len(vocabulary)
-        model = ElmoForPreTraining.from_pretrained(name, config=config, dtype=torch.float32)
+        with loading(name):
+            model = ElmoForPreTraining.from_pretrained(name, config=config, dtype=torch.float32)
         path = Path(name) / ACCUMULATORS_FILE
         accumulators = load_file(path) if path.is_file() else {}
         if old_size and old.word_vocab != vocabulary:

@@ -1,0 +1,39 @@
+# Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
+"""How a saved folder that cannot be loaded is reported: one line that names it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from safetensors import SafetensorError
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+# What transformers raises for files with values of other types, damaged weights, and sizes beyond the memory
+FAILURES = (OSError, ValueError, TypeError, AttributeError, LookupError, RuntimeError, MemoryError, SafetensorError)
+
+
+@contextmanager
+def loading(name: str) -> Iterator[None]:
+    """Give errors of the enclosed loading one form.
+
+    Args:
+        name: Folder or repository that is loaded.
+
+    Raises:
+        `ValueError`: in one line with the name, for whatever the loading raises.
+    """
+    try:
+        yield
+    except FAILURES as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, (ValueError, OSError)) and name in reason:
+            raise ValueError(reason) from error
+        raise ValueError(f"{name}: cannot be loaded: {reason}") from error
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of a model; `ValueError` in one line if it cannot be loaded."""
+    with loading(name):
+        return AutoTokenizer.from_pretrained(name)
+
+
+__all__ = ["load_tokenizer", "loading"]
