@@ -431,18 +431,14 @@ class ElmoTokenizer(TokenizersBackend):
         try:
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         except (AttributeError, KeyError, TypeError, UnicodeDecodeError) as error:  # the base class expects other types
-            reason = " ".join(str(error).split())
-            raise ValueError(f"the tokenizer of {pretrained_model_name_or_path} cannot be loaded: {reason}") from error
+            raise ValueError(f"the tokenizer of {pretrained_model_name_or_path} cannot be loaded: {error}") from error
 
     @classmethod
-    def _from_pretrained(
-        cls, resolved_vocab_files: dict[str, str], pretrained_model_name_or_path: str, *args, **kwargs
-    ) -> "ElmoTokenizer":
+    def _from_pretrained(cls, resolved_vocab_files: dict[str, str], *args, **kwargs) -> "ElmoTokenizer":
         """Check the files of a saved tokenizer before the base class reads them, so that a faulty field is named."""
-        for name in ("tokenizer_config_file", "special_tokens_map_file"):
-            if resolved_vocab_files.get(name) is not None:
-                check_file(resolved_vocab_files[name])
-        return super()._from_pretrained(resolved_vocab_files, pretrained_model_name_or_path, *args, **kwargs)
+        for path in filter(None, map(resolved_vocab_files.get, ("tokenizer_config_file", "special_tokens_map_file"))):
+            check_file(path)
+        return super()._from_pretrained(resolved_vocab_files, *args, **kwargs)
 
     @classmethod
     def convert_to_native_format(cls, trust_remote_code: bool = False, **kwargs) -> dict:
