@@ -1,4 +1,4 @@
-"""What each of two processes runs in tests/test_embedding.py: they share a corpus."""
+"""What each of two processes runs in tests/model/test_embedding.py: they share a corpus."""
 
 import sys
 from pathlib import Path

@@ -1,11 +1,11 @@
-"""What each of two processes runs in tests/test_trainer.py: every toy task for two steps."""
+"""What each of two processes runs in tests/model/test_trainer.py: every toy task for two steps."""
 
 import sys
 from pathlib import Path
 
 import torch
-from test_trainer import make_trainer
 from toy_tasks import CHECKPOINTING, TASKS
+from toy_trainer import make_trainer
 
 
 def main(folder: Path):

@@ -9,40 +9,9 @@ import pytest
 import torch
 import toy_tasks
 from toy_tasks import CHECKPOINTING, TASKS
-from transformers import DataCollatorForTokenClassification, DataCollatorWithPadding, Trainer, TrainingArguments
+from toy_trainer import collator, make_trainer
 
 all_tasks = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
-
-
-def collator(task, **options):
-    per_word = task.head.__name__ in ("ElmoForPreTraining", "ElmoForMaskedLM", "ElmoForTokenClassification")
-    return (DataCollatorForTokenClassification if per_word else DataCollatorWithPadding)(
-        toy_tasks.tokenizer(), **options
-    )
-
-
-def make_trainer(task, folder, model=None, count=12, **arguments):
-    settings = {
-        "output_dir": str(folder),
-        "use_cpu": True,
-        "per_device_train_batch_size": 6,
-        "max_steps": 1,
-        "learning_rate": 0.1,
-        "lr_scheduler_type": "constant",
-        "optim": "sgd",
-        "max_grad_norm": 0.0,
-        "report_to": [],
-        "disable_tqdm": True,
-        "save_strategy": "no",
-        "train_sampling_strategy": "sequential",
-    }
-    return Trainer(
-        model=task.model() if model is None else model,
-        args=TrainingArguments(**{**settings, **arguments}),
-        train_dataset=task.features(count),
-        eval_dataset=task.features(5, seed=1),
-        data_collator=collator(task),
-    )
 
 
 def trained_weights(*arguments, **keywords):
