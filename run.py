@@ -48,7 +48,19 @@ class Environment:
         torch = [f"torch=={version}"] if (version := self.cpu_build_of_torch()) else []
         upgrade = ["--upgrade", "--upgrade-strategy", "eager"] if self.latest else []
         self.pip("install", "--quiet", *upgrade, *torch, "--editable", f"{ROOT}{extra}", check=True)
+        self.add_to_path()
         done.write_text(wanted, encoding="utf-8")
+
+    def add_to_path(self) -> None:
+        """Put this folder on the environment's path, too.
+
+        The editable install is asked after all of the path. In the folder above a clone named hf_elmo, Python would
+        take the clone itself for a package, an empty one without an `__init__.py`, and `import hf_elmo` would do
+        nothing. A package on the path, even at its end, is preferred to that.
+        """
+        code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+        packages = subprocess.run([self.python, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+        Path(packages, "hf_elmo_clone.pth").write_text(f"{ROOT}\n", encoding="utf-8")
 
     def cpu_build_of_torch(self) -> str | None:
         """Return the CPU build of torch that pip is offered, of the fixed version or the newest; None if there is none.
