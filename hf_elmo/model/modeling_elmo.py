@@ -466,6 +466,9 @@ class ElmoModel(ElmoPreTrainedModel):
 
 def check_shape(name: str, tensor: Tensor, letters: str, *last_sizes: int) -> None:
     """Raise a `ValueError` if a tensor has other dimensions than its letters, or other sizes in the last ones."""
+    if not isinstance(tensor, Tensor):
+        hint = ": pass return_tensors='pt' to the tokenizer" if name == "input_ids" else ""
+        raise ValueError(f"`{name}` must be a tensor, but is a {type(tensor).__name__}{hint}")
     dimensions = letters.count(",") + 1
     if tensor.dim() != dimensions or tensor.shape[dimensions - len(last_sizes) :] != last_sizes:
         expected = ", ".join([*("batch", "words")[: dimensions - len(last_sizes)], *map(str, last_sizes)])

@@ -89,6 +89,11 @@ def test_embeddings_of_another_shape(tiny_model, shape):
         tiny_model(inputs_embeds=torch.zeros(shape))
 
 
+def test_ids_in_lists(tiny_model):
+    with pytest.raises(ValueError, match="`input_ids` must be a tensor, but is a list: pass return_tensors='pt'"):
+        tiny_model(input_ids=words(6, 3).tolist())
+
+
 @pytest.mark.parametrize(
     "wrong", [{"cell_clip": -1.0}, {"char_cnn_activation": "gelu"}, {"num_mixes": 0}, {"mix_initial_weights": [1.0]}]
 )
