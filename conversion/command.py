@@ -140,8 +140,8 @@ def run_catalogue(arguments: Namespace) -> int:
 
 
 def report(conversion: Conversion, verification: Verification | None, url: str | None):
-    config = conversion.config
-    print(f"{conversion.output}: {conversion.format}, {config.num_hidden_layers} layers, {config.hidden_size} wide")
+    size = f"{conversion.config.num_hidden_layers} layers, {conversion.config.hidden_size} wide"
+    print(f"{conversion.output}: converted from {conversion.format}, {size}")
     for name, digest in conversion.files.items():
         print(f"  {digest}  {name}")
     if verification:

@@ -44,7 +44,7 @@ def test_what_is_printed(original, tmp_path, capsys):
         file["global_step"] = 7
     assert run(original, tmp_path / "model") == 0
     printed = capsys.readouterr()
-    assert printed.out.startswith(f"{tmp_path / 'model'}: bilm-tf hdf5, 2 layers, 12 wide\n")
+    assert printed.out.startswith(f"{tmp_path / 'model'}: converted from bilm-tf hdf5, 2 layers, 12 wide\n")
     assert "weights.hdf5" in printed.out
     assert "note: " in printed.err
     assert "global_step ()" in printed.err
