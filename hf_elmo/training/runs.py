@@ -145,6 +145,7 @@ class Runs:
         if model is not None and self.args.push_to_hub:
             publish(self.args)
         self.record.finish(results)
+        logger.info("%-13s%s", "saved in:", self.folder)
         self.clean_up()
 
     def clean_up(self) -> None:
@@ -191,6 +192,12 @@ class Run:
             if checkpoint is not None:
                 logger.info("Resuming from %s", checkpoint)
             seconds = trainer.train(checkpoint).metrics["train_runtime"]
+            state = trainer.state
+            if state.global_step < state.max_steps:
+                reason = f"{self.args.early_stopping_patience} evaluations brought no better result"
+                logger.info("%-13s%s", "stopped:", f"after {state.global_step} of {state.max_steps} steps, as {reason}")
+            if state.best_global_step and self.args.load_best_model_at_end:
+                logger.info("%-13s%s", "weights:", f"those of step {state.best_global_step}, the best by validation")
             self.results |= {"train_loss": trainer.train_loss, "train_runtime": seconds}
             self.results |= {"steps": trainer.state.global_step, "best_step": trainer.state.best_global_step}
             self.model = trainer.accelerator.unwrap_model(trainer.model)

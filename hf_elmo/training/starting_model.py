@@ -1,6 +1,7 @@
 """The model that every run of a command begins with, and the checks that need no training."""
 
 import copy
+import logging
 from dataclasses import dataclass
 
 import torch
@@ -99,7 +100,10 @@ class StartingModel:
 def load(head: type[ElmoTaskModel], name: str, config: ElmoConfig) -> ElmoTaskModel:
     """Load a model with the encoder of `name`; task layers that `name` lacks, or has in another size, are new."""
     verbosity = transformers_logging.get_verbosity()
+    own_logger = logging.getLogger(ElmoTaskModel.__module__.rpartition(".")[0])
+    own_level = own_logger.level
     transformers_logging.set_verbosity_error()  # an encoder without task layers is no reason for a warning
+    own_logger.setLevel(logging.ERROR)
     try:
         with loading(name):
             model, found = head.from_pretrained(
@@ -107,6 +111,7 @@ def load(head: type[ElmoTaskModel], name: str, config: ElmoConfig) -> ElmoTaskMo
             )
     finally:
         transformers_logging.set_verbosity(verbosity)
+        own_logger.setLevel(own_level)
     lacking = [*found["missing_keys"], *(mismatch[0] for mismatch in found["mismatched_keys"])]
     lacking = sorted(key for key in lacking if key.startswith("elmo.") and "scalar_mixes" not in key)
     if lacking:

@@ -63,7 +63,7 @@ def test_what_was_understood_is_shown():
         "scheme:      BIO, learned as BIO",
         "counts:      O (4), B-ORG (1), B-MISC (1), B-PER (1), I-PER (1), B-LOC (1)",
         f"note:        labels are read in the usual form: '0' as O ({CASES / 'zero_for_o.conll'}, line 4)",
-        "first:       Acme/B-ORG rejects/O Dutch/B-MISC plan/O",
+        "example:     Acme/B-ORG rejects/O Dutch/B-MISC plan/O",
     ]
 
 

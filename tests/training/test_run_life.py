@@ -216,11 +216,16 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(words, tmp_path):
     assert runs[0]["best_step"] == runs[1]["best_step"]
 
 
-def test_a_run_that_stopped_early_is_not_trained_further(words, tmp_path):
+def test_a_run_that_stopped_early_is_not_trained_further(words, tmp_path, caplog):
     """Killed before its files were in place, say; nothing gets better at a learning rate of 0."""
     arguments = command(words, tmp_path, "--early_stopping_patience", "2", "--num_train_epochs", "9", "--seed", "1")
     arguments[arguments.index("--learning_rate") + 1] = "0"
-    assert not tagged(*arguments, "--keep_checkpoints", "True", "--save_total_limit", "9")
+    with caplog.at_level("INFO"):
+        assert not tagged(*arguments, "--keep_checkpoints", "True", "--save_total_limit", "9")
+    assert "stopped:     after 48 of 144 steps, as 2 evaluations brought no better result" in caplog.text
+    assert "weights:     those of step 16, the best by validation" in caplog.text
+    assert f"saved in:    {tmp_path}" in caplog.text
+    assert "untrained parts" not in caplog.text
     results = results_of(tmp_path)["runs"][0]
     assert (results["steps"], results["best_step"]) == (3 * 16, 16)
     expected = contents(tmp_path)

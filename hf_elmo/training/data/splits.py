@@ -91,7 +91,7 @@ class Splits:
             lines.append(("counts", ", ".join(counts) + (f" and {more} others" if more > 0 else "")))
         for (split, reason), (count, place) in known.left_out.items():
             lines.append(("left out", f"{count:,} of {split}: {reason}; the first: {place}"))
-        lines += [*(("note", note) for note in known.notes), ("first", known.first)]
+        lines += [*(("note", note) for note in known.notes), ("example", known.first)]
         return "\n".join(f"{name + ':':13}{text}" for name, text in lines)
 
     def digest(self) -> str:
