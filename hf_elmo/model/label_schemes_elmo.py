@@ -6,7 +6,7 @@
     IOB1            I-X I-X  I-X  O   O   I-Y     I I I I, but B where an entity of the same type ends just before
     BIOUL (BILOU)   B-X I-X  L-X  O   O   U-Y     B I L U
     BIOES (IOBES)   B-X I-X  E-X  O   O   S-Y     B I E S
-    BMES            B-X M-X  E-X  O   O   S-Y     B M E S
+    BMES            B-X M-X  E-X  O   O   S-Y     B M E S, or W in place of S (BMEOW)
 
 A name is read with its position first or last, joined to the type by `-` or `_`, in upper or lower case: `B-PER`,
 `B_PER`, `b-per` and `PER-B` are the same label. Bare positions (`B`, `I`, `O`) mark entities without a type.
@@ -22,8 +22,8 @@ from torch import Tensor
 # Letters of the first, an inner, the last and the only word of an entity
 SCHEMES = {"BIO": "BIIB", "IOB1": "IIII", "BIOUL": "BILU", "BIOES": "BIES", "BMES": "BMES"}
 ALIASES = {"IOB2": "BIO", "BILOU": "BIOUL", "IOBES": "BIOES", "BMESO": "BMES"}
-POSITIONS = {"O": "O", "B": "B", "I": "I", "M": "I", "L": "E", "E": "E", "U": "S", "S": "S"}
-LETTER = "[BIMLEUSbimleus]"
+POSITIONS = {"O": "O", "B": "B", "I": "I", "M": "I", "L": "E", "E": "E", "U": "S", "S": "S", "W": "S"}
+LETTER = "[BIMLEUSWbimleusw]"
 LABEL = re.compile(
     rf"(?P<bare>{LETTER}|[Oo])|(?P<first>{LETTER})[-_](?P<type>.+)|(?P<stem>.+)[-_](?P<last>{LETTER})", re.DOTALL
 )
@@ -69,7 +69,7 @@ def find_scheme(names: Collection[str]) -> str | None:
     letters = {label.letter for label in labels if label} - {"O"}
     if None in labels or not letters:
         return None
-    is_usual = all(re.fullmatch("O|[BIMLEUS]-.+", name) for name in names)
+    is_usual = all(re.fullmatch("O|[BIMLEUSW]-.+", name) for name in names)
     is_mixed = len({bool(label.type) for label in labels if label.letter != "O"}) > 1
     if is_mixed or not (is_usual or "B" in letters or letters == {"I"}):
         return None
@@ -77,7 +77,7 @@ def find_scheme(names: Collection[str]) -> str | None:
         return "BIOUL"
     if "M" in letters:
         return "BMES"
-    if letters & {"E", "S"}:
+    if letters & {"E", "S", "W"}:
         return "BIOES"
     return "BIO" if "B" in letters else "IOB1"
 

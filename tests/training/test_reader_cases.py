@@ -1,5 +1,7 @@
 """Small inputs of kinds that were once misread in silence: each is read rightly, or refused with what to type."""
 
+import re
+
 import pytest
 from reading import CASES, arguments, rows, tagged, write
 
@@ -65,6 +67,82 @@ def test_what_was_understood_is_shown():
         f"note:        labels are read in the usual form: '0' as O ({CASES / 'zero_for_o.conll'}, line 4)",
         "example:     Acme/B-ORG rejects/O Dutch/B-MISC plan/O",
     ]
+
+
+CONLL2009 = """1	Cats	cat	cat	NNS	NNS	_	_	2	2	SBJ	SBJ	_	_	A0
+2	purr	purr	purr	VBP	VBP	_	_	0	0	ROOT	ROOT	Y	purr.01	_
+
+1	No	no	no	UH	UH	_	_	0	0	ROOT	ROOT	_	_
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected", "scheme"),
+    [
+        ("x.conll", CONLL2009, ["Cats/NNS purr/VBP", "No/UH"], None),
+        ("x.tsv", "A\tB-X\nB\tM-X\nC\tE-X\nd\tO\nF\tW-Y\n", ["A/B-X B/I-X C/I-X d/O F/B-Y"], "BMES"),
+        ("x.tsv", "A\tW-X\nB\tB-X\nC\tE-X\nd\tO\nF\tW-Y\n", ["A/B-X B/B-X C/I-X d/O F/B-Y"], "BIOES"),
+        ("x.jsonl", '{"tokens": ["EU", "is"], "ner_tags": [1.0, 0.0]}', ["EU/B-ORG is/O"], "BIO"),
+    ],
+)
+def test_other_formats_of_labels(tmp_path, name, text, expected, scheme):
+    names = ["O", "B-ORG"] if name == "x.jsonl" else []
+    splits = read_word_labels(arguments(train_file=write(tmp_path, name, text), label_list=names))
+    assert tagged(splits) == expected
+    assert (splits.understood.scheme or "None").split(",")[0] == str(scheme)
+
+
+WORDS = "Ada Bo Cy Di Ed Flo Gus Hal Ida Jo Kim Lou".split()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (
+            "x.tsv",
+            "".join(f"NN\t{word}\t{label}\n" for word, label in zip(WORDS, ["B-PER", "O"] * 6)),
+            "column 0 has 1 different values, and column 1 12: name the column of words with --word_column",
+        ),
+        ("x.tsv", "A\tQ-X\nB\tR-X\nC\tB-X\nd\tO\n", "line 1: some labels mark entities (B-X, ...), but not 'Q-X'"),
+        (
+            "x.jsonl",
+            '{"tokens": ["EU"], "ner_tags": [{"a": 1}]}',
+            "must be a text or a number, but is {'a': 1}",
+        ),
+        (
+            "x.jsonl",
+            '{"tokens": ["E\\ud800"], "ner_tags": ["O"]}',
+            "line 1: the text has half of a character",
+        ),
+        ("x.tsv", "A\tO\nB O\nC\tB-X\nd\tO\n", "line 2: 1 columns where the file has 2, separated by tabs: 'B O'"),
+    ],
+)
+def test_columns_and_labels_that_are_refused(tmp_path, name, text, message):
+    with pytest.raises(ValueError, match=f"{name}.*{re.escape(message)}"):
+        read_word_labels(arguments(train_file=write(tmp_path, name, text)))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("x.txt", "good film __label__pos\nbad film __label__neg\nok __label__pos\n", ["pos", "neg", "pos"]),
+        (
+            "x.jsonl",
+            '{"text": "a", "label": 1.0}\n{"text": "b", "label": 0}\n{"text": "c", "label": 1}\n'
+            '{"text": null, "label": 1}\n{"text": "d", "label": NaN}',
+            ["1", "0", "1"],
+        ),
+    ],
+)
+def test_labels_of_texts(tmp_path, name, text, expected):
+    splits = read_texts(arguments(train_file=write(tmp_path, name, text)))
+    assert splits.train["label"][:] == expected
+
+
+def test_quotes_in_a_file_that_has_none(tmp_path):
+    path = write(tmp_path, "x.tsv", 'label\ttext\n"pos"\t"good"\n"neg"\t"bad"\n')
+    with pytest.raises(ValueError, match=r"all labels are in quotes .*, which only files named .csv may have"):
+        read_texts(arguments(train_file=path))
 
 
 def test_numbers_for_labels_need_their_names():

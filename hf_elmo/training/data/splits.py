@@ -1,7 +1,9 @@
 """Training, validation and test examples of a run, and the record of how they were read."""
 
 import hashlib
+import json
 import random
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -167,8 +169,19 @@ def keep(examples: Iterable[dict], split: str, reader: Reader, understood: Under
 def to_dataset(examples: Iterator[dict], schema: pa.Schema) -> Dataset:
     batches = []
     while chunk := list(islice(examples, CHUNK)):
-        batches.append(pa.RecordBatch.from_pylist(chunk, schema=schema))
+        try:
+            batches.append(pa.RecordBatch.from_pylist(chunk, schema=schema))
+        except UnicodeEncodeError:
+            raise ValueError(half_character(chunk)) from None
     return Dataset(pa.Table.from_batches(batches, schema=schema))
+
+
+def half_character(examples: list[dict]) -> str:
+    """Describe the first example with half of a character, an escape such as \\ud800 in JSON without its partner."""
+    texts = (json.dumps(example, ensure_ascii=False, default=str) for example in examples)
+    found = ((example, half) for example, text in zip(examples, texts) if (half := re.search("[\ud800-\udfff]", text)))
+    example, half = next(found)
+    return f"{example['source']}: the text has half of a character, {half[0]!a}, and cannot be encoded: remove it"
 
 
 def named_splits(arguments: Any) -> dict[str, tuple[str, Dataset]]:
@@ -247,6 +260,8 @@ def implausible(counts: Counter[str]) -> str | None:
     shown = ", ".join(repr(label[:30]) for label in list(counts)[:5])
     if classes == 1:
         return f"all {rows} labels are {shown}"
+    if all(len(label) > 2 and label[0] == label[-1] == '"' for label in counts):
+        return f"all labels are in quotes ({shown}), which only files named .csv may have"
     are_numbers = all(label.lstrip("+-").isdecimal() for label in counts)
     if classes > rows / 2 and (classes > 20 or (rows >= 4 and not are_numbers)):
         return f"there are {classes} different labels in {rows} rows ({shown}, ...)"

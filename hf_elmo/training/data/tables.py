@@ -79,7 +79,7 @@ def parquet_rows(path: str) -> Iterator[Row]:
     try:
         table = pq.read_table(path)
     except (ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path}: not a Parquet file ({error})") from None
+        raise ValueError(f"{path}: not a Parquet file ({' '.join(str(error).split())})") from None
     yield from dataset_rows(Dataset(table), path)
 
 
@@ -202,8 +202,18 @@ def find_label_column(
     return find_column(names, chosen, usual, place, "--label_column")
 
 
-def clean_label(label: Any) -> str | None:
-    """Return a label as text, without white space around it; `None` if it is missing or empty."""
+def clean_label(label: Any, place: Place) -> str | None:
+    """Return a label as text, without white space around it; `None` if it is missing (`NaN` too) or empty.
+
+    Whole numbers are the same label in JSON with and without a fraction, `1` and `1.0`.
+
+    Raises:
+        `ValueError`: if it is an object or a list.
+    """
+    if isinstance(label, (dict, list)):
+        raise ValueError(f"{place}: a label must be a text or a number, but is {label!r:.60}")
+    if isinstance(label, float):
+        label = None if math.isnan(label) else int(label) if label.is_integer() else label
     return None if label is None else str(label).strip() or None
 
 

@@ -97,7 +97,7 @@ class PairReader:
             yield self.pair(first, second, label, Place(str(paths[0]), number), str(number))
 
     def pair(self, first: str | None, second: str | None, label: Any, place: Place, identifier: str) -> dict:
-        label = clean_label(label)
+        label = clean_label(label, place)
         label = None if label == "-" else label
         if self.arguments.regression and label is not None:
             label = as_number(label, place)

@@ -122,6 +122,7 @@ class TextReader:
             self.understood.record(split, "a table", texts=text_column, labels=label_column)
         for place, row in rows:
             text = row.get(text_column)
+            text = "" if text is None else text
             if not isinstance(text, str) and not (isinstance(text, list) and all(isinstance(w, str) for w in text)):
                 raise ValueError(f"{place}: the text must be a string, or a list of words, but is {text!r:.60}")
             yield example(text, self.label(row.get(label_column), place), place)
@@ -133,19 +134,20 @@ class TextReader:
             `ValueError`: if there are several, where there must be one and `--first_label` was not given.
         """
         if self.arguments.problem_type == "regression":
-            return None if clean_label(label) is None else as_number(clean_label(label), place)
+            text = clean_label(label, place)
+            return None if text is None else as_number(text, place)
         if self.arguments.problem_type == "multi_label":
             if isinstance(label, str) and self.arguments.label_separator:
                 label = label.split(self.arguments.label_separator)
             labels = label if isinstance(label, list) or label is None else [label]
-            return labels and [text for text in map(clean_label, labels) if text is not None]
+            return labels and [text for label in labels if (text := clean_label(label, place)) is not None]
         labels = label if isinstance(label, list) else [label]
         if len(labels) > 1 and not self.arguments.first_label:
             raise ValueError(
                 f"{place}: {len(labels)} labels ({', '.join(map(str, labels))}), where a text must have one: "
                 "--first_label True keeps the first"
             )
-        return clean_label(labels[0]) if labels else None
+        return clean_label(labels[0], place) if labels else None
 
     def problem(self, example: dict, split: str) -> str | None:
         if split == "train" and not (example["words"] or (example["text"] or "").strip()):
@@ -188,6 +190,8 @@ def find_layout(path: str, split: str, known: Collection[str], label_column: str
         return "table"
     if any(line.startswith(FASTTEXT) for line in lines):
         return "label first"
+    if all(line.split()[-1].startswith(FASTTEXT) for line in lines):
+        return "label last"
     if label_column in ("0", "-1"):
         return "label first" if label_column == "0" else "label last"
     first, last = (Counter(line.split()[column].removeprefix(FASTTEXT) for line in lines) for column in (0, -1))

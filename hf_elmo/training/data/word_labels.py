@@ -170,7 +170,7 @@ class WordLabelReader:
             if labels is not None and (not isinstance(labels, list) or len(labels) != len(words)):
                 raise ValueError(f"{place}: {len(words)} words need as many labels, in a list, but have {labels!r:.60}")
             if labels is not None:
-                labels = [clean_label(label) for label in labels]
+                labels = [clean_label(label, place) for label in labels]
                 labels = None if None in labels else self.named(labels, place)
             self.count(labels or (), repeat(place), split)
             yield {"tokens": words, "labels": labels, "lines": lines, "source": str(place)}
@@ -256,7 +256,8 @@ def read_labels(places: dict[str, str], counts: Counter[str], scheme: str, under
     typed = 2 * sum(bool(parsed[label].type) for label in usual) >= len(usual)
     odd = [label for label in inside if label not in usual or bool(parsed[label].type) != typed]
     has_positions = any(re.match("[BI]-", label) for label in usual)
-    is_scheme = has_positions and len(usual) >= len(odd)
+    look_alike = all(re.match("[A-Za-z][-_:]", label) for label in odd)  # with other letters
+    is_scheme = has_positions and (len(usual) >= len(odd) or look_alike)
     if is_scheme and len(odd) == 1 and "O" not in counts and counts[odd[0]] == max(counts.values()):
         usual[odd[0]] = "O"  # the most frequent label
         odd = []
@@ -267,9 +268,10 @@ def read_labels(places: dict[str, str], counts: Counter[str], scheme: str, under
             understood.notes.append(f"types of entities that differ only in case are kept apart: {sorted(types)}")
     elif odd and (is_scheme or looks_like_entities(counts)):
         usual = sorted(label for label in usual if label not in odd)
+        share = "most" if len(usual) >= len(odd) else "some"
         shown = "; ".join(f"{label!r:.40} ({counts[label]}x, first in {places[label]})" for label in odd[:5])
         raise ValueError(
-            f"{places[odd[0]]}: most labels mark entities ({', '.join(usual[:4])}, ...), but not {shown}: "
+            f"{places[odd[0]]}: {share} labels mark entities ({', '.join(usual[:4])}, ...), but not {shown}: "
             "correct them, or learn all labels as they are, without entities, with --label_scheme plain"
         )
     elif not has_positions and inside and counts["O"] == max(counts.values()) and are_names(inside):

@@ -3,6 +3,7 @@
     columns       EU NNP B-NP B-ORG, separated by tabs if most lines have one, by blanks and tabs otherwise; a line with
                   the names of columns is recognized, and so is a running number before the words
     CoNLL-U       labels in UPOS, or in an attribute of MISC such as `name=B-PER`; CoNLL-U Plus names its columns
+    CoNLL-2009    labels in POS; columns of arguments follow, as many as a sentence has predicates
     CoNLL-2012    entities as brackets in column 10: (GPE* *)
     sentences     a test file without labels may hold a sentence per line
 
@@ -24,12 +25,14 @@ Line = tuple[int, list[str]]  # number and columns
 
 LINES_TO_JUDGE = 20_000  # lines by which the layout of a file is recognized
 CONLLU = "ID FORM LEMMA UPOS XPOS FEATS HEAD DEPREL DEPS MISC".split()
+CONLL2009 = "ID FORM LEMMA PLEMMA POS PPOS FEAT PFEAT HEAD PHEAD DEPREL PDEPREL FILLPRED PRED".split()
 CONLL2012 = "document part number word pos parse lemma frameset sense speaker ner coreference".split()
 WORD_NAMES = {"token", "tokens", "word", "words", "form", "text", "sentence"}
 LABEL_NAMES = {"label", "labels", "tag", "tags", "ner", "ner_tag", "ner_tags", "pos", "upos", "xpos", "chunk", "entity"}
 SENTENCE_NAMES = {"sentence #", "sentence_id", "sent_id", "sentence_idx", "sentence_number", "sentence"}
 # Types of chunks in English and German CoNLL-2003
 CHUNKS = {*"NP VP PP ADVP ADJP SBAR PRT CONJP INTJ LST UCP NC VC PC".split()}
+OPEN = ("CoNLL-2009", "CoNLL-2012")  # kinds with any number of columns at the end
 OUTSIDE = {"O", "o", "0", "-", "_"}  # labels of words outside of entities
 COMMENT = re.compile(r"#\s+(id\s|\S+\s*=)")
 RANGE = re.compile(r"\d+[-.]\d+")
@@ -39,9 +42,10 @@ class Layout(NamedTuple):
     """Where a file with a word per line has its words and labels.
 
     Args:
-        kind: columns, CoNLL-U, CoNLL-2012, sentences, or table, if rows are sentences or a column numbers them.
+        kind: columns, CoNLL-U, CoNLL-2009, CoNLL-2012, sentences, or table, if rows are sentences or a column numbers
+            them.
         has_tabs: Whether tabs separate the columns.
-        width: Number of columns; the least number in CoNLL-2012.
+        width: Number of columns; the least number in CoNLL-2009 and CoNLL-2012.
         names: Names of the columns, where they have any.
         is_numbered: Whether the first column counts the words of a sentence.
         header: Number of the line with the names of columns.
@@ -104,6 +108,9 @@ def find_layout(
     if any(line.startswith("#begin document") for line in filled[:3]) or is_conll2012(body[:50]):
         layout = Layout("CoNLL-2012", False, len(CONLL2012), CONLL2012)
         return choose_columns(path, layout, [Counter()] * layout.width, word_column or "word", label_column or "ner")
+    if is_conll2009(body[:50]):
+        layout = Layout("CoNLL-2009", has_tabs, len(CONLL2009), CONLL2009, is_numbered=True)
+        return choose_columns(path, layout, [Counter()] * layout.width, word_column or "form", label_column or "pos")
     rows = [(number, split_line(line, has_tabs)) for number, line in lines]
     rows = [row for row in rows if len(row[1]) in (0, width) and row[1][:1] != ["#"]]
     sentences = [sentence for sentence in blocks(rows) if sentence]
@@ -133,6 +140,14 @@ def find_layout(
     layout = choose_columns(path, layout, values, word_column, label_column)
     is_unknown = is_test and known and layout.label is not None and not is_known(values[layout.label], known)
     return layout._replace(label=None) if is_unknown and label_column is None else layout
+
+
+def is_conll2009(lines: list[str]) -> bool:
+    """Return whether lines have a number, two numbers of heads, and whether they hold a predicate."""
+    rows = [line.split() for line in lines]
+    numbers = [row[column] for row in rows if len(row) >= len(CONLL2009) for column in (0, 8, 9)]
+    are_numbers = len(numbers) == 3 * len(rows) and all(number.isdecimal() or number == "_" for number in numbers)
+    return bool(rows) and are_numbers and all(row[12] in "Y_" for row in rows)
 
 
 def is_conll2012(lines: list[str]) -> bool:
@@ -212,12 +227,25 @@ def choose_columns(
             raise ValueError(f"{path}: column {word} looks like labels; name the column of words with --word_column")
         if width == 2 and (label == word or (label is None and entities == [word])):  # labels go first
             word, label = 1 - word, word
+        check_words(path, values, word, {label, *entities})
     ignored = ()
     if label is None:
         entities = [column for column in entities if column != word]
         entities = [column for column in entities if not are_chunks(values[column])] or entities
         label, ignored = choose_label(path, layout, values, word, entities), entities[1:]
     return layout._replace(word=word, label=label, attribute=attribute, ignored=ignored)
+
+
+def check_words(path: str, values: list[Counter[str]], word: int, labels: set[int | None]):
+    """Refuse words that are few beside the texts of another column, as parts of speech and names of files are."""
+    others = [column for column in range(len(values)) if column != word and column not in labels]
+    for other in others if len(values) > 2 and values[word].total() >= 8 else ():
+        texts = [value for value in values[other] if value[:1].isalpha()]
+        if len(texts) >= 2 * len(values[word]):
+            raise ValueError(
+                f"{path}: column {word} has {len(values[word])} different values, and column {other} {len(texts)}: "
+                "name the column of words with --word_column"
+            )
 
 
 def find_number(path: str, layout: Layout, option: str, column: str | None) -> int | None:
@@ -321,14 +349,14 @@ def read_word_lines(path: str, layout: Layout) -> Iterator[WordLines]:
             rows = []
         elif number == layout.header or is_comment(line, columns, layout, not rows):
             continue
-        elif len(columns) == layout.width or (layout.kind == "CoNLL-2012" and len(columns) > layout.width):
+        elif len(columns) == layout.width or (layout.kind in OPEN and len(columns) > layout.width):
             rows.append((number, columns))
         elif len(columns) == layout.width - 1 and not layout.has_tabs and line[0] in " \t":
             rows.append((number, ["", *columns]))
         else:
             raise ValueError(
-                f"{path}, line {number}: {len(columns)} columns where the file has {layout.width}: "
-                f"{' '.join(columns)[:60]!r}"
+                f"{path}, line {number}: {len(columns)} columns where the file has {layout.width}"
+                f"{', separated by tabs' if layout.has_tabs else ''}: {' '.join(columns)[:60]!r}"
             )
 
 
