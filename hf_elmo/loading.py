@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from safetensors import SafetensorError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -27,7 +28,8 @@ def loading(name: str) -> Iterator[None]:
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, (ValueError, OSError)) and name in reason:
             raise ValueError(reason) from error
-        raise ValueError(f"{name}: cannot be loaded: {reason}") from error
+        what = "cannot be loaded" if Path(name).exists() else "there is no such folder, and the Hub gave none"
+        raise ValueError(f"{name}: {what}: {reason}") from error
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:

@@ -161,7 +161,7 @@ def test_table_for_people(small, capsys):
         (["TEXT", "--model", "MODEL", "--protocol", "stream", "--batch-size", "0"], "must be at least 1, but is 0"),
         (["TEXT", "--model", "ENCODER"], "has no softmax over words"),
         (["TEXT", "--model", "WORDLESS"], "the softmax is over 11 words, and vocab.txt is missing"),
-        (["TEXT", "--model", "nowhere"], "nowhere"),
+        (["TEXT", "--model", "nowhere"], "nowhere: there is no such folder, and the Hub gave none: "),
         (["TEXT", "--model", "MODEL", "--unigram", "EMPTY"], "there is no sentence in"),
         (["TEXT", "--model", "OTHER"], "the softmax is over 11 words, and vocab.txt has 4"),
     ],
@@ -190,6 +190,7 @@ def test_what_cannot_be_measured(small, tmp_path, capsys, arguments, message):
         "WORDLESS": tmp_path / "wordless",
         "OTHER": tmp_path / "other",
     }
+    capsys.readouterr()  # progress of the loading and saving above
     assert cli.main(["perplexity", *(str(places.get(argument, argument)) for argument in arguments)]) == 2
     error = capsys.readouterr().err
     assert message in error
