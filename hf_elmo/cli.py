@@ -113,7 +113,7 @@ def run(name: str, arguments: list[str]) -> int:
     """Run a command whose module follows the protocol of `Command`."""
     command = COMMANDS[name]
     try:
-        # Imported here: `hf-elmo --help` should not wait for torch.
+        # Imported here: a command should not wait for what only others need.
         module = importlib.import_module(command.module)
         quiet_transformers()
         parser = Parser(prog=f"hf-elmo {name}", description=f"{command.summary[0].upper()}{command.summary[1:]}.")
