@@ -134,7 +134,7 @@ class TextReader:
             `ValueError`: if there are several, where there must be one and `--first_label` was not given.
         """
         if self.arguments.problem_type == "regression":
-            text = clean_label(label, place)
+            text = str(label) if isinstance(label, list) else clean_label(label, place)
             return None if text is None else as_number(text, place)
         if self.arguments.problem_type == "multi_label":
             if isinstance(label, str) and self.arguments.label_separator:
