@@ -64,6 +64,7 @@ def main():
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
     texts, rng = write_texts(options.folder), random.Random(options.seed)
     more = ["--validation_files", str(texts / "held_out.txt"), "--logging_steps", "1", "--save_steps", "3"]
     log = options.folder / "log.txt"
