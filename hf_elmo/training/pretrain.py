@@ -116,6 +116,7 @@ def train(text: TextArguments, model_args: ModelArguments, args: PretrainingArgu
         run.finish(results)
         if not args.keep_checkpoints:
             remove_checkpoints(args.output_dir)
+        logger.info("The model is saved in %s", args.output_dir)
 
 
 if __name__ == "__main__":

@@ -208,7 +208,7 @@ def choose_split(corpus: Corpus, split: str | None, default: str) -> str:
         return f"The text is split into words by the rule {split!r}."
     if is_raw:
         return f"The text is raw ({example!r}), and is split into words by the rule {default!r}. For another: --split."
-    return "The text is split into words already, and is left as it is. To split it nevertheless: --split."
+    return "The text is split into words already, and is left as it is. To split it nevertheless: --split treebank."
 
 
 # ---- Counts
