@@ -27,7 +27,7 @@ def loading(name: str) -> Iterator[None]:
     except FAILURES as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, (ValueError, OSError)) and name in reason:
-            raise ValueError(reason) from error
+            raise ValueError(reason if reason.startswith((f"{name}:", f"{name}/")) else f"{name}: {reason}") from error
         what = "cannot be loaded" if Path(name).exists() else "there is no such folder, and the Hub gave none"
         raise ValueError(f"{name}: {what}: {reason}") from error
 

@@ -92,7 +92,7 @@ torch.manual_seed(0)
 weights = torch.randn(2048, 128), torch.randn(2048), torch.randn(2048, 128), torch.randn(128, 512)
 with torch.no_grad():
     for rows in range(40, 168):
-        lstm(Direction(torch.randn(rows, 2, 128), *weights))
+        lstm([Direction(torch.randn(rows, 2, 128), *weights)])
 """
 
 

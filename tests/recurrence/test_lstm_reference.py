@@ -183,10 +183,10 @@ def test_layers_in_the_place_of_weights_are_called():
     for state in ((tensors["h"], tensors["c"]), None):
         expected = reference(tensors["x"], *(tensors[n] for n in WEIGHTS), state, mask, reverse=True, **options)
         plain = direction_of_layers(tensors["x"], *layers, state, reverse=True)
-        torch.testing.assert_close(lstm(plain, mask, **options), expected, rtol=0, atol=1e-10)
+        torch.testing.assert_close(lstm([plain], mask, **options)[0], expected, rtol=0, atol=1e-10)
         assert last_lstm_path() == ("packed", "plain tensors")
         handle = layers[1].register_forward_hook(lambda *call: None)
         hooked = direction_of_layers(tensors["x"], *layers, state, reverse=True)
-        torch.testing.assert_close(lstm(hooked, mask, **options), expected, rtol=0, atol=0)
+        torch.testing.assert_close(lstm([hooked], mask, **options)[0], expected, rtol=0, atol=0)
         assert last_lstm_path() == ("reference", "recurrent_gates must be called: it has hooks")
         handle.remove()

@@ -31,7 +31,7 @@ def test_the_kernels_are_the_reference(interpreted):
 def test_without_a_gpu_they_are_refused_in_a_line():
     tensors = [torch.ones(size) for size in ((1, 1, 2), (8, 2), (8,), (8, 2))]
     with pytest.raises(ValueError, match="'triton' cannot run here: it needs a GPU"), lstm_path("triton"):
-        lstm(Direction(*tensors))
+        lstm([Direction(*tensors)])
 
 
 COMPILE = """
