@@ -1,5 +1,6 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""Rows of a batch: where their words, characters and sequences stand, and how rows are truncated and padded."""
+"""Rows of a batch: where their words, characters and sequences stand, how rows are truncated and padded, and what a
+special token may be."""
 
 from collections.abc import Callable, Iterable
 from itertools import product
@@ -7,6 +8,7 @@ from reprlib import repr as short_repr
 
 import numpy as np
 import torch
+from tokenizers import AddedToken
 from torch import Tensor
 from transformers.tokenization_utils_base import PaddingStrategy, TruncationStrategy
 from transformers.utils import TensorType, to_py_obj
@@ -382,3 +384,27 @@ def as_tensor(values: object, tensor_type: str) -> Tensor | np.ndarray:
     """Return numbers as an int64 tensor or array."""
     array = np.asarray(values, dtype=np.int64)
     return torch.from_numpy(array) if TensorType(tensor_type) == TensorType.PYTORCH else array
+
+
+# ---- Special tokens
+
+
+def are_strings(values: object) -> bool:
+    """Return whether all values of a dict are strings."""
+    return isinstance(values, dict) and all(isinstance(value, str) for value in values.values())
+
+
+def are_tokens(values: object) -> bool:
+    """Return whether a list holds tokens: strings, `AddedToken`s, or dicts as these are saved."""
+    flags = {"lstrip", "rstrip", "normalized", "single_word", "special"}
+    for token in values if isinstance(values, (list, tuple)) else (None,):
+        if isinstance(token, dict) and {*token} <= flags | {"content", "__type"}:
+            token = token.get("content") if all(isinstance(token.get(flag, False), bool) for flag in flags) else None
+        if not isinstance(token, AddedToken) and not (isinstance(token, str) and token):
+            return False
+    return True
+
+
+def standalone(token: str | AddedToken | None) -> AddedToken | None:
+    """Return a special token that counts as such only where it stands alone: not in `a<S>b`."""
+    return AddedToken(token, single_word=True, normalized=False, special=True) if isinstance(token, str) else token

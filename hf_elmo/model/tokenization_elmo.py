@@ -37,6 +37,8 @@ from .character_ids_elmo import (
 from .code_points_elmo import DICTIONARIES_FILE, CodePointRows, read_dictionaries, write_dictionaries
 from .encoding_elmo import (
     ElmoEncoding,
+    are_strings,
+    are_tokens,
     as_tensor,
     common_length,
     dimensions_of,
@@ -45,6 +47,7 @@ from .encoding_elmo import (
     padded_length,
     read_examples,
     shown,
+    standalone,
     tensor_type_of,
     truncate,
 )
@@ -110,7 +113,8 @@ class ElmoTokenizer(TokenizersBackend):
         own = {"max_characters_per_token": max_characters_per_token, "split": split, "added_words": added_words}
         kwargs = {name: value for name, value in kwargs.items() if name not in NOT_OPTIONS}
         for name, value in (own | tokens | kwargs).items():
-            check_option(name, value)
+            if not callable(getattr(type(self), name, None)):  # the base class refuses arguments named like methods
+                check_option(name, value)
         if max_characters_per_token == 1 and vocab_file is None:
             raise ValueError(
                 f"words as input (max_characters_per_token=1) need a word vocabulary: vocab_file='{VOCABULARY_FILE}'"
@@ -431,6 +435,8 @@ class ElmoTokenizer(TokenizersBackend):
         try:
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         except (AttributeError, KeyError, TypeError, UnicodeDecodeError) as error:  # the base class expects other types
+            if any(callable(getattr(cls, name, None)) for name in kwargs):
+                raise  # an argument named like a method: the caller's, not the folder's
             raise ValueError(f"the tokenizer of {pretrained_model_name_or_path} cannot be loaded: {error}") from error
 
     @classmethod
@@ -509,7 +515,11 @@ def check_option(name: str, value: object, source: str = ""):
             fits, expected = value in ("left", "right"), "'left' or 'right'"
         case "model_input_names":
             fits, expected = isinstance(value, list) and all(isinstance(x, str) for x in value), "a list of names"
-        case "chat_template" | "processor_class" | "backend":
+        case "chat_template":
+            in_file = isinstance(value, list) and all(are_strings(x) and {*x} == {"name", "template"} for x in value)
+            fits = value is None or isinstance(value, str) or are_strings(value) or in_file
+            expected = "a string, or strings with names"
+        case "processor_class" | "backend":
             fits, expected = value is None or isinstance(value, str), "a string"
         case "auto_map":
             fits, expected = isinstance(value, dict), "a dict from Auto classes to classes"
@@ -519,17 +529,6 @@ def check_option(name: str, value: object, source: str = ""):
             fits, expected = name == "vocab_file" or not hasattr(ElmoTokenizer, name), "left out, as it is no option"
     if not fits:
         raise ValueError(f"{source}{name} must be {expected}, but is {shown(value)}")
-
-
-def are_tokens(values: object) -> bool:
-    """Return whether a list holds tokens: strings, `AddedToken`s, or dicts as these are saved."""
-    flags = {"lstrip", "rstrip", "normalized", "single_word", "special"}
-    for token in values if isinstance(values, (list, tuple)) else (None,):
-        if isinstance(token, dict) and {*token} <= flags | {"content", "__type"}:
-            token = token.get("content") if all(isinstance(token.get(flag, False), bool) for flag in flags) else None
-        if not isinstance(token, AddedToken) and not (isinstance(token, str) and token):
-            return False
-    return True
 
 
 def check_file(path: str):
@@ -543,8 +542,3 @@ def check_file(path: str):
         raise ValueError(f"{path}: must hold a JSON object, but holds {shown(options)}")
     for name in options.keys() - {*NOT_OPTIONS}:
         check_option(name, options[name], f"{path}: ")
-
-
-def standalone(token: str | AddedToken | None) -> AddedToken | None:
-    """Return a special token that counts as such only where it stands alone: not in `a<S>b`."""
-    return AddedToken(token, single_word=True, normalized=False, special=True) if isinstance(token, str) else token
