@@ -1,12 +1,13 @@
 """The `hf-elmo` command: each subcommand's module adds its arguments and runs it."""
 
 import argparse
+import contextlib
 import difflib
 import importlib
 import os
 import runpy
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -115,11 +116,11 @@ def run(name: str, arguments: list[str]) -> int:
     try:
         # Imported here: a command should not wait for what only others need.
         module = importlib.import_module(command.module)
-        quiet_transformers()
         parser = Parser(prog=f"hf-elmo {name}", description=f"{command.summary[0].upper()}{command.summary[1:]}.")
         module.add_arguments(parser)
         parser.epilog = "\n\n".join(filter(None, [parser.epilog, listing("examples", command.examples)]))
-        return module.run(parser.parse(arguments)) or 0
+        with quiet_transformers():
+            return module.run(parser.parse(arguments)) or 0
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -176,12 +177,20 @@ def did_you_mean(word: str, known: Sequence[str] | dict) -> str:
     return f"; did you mean {found[0]}?" if found else ""
 
 
-def quiet_transformers() -> None:
-    """Silence the library's notes and progress bars, which would interrupt what a command reports."""
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Silence the notes and progress bars of the library, which would interrupt what a command reports."""
     from transformers.utils import logging
 
+    verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if has_bars:
+            logging.enable_progress_bar()
 
 
 def one_line(error: Exception) -> str:
