@@ -97,7 +97,11 @@ def discard_if_empty(partial: Path):
 
 def current_version(url: str) -> Version:
     """Ask a server for the present version of a file. Errors are left to the download itself."""
-    answer = get_session().head(url, headers={"Accept-Encoding": "identity"}, timeout=TIMEOUT)
+    request = {"headers": {"Accept-Encoding": "identity"}, "timeout": TIMEOUT}
+    try:
+        answer = get_session().head(url, **request)
+    except TransportError:  # the server may have closed a connection that the session kept open
+        answer = get_session().head(url, **request)
     if answer.status_code != 200:
         return Version("", None)
     tag, length = answer.headers.get("ETag", ""), answer.headers.get("Content-Length", "")
