@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""What a conversion writes: a folder for `from_pretrained`, or the two files of bilm-tf."""
+"""Write the result of a conversion: a folder for `from_pretrained`, or the two files of bilm-tf."""
 
 import json
 import shutil

@@ -52,10 +52,10 @@ def random_weights(options: Mapping, *, seed: int = 0, gain: float = 1.0, words:
     width, cell = lstm["projection_dim"], lstm["dim"]
     tensors = {}
 
-    def normal(name, shape, deviation, mean=0.0):
+    def normal(name: str, shape: tuple[int, ...], deviation: float, mean: float = 0.0):
         tensors[name] = (mean + deviation * chance.standard_normal(shape)).astype(np.float32)
 
-    def uniform(name, shape, bound):
+    def uniform(name: str, shape: tuple[int, ...], bound: float):
         tensors[name] = chance.uniform(-bound, bound, shape).astype(np.float32)
 
     if characters:
