@@ -26,6 +26,7 @@ CHOICES = {
     "character_scheme": ("bytes", "codepoints"),
     "sequence_encoder": ("pooling", "bcn", "esim"),
     "pooling": ("mean", "max", "attention"),
+    "sentence_pooling": ("mean", "max", "attention"),
     "qa_encoder": ("bidaf", "linear"),
 }
 
@@ -78,6 +79,9 @@ class ElmoConfig(PreTrainedConfig):
         mix_initial_weights (`list[float]`, *optional*):
             Initial weights before the softmax, one per layer, lowest layer first. By default 0: the mean of the layers.
         mix_trainable (`bool`, defaults to `True`): Whether training changes the weights and the scale gamma of mixes.
+        sentence_pooling (`str`, defaults to `"mean"`):
+            How the words of a text become one vector (`ElmoModel.sentence_vectors`): `"mean"`, `"max"` or
+            `"attention"`, a mean with weights that training learns.
 
         lstm_dropout (`float`, defaults to 0.1): Dropout on the input of LSTM layers and of the language-model head.
         classifier_dropout (`float`, defaults to 0.5): Dropout on the ELMo representation in task heads.
@@ -149,6 +153,8 @@ class ElmoConfig(PreTrainedConfig):
     mix_layer_norm: bool = False
     mix_initial_weights: list[float | int] | tuple[float | int, ...] | None = None
     mix_trainable: bool = True
+    # Vectors of texts
+    sentence_pooling: str = "mean"
     # Dropout, in training
     lstm_dropout: float | int = 0.1
     classifier_dropout: float | int = 0.5

@@ -28,6 +28,7 @@ from transformers.utils.generic import can_return_tuple
 from .char_cnn_elmo import ElmoCharacterEncoder
 from .configuration_elmo import ElmoConfig
 from .lstm_elmo import Direction, LstmState, direction_of_layers, lstm
+from .pooling_elmo import SentencePooling, special_tokens_mask
 from .quantizer_elmo import Int8Linear, use_float_layers, use_int8_layers
 from .saved_card_elmo import ModelCardMixin
 
@@ -243,6 +244,7 @@ class ElmoModel(ElmoPreTrainedModel):
             )
         self.layers = nn.ModuleList(ElmoLayer(config, index) for index in range(config.num_hidden_layers))
         self.scalar_mixes = nn.ModuleList(ElmoScalarMix(config) for _ in range(config.num_mixes))
+        self.sentence_pooling = SentencePooling(config)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Embedding:
@@ -316,6 +318,16 @@ class ElmoModel(ElmoPreTrainedModel):
             other_mixes=torch.stack(mixes[1:], dim=1) if len(mixes) > 1 else None,
             state=final_state if use_state else None,
         )
+
+    def sentence_vectors(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Return one vector for each text, `(B, 2P)`: the first mix of its words, pooled as `sentence_pooling` says.
+
+        Padding, `<S>` and `</S>` are left out. A text without words has a vector of zeros, whose cosine with any other
+        counts as 0.
+        """
+        vectors = self(input_ids, attention_mask, return_dict=True).last_hidden_state
+        mask = word_mask(input_ids, attention_mask) & ~special_tokens_mask(input_ids, self.config)
+        return self.sentence_pooling(vectors, mask)
 
     def run_layers(self, hidden: Tensor, mask: Tensor, state: State | None = None) -> tuple[list[Tensor], State]:
         """Return all layers, `L + 1` tensors `(B, T, 2P)`, and the final state.
@@ -437,7 +449,7 @@ class ElmoModel(ElmoPreTrainedModel):
         target.gamma.fill_(gamma)
 
     def freeze_encoder(self, frozen: bool = True) -> None:
-        """Exclude everything but the mixes from training and turn its dropout off, or undo that."""
+        """Exclude everything but mixes and pooling from training and turn its dropout off, or undo that."""
         if not frozen and any(isinstance(module, Int8Linear) for module in self.modules()):
             raise ValueError(
                 "an int8 encoder cannot be trained: load its weights in float32, or call `model.dequantize()`"
@@ -455,8 +467,8 @@ class ElmoModel(ElmoPreTrainedModel):
         return self
 
     def encoder_parts(self) -> list[nn.Module]:
-        """Return everything but the mixes."""
-        return [part for name, part in self.named_children() if name != "scalar_mixes"]
+        """Return everything but the mixes and the pooling."""
+        return [part for name, part in self.named_children() if name not in ("scalar_mixes", "sentence_pooling")]
 
     def freeze_mix(self, frozen: bool = True) -> None:
         """Exclude the mixes from training, or undo that."""

@@ -31,9 +31,9 @@ class ElmoInt8Config(QuantizationConfigMixin):
 
 
 def use_int8_layers(encoder: nn.Module) -> None:
-    """Replace all linear layers by int8 layers, all 0 until they are loaded."""
+    """Replace all linear layers but those of pooling, which learn, by int8 layers, all 0 until they are loaded."""
     for name, module in list(encoder.named_modules()):
-        if type(module) is nn.Linear:
+        if type(module) is nn.Linear and not name.startswith("sentence_pooling"):
             encoder.set_submodule(name, Int8Linear(module.in_features, module.out_features, module.bias is not None))
 
 

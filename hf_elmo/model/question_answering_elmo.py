@@ -15,13 +15,12 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_elmo import ElmoConfig
 from .pipelines_elmo import QUESTION_ANSWERING
+from .pooling_elmo import SelfAttentivePooling, attend
 from .task_layers_elmo import (
     BidirectionalAttention,
     SelfAttention,
-    SelfAttentivePooling,
     TaskBiLstm,
     VariationalDropout,
-    attend,
     encode_separately,
 )
 from .task_model_elmo import ElmoTaskModel, EncodedWords

@@ -12,16 +12,12 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_elmo import ElmoConfig
+from .pooling_elmo import SelfAttentivePooling, attend, masked_max, masked_mean, masked_min
 from .task_layers_elmo import (
     BatchNormalization,
-    SelfAttentivePooling,
     TaskBiLstm,
     VariationalDropout,
-    attend,
     encode_separately,
-    masked_max,
-    masked_mean,
-    masked_min,
 )
 from .task_model_elmo import ElmoTaskModel, EncodedWords
 

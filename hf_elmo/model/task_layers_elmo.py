@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""Layers of task heads: biLSTMs, attention between the words of texts, pooling, dropout and normalization.
+"""Layers of task heads: biLSTMs, attention between the words of texts, dropout and normalization.
 
 Letters in shapes: B batch, T and S words, I input width, D width of a word's vector, C width of one direction of a
 biLSTM. A mask is True where there is a word, in any pattern; values elsewhere affect neither results nor gradients. A
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import initialization as init
 
 from .lstm_elmo import Direction, direction_of_layers, lstm
+from .pooling_elmo import attend, masked_max, masked_softmax
 
 # ---- biLSTM
 
@@ -93,26 +94,6 @@ def init_orthogonal_gates(weight: Tensor):
 
 
 # ---- attention
-
-
-def masked_softmax(scores: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
-    """The softmax of `scores` over the places where `mask` is True, 0 elsewhere; all 0 if there is no such place."""
-    lowest = torch.finfo(scores.dtype).min  # finite, so that a row without any place has no NaN
-    return scores.masked_fill(~mask, lowest).softmax(dim).masked_fill(~mask, 0)
-
-
-def attend(scores: Tensor, words: Tensor, mask: Tensor) -> Tensor:
-    """For each of T words, average S other words, weighted by the softmax of their scores.
-
-    Args:
-        scores (`(B, T, S)`): Score of each word for each of the others.
-        words (`(B, S, D)`): The others.
-        mask (`(B, T, S)` or `(B, 1, S)`): Which of them it may attend to.
-
-    Returns:
-        `(B, T, D)`
-    """
-    return masked_softmax(scores, mask) @ words
 
 
 class TrilinearSimilarity(nn.Module):
@@ -196,39 +177,7 @@ class SelfAttention(nn.Module):
         return torch.cat([words, others, words * others], dim=-1)
 
 
-# ---- pooling, dropout, normalization
-
-
-def masked_mean(words: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean of the words where `mask` is True: `(B, T, D)` and `(B, T)` to `(B, D)`."""
-    weights = mask[..., None].to(words.dtype)
-    return (words * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
-
-
-def masked_max(values: Tensor, mask: Tensor, dim: int = 1) -> Tensor:
-    """Return the maximum along one dimension of the values where `mask` is True; 0 if there are none."""
-    if not values.shape[dim]:
-        return values.sum(dim)
-    highest = values.masked_fill(~mask, torch.finfo(values.dtype).min).amax(dim)
-    return highest.masked_fill(~mask.any(dim), 0)
-
-
-def masked_min(values: Tensor, mask: Tensor, dim: int = 1) -> Tensor:
-    """Return the minimum along one dimension of the values where `mask` is True; 0 if there are none."""
-    return -masked_max(-values, mask, dim)
-
-
-class SelfAttentivePooling(nn.Module):
-    """The mean of words, weighted by the softmax of a learnt score of each (McCann et al. 2017, section 5)."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.score = nn.Linear(width, 1, bias=False)  # a bias would cancel in the softmax
-        self.score.init_weight = init.xavier_uniform_
-
-    def forward(self, words: Tensor, mask: Tensor) -> Tensor:
-        """From `(B, T, D)` and `(B, T)` to `(B, D)`."""
-        return attend(self.score(words).transpose(1, 2), words, mask[:, None]).squeeze(1)
+# ---- dropout, normalization
 
 
 class VariationalDropout(nn.Module):

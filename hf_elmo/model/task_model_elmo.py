@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from .configuration_elmo import ElmoConfig
 from .modeling_elmo import ElmoModel, ElmoPreTrainedModel, word_mask
+from .pooling_elmo import as_list, first_character, starts_with
 from .word_features_elmo import CharacterFeatures, WordVectors
 
 
@@ -131,15 +132,10 @@ class ElmoTaskModel(ElmoPreTrainedModel):
     ) -> Tensor:
         """Return where a word's first character is the given one, or one of several, `(B, T)` of bool.
 
-        The first character is the second id of a row, after "begin of word", or the only id of a model of whole words.
         In `inputs_embeds` a character is recognized by its embedding.
         """
-        characters = character if isinstance(character, (list, tuple)) else [] if character is None else [character]
-        place = min(1, self.config.max_characters_per_token - 1)
         if input_ids is not None:
-            given = input_ids[..., place]
-            found = [given == number for number in characters]
-        else:
-            given, table = inputs_embeds[:, :, place], self.elmo.get_input_embeddings().weight
-            found = [(given == table[number]).all(dim=-1) for number in characters]
+            return starts_with(input_ids, self.config, character)
+        given, table = inputs_embeds[:, :, first_character(self.config)], self.elmo.get_input_embeddings().weight
+        found = [(given == table[number]).all(dim=-1) for number in as_list(character)]
         return sum(found[1:], found[0]) if found else given.new_zeros(given.shape[:2], dtype=torch.bool)

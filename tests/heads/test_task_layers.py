@@ -6,17 +6,12 @@ import pytest
 import torch
 from shaken import shake
 
+from hf_elmo.model.pooling_elmo import SelfAttentivePooling, attend, masked_max, masked_mean, masked_min, masked_softmax
 from hf_elmo.model.task_layers_elmo import (
     BatchNormalization,
     BidirectionalAttention,
     SelfAttention,
-    SelfAttentivePooling,
     TrilinearSimilarity,
-    attend,
-    masked_max,
-    masked_mean,
-    masked_min,
-    masked_softmax,
 )
 
 B, T, S, D = 6, 5, 4, 3

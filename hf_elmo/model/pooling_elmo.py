@@ -1,0 +1,111 @@
+# Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
+"""Pooling: from the vectors of a text's words to one vector.
+
+Letters in shapes: B batch, T and S words, W characters per word, D width of a word's vector. A mask is True where there
+is a word, in any pattern; values elsewhere affect neither results nor gradients. A text without words gives zeros.
+"""
+
+import torch
+from torch import Tensor, nn
+from transformers import initialization as init
+
+from .configuration_elmo import ElmoConfig
+
+
+def masked_softmax(scores: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
+    """The softmax of `scores` over the places where `mask` is True, 0 elsewhere; all 0 if there is no such place."""
+    lowest = torch.finfo(scores.dtype).min  # finite, so that a row without any place has no NaN
+    return scores.masked_fill(~mask, lowest).softmax(dim).masked_fill(~mask, 0)
+
+
+def attend(scores: Tensor, words: Tensor, mask: Tensor) -> Tensor:
+    """For each of T words, average S other words, weighted by the softmax of their scores.
+
+    Args:
+        scores (`(B, T, S)`): Score of each word for each of the others.
+        words (`(B, S, D)`): The others.
+        mask (`(B, T, S)` or `(B, 1, S)`): Which of them it may attend to.
+
+    Returns:
+        `(B, T, D)`
+    """
+    return masked_softmax(scores, mask) @ words
+
+
+def masked_mean(words: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean of the words where `mask` is True: `(B, T, D)` and `(B, T)` to `(B, D)`."""
+    weights = mask[..., None].to(words.dtype)
+    return (words * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+
+
+def masked_max(values: Tensor, mask: Tensor, dim: int = 1) -> Tensor:
+    """Return the maximum along one dimension of the values where `mask` is True; 0 if there are none."""
+    if not values.shape[dim]:
+        return values.sum(dim)
+    highest = values.masked_fill(~mask, torch.finfo(values.dtype).min).amax(dim)
+    return highest.masked_fill(~mask.any(dim), 0)
+
+
+def masked_min(values: Tensor, mask: Tensor, dim: int = 1) -> Tensor:
+    """Return the minimum along one dimension of the values where `mask` is True; 0 if there are none."""
+    return -masked_max(-values, mask, dim)
+
+
+class SelfAttentivePooling(nn.Module):
+    """The mean of words, weighted by the softmax of a learnt score of each (McCann et al. 2017, section 5)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.score = nn.Linear(width, 1, bias=False)  # a bias would cancel in the softmax
+        self.score.init_weight = init.xavier_uniform_
+
+    def forward(self, words: Tensor, mask: Tensor) -> Tensor:
+        """From `(B, T, D)` and `(B, T)` to `(B, D)`."""
+        return attend(self.score(words).transpose(1, 2), words, mask[:, None]).squeeze(1)
+
+
+class SentencePooling(nn.Module):
+    """One vector for each text: the pooled vectors of its words, without padding, `<S>` and `</S>`.
+
+    The configuration's `sentence_pooling` selects `"mean"`, `"max"` or `"attention"`, the mean of words that is
+    weighted by a learnt score of each. Untrained, all scores are 0, so that it is the mean.
+    """
+
+    def __init__(self, config: ElmoConfig):
+        super().__init__()
+        self.config = config
+        self.attention = None
+        if config.sentence_pooling == "attention":
+            self.attention = SelfAttentivePooling(config.hidden_size)
+            self.attention.score.init_weight = init.zeros_
+
+    def forward(self, words: Tensor, mask: Tensor) -> Tensor:
+        """From vectors of words `(B, T, D)` and where they are `(B, T)` to `(B, D)`."""
+        if self.attention is not None:
+            return self.attention(words, mask)
+        return masked_max(words, mask[..., None]) if self.config.sentence_pooling == "max" else masked_mean(words, mask)
+
+
+def special_tokens_mask(input_ids: Tensor, config: ElmoConfig) -> Tensor:
+    """Return where a row of `input_ids` `(B, T, W)` is `<S>` or `</S>`, `(B, T)` of bool."""
+    return starts_with(input_ids, config, config.bos_token_id) | starts_with(input_ids, config, config.eos_token_id)
+
+
+def starts_with(input_ids: Tensor, config: ElmoConfig, characters: int | list[int] | None) -> Tensor:
+    """Return where a word's first character is the given one, or one of several, `(B, T)` of bool.
+
+    It is the second id of a row, after "begin of word", or the only id of a model of whole words.
+    """
+    first = input_ids[..., first_character(config)]
+    found = [first == character for character in as_list(characters)]
+    return sum(found[1:], found[0]) if found else torch.zeros_like(first, dtype=torch.bool)
+
+
+def first_character(config: ElmoConfig) -> int:
+    """Return the place of a word's first character in its row."""
+    return min(1, config.max_characters_per_token - 1)
+
+
+def as_list(ids: int | list[int] | None) -> list[int]:
+    """Return the ids of a special token, of which a configuration may name one, several or none."""
+    return [*ids] if isinstance(ids, (list, tuple)) else [] if ids is None else [ids]
