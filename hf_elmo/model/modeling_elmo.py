@@ -27,6 +27,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .char_cnn_elmo import ElmoCharacterEncoder
 from .configuration_elmo import ElmoConfig
+from .lora_elmo import register_lora_targets
 from .lstm_elmo import Direction, LstmState, direction_of_layers, lstm
 from .pooling_elmo import SentencePooling, special_tokens_mask
 from .quantizer_elmo import Int8Linear, use_float_layers, use_int8_layers
@@ -161,6 +162,7 @@ class ElmoPreTrainedModel(ModelCardMixin, PreTrainedModel):
     def __init__(self, config: ElmoConfig, *args, **kwargs):
         config.validate()  # again: options of `from_pretrained` may have changed its fields
         super().__init__(config, *args, **kwargs)
+        register_lora_targets(config.model_type)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

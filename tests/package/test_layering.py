@@ -21,7 +21,7 @@ SCRIPTS = ("pretrain", "ner", "sentiment", "nli", "qa")
 ORDER = """
     auto_map_elmo configuration_elmo
     word_splitting_elmo character_ids_elmo code_points_elmo encoding_elmo tokenization_elmo
-    linear_elmo int8_elmo quantizer_elmo lstm_packed_elmo lstm_elmo_triton lstm_elmo
+    lora_elmo linear_elmo int8_elmo quantizer_elmo lstm_packed_elmo lstm_elmo_triton lstm_elmo
     model_card_elmo saved_card_elmo char_cnn_elmo pooling_elmo modeling_elmo
     sampled_softmax_elmo label_schemes_elmo pipelines_elmo language_model_elmo
     crf_elmo word_features_elmo task_layers_elmo task_model_elmo

@@ -44,7 +44,10 @@ def session(demonstrated):
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_block_runs_as_printed(page, session):
-    """A page of docs/ starts where the README's first block ends."""
+    """A page of docs/ starts where the README's first block ends. Its first line may name libraries that it needs."""
+    needs = re.match(r"<!-- needs: (.+) -->", page.read_text(encoding="utf-8"))
+    for library in needs[1].split(", ") if needs else ():
+        pytest.importorskip(library)
     for block in blocks_of(page)[page == README :]:
         if block.language in ("sh", "python") and block.not_run is None:
             session.run(block)
