@@ -101,8 +101,9 @@ class ElmoComponent:
         """Set vectors, and entities where the model tags them."""
         sentences = [tokens for doc in docs for tokens in sentences_of(doc)]
         words = [[token.text for token in tokens] for tokens in sentences]
-        options = {"layers": self.layers, "words_per_batch": self.words_per_batch}
-        vectors = embed_sentences(self.model, self.tokenizer, words, **options)
+        vectors = embed_sentences(
+            self.model, self.tokenizer, words, layers=self.layers, words_per_batch=self.words_per_batch
+        )
         width = self.model.config.hidden_size
         tensors = {id(doc): np.zeros((len(doc), width), np.float32) for doc in docs}
         for tokens, rows in zip(sentences, vectors):
