@@ -20,7 +20,7 @@ try:
 except ImportError as error:
     raise ImportError("ElmoVectorizer needs scikit-learn: pip install scikit-learn") from error
 
-POOLINGS = {"mean": masked_mean, "max": masked_max}
+POOLINGS = ("mean", "max")
 
 
 class ElmoVectorizer(TransformerMixin, BaseEstimator):
@@ -84,9 +84,10 @@ class ElmoVectorizer(TransformerMixin, BaseEstimator):
 
     def pooled(self, sentences: Iterable[Tensor]) -> Iterator[Tensor]:
         """Pool each sentence's vectors, `(words, 2P)` to `(2P,)`."""
-        pool = POOLINGS[self.pooling]
         for vectors in sentences:
-            yield pool(vectors.float()[None], torch.ones(1, len(vectors), dtype=torch.bool))[0]
+            words, mask = vectors.float()[None], torch.ones(1, len(vectors), dtype=torch.bool)
+            pooled = masked_mean(words, mask) if self.pooling == "mean" else masked_max(words, mask[..., None])
+            yield pooled[0]
 
     def encoder(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """Return the model and its tokenizer, which are loaded anew when `model` or `device` has changed."""

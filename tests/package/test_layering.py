@@ -29,6 +29,7 @@ ORDER = """
 """.split()
 # Bounds are what there is now; the plan aims at 5500 lines that travel and 3200 of training, before later heads.
 MAX_LINES = {"a file": 550, "the files that travel": 7100, "training": 6600}
+EXTRAS = {"integrations"}  # folders whose modules need more than the package does
 # Private API of other libraries, which a release may change without notice.
 TORCH = "_C _are_functorch_transforms_active _forward_hooks _forward_pre_hooks _linear_pointwise _reorder_linear_weight"
 TORCH += " _values _version"
@@ -164,7 +165,11 @@ def private_names(path: Path) -> Iterator[tuple[object, bool]]:
 
 def overridden_names(path: Path) -> Iterator[str]:
     """Private names that classes of a file redefine, or set, for a class of another library."""
-    module = importlib.import_module(".".join(path.relative_to(REPOSITORY).with_suffix("").parts))
+    try:
+        module = importlib.import_module(".".join(path.relative_to(REPOSITORY).with_suffix("").parts))
+    except ImportError:  # the library of an extra is not installed
+        assert path.parent.name in EXTRAS, path
+        return
     for _, cls in inspect.getmembers(module, inspect.isclass):
         if cls.__module__ == module.__name__:
             own = [base for base in cls.__mro__ if base.__module__.split(".")[0] == "hf_elmo"]
@@ -179,7 +184,7 @@ def test_the_private_api_that_the_code_leans_on_is_listed_here():
     leaned_on = {name for name, made in found if not made and (name, True) not in found}
     leaned_on |= {name for path in files for name in overridden_names(path) if is_private(name)}
     public = {"_asdict", "_replace"}  # of named tuples
-    made_by_others = {"_abc_impl", "_auto_class", "_backward_cls", "_is_protocol"}  # for our classes
+    made_by_others = {"_abc_impl", "_auto_class", "_backward_cls", "_is_protocol", "_sklearn_auto_wrap_output_keys"}
     assert leaned_on - public - made_by_others == LEANED_ON
 
 
