@@ -8,6 +8,8 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from pathlib import Path
 
+from hf_elmo.model.configuration_elmo import CHOICES
+
 from .catalogue import convert_many, list_presets, table
 from .conversion import Conversion, convert
 from .presets import catalogue, read_catalogue
@@ -39,7 +41,13 @@ def add_arguments(parser: ArgumentParser):
     )
     files.add_argument("--keep-optimizer", action="store_true", help="keep Adagrad's state of a TensorFlow checkpoint")
     result = parser.add_argument_group("result")
-    result.add_argument("--to", choices=("safetensors", "hdf5"), default="safetensors", help="format to write")
+    formats = ("safetensors", "sentence-transformers", "hdf5")
+    result.add_argument("--to", choices=formats, default="safetensors", help="format to write (default: %(default)s)")
+    result.add_argument(
+        "--pooling",
+        choices=CHOICES["sentence_pooling"],
+        help="with --to sentence-transformers: how words become the vector of a text (default: mean)",
+    )
     result.add_argument("--dtype", choices=("int8",), help="round the encoder's matrices to 8 bits")
     result.add_argument("--license", metavar="ID", help="license of the weights, for the model card (apache-2.0, ...)")
     result.add_argument(
@@ -70,8 +78,8 @@ def run(arguments: Namespace) -> int:
         return run_catalogue(arguments)
     if arguments.source is None or arguments.output is None:
         raise ValueError("expected SOURCE and OUTPUT, or --list, or --catalogue FILE OUTPUT; --help says more")
-    if arguments.verify and arguments.to != "safetensors":
-        raise ValueError("--verify computes with the converted model; it goes with --to safetensors")
+    if arguments.verify and arguments.to == "hdf5":
+        raise ValueError("--verify computes with the converted model; leave out --to hdf5")
     for file in (arguments.verify, arguments.verify_text):
         if file and not Path(file).is_file():
             raise ValueError(f"{file}: no such file; expected what --verify compares with")
@@ -85,6 +93,7 @@ def run(arguments: Namespace) -> int:
         vocab=arguments.vocab,
         to=arguments.to,
         dtype=arguments.dtype,
+        pooling=arguments.pooling,
         license=arguments.license,
         language=arguments.language,
         name=arguments.push_to_hub,

@@ -16,6 +16,7 @@ from .new_folder import check_free, new_folder
 from .original import Original
 from .output import OPTIONS, VOCABULARY, WEIGHTS, check_space, write_accumulators, write_model, write_original
 from .presets import Preset, find_preset, localize
+from .sentence_transformer import write_sentence_transformer
 from .sources import open_source
 
 SPECIAL_WORDS = ("<S>", "</S>", "<UNK>")
@@ -49,6 +50,7 @@ def convert(
     vocab: str | Path | None = None,
     to: str = "safetensors",
     dtype: str | None = None,
+    pooling: str | None = None,
     license: str | None = None,
     language: str | None = None,
     name: str | None = None,
@@ -64,8 +66,10 @@ def convert(
         options: Options file, or its URL. By default the one beside the weights.
         softmax: File with the softmax of the language model, if the weights do not hold it, or its URL.
         vocab: Words of the softmax, one a line, or its URL. By default `vocab.txt` beside the weights.
-        to: `"safetensors"` for a folder that `from_pretrained` loads, `"hdf5"` for options.json and weights.hdf5.
+        to: `"safetensors"` for a folder that `from_pretrained` loads, `"sentence-transformers"` for one that
+            `SentenceTransformer` loads too, also of a saved model, `"hdf5"` for options.json and weights.hdf5.
         dtype: `"int8"` to round the encoder's matrices to 8 bits, of saved models too. By default nothing is rounded.
+        pooling: How `"sentence-transformers"` makes one vector of a text's words: `"mean"`, `"max"` or `"attention"`.
         license, language, name: Entries of the model card; identifiers as on the Hub. By default unknown, the preset's,
             and the name of the output folder.
         keep_optimizer: Whether to store Adagrad's state too, in `adagrad_accumulators.safetensors`, to continue
@@ -83,6 +87,8 @@ def convert(
     if dtype is not None and (to == "hdf5" or keep_optimizer):
         option = "--to hdf5" if to == "hdf5" else "--keep-optimizer"
         raise ValueError(f"{option} needs weights as floats, to be trained or read by the original; leave out --dtype")
+    if pooling is not None and to != "sentence-transformers":
+        raise ValueError("--pooling is of vectors of texts: it goes with --to sentence-transformers")
     check_free(output, overwrite)
     request = localize(source, options=options, softmax=softmax, vocabulary=vocab)._replace(prefer=prefer)
     preset = find_preset(source)
@@ -90,7 +96,8 @@ def convert(
         original = original._replace(facts={**(preset.facts() if preset else {}), **original.facts})
         if original.format == "safetensors" and to == "safetensors" and dtype is None:
             raise ValueError(
-                f"{source}: already a model for transformers; use --to hdf5 for the original format, or --dtype int8"
+                f"{source}: already a model for transformers; use --to hdf5 for the original format, "
+                "--to sentence-transformers, or --dtype int8"
             )
         if to == "hdf5" and original.config.character_scheme != "bytes":
             raise ValueError(
@@ -109,7 +116,10 @@ def convert(
             if to == "hdf5":
                 write_original(original, folder)
             else:
-                model = write_model(original, request.path, folder, dtype)
+                if to == "sentence-transformers":
+                    model = write_sentence_transformer(original, request.path, folder, dtype, pooling)
+                else:
+                    model = write_model(original, request.path, folder, dtype)
                 if keep_optimizer:
                     write_accumulators(original, folder)
                 card = converted_card(
@@ -128,7 +138,7 @@ def convert(
 
 def check_optimizer(original: Original, source: str | Path, to: str, keep_optimizer: bool):
     """Check that the state of the optimizer can be kept if that was asked for, and note where it is left out."""
-    if keep_optimizer and not (original.accumulators and to == "safetensors"):
+    if keep_optimizer and not (original.accumulators and to != "hdf5"):
         found = f"a {original.format} has none" if not original.accumulators else f"{to} has no place for it"
         raise ValueError(f"{source}: the state of the optimizer cannot be kept: {found}; leave out --keep-optimizer")
     if original.accumulators and not keep_optimizer:

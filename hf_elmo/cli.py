@@ -44,6 +44,7 @@ GROUPS = {
                 "hf-elmo convert original elmo-original",
                 "hf-elmo convert weights.hdf5 elmo --options options.json",
                 "hf-elmo convert elmo folder --to hdf5",
+                "hf-elmo convert elmo sentences --to sentence-transformers --pooling max",
             ),
         ),
         "perplexity": Command(
