@@ -1,17 +1,19 @@
-"""The `hf-elmo` command: each subcommand's module adds its arguments and runs it."""
+"""The `hf-elmo` command: each subcommand's module adds its arguments and runs it.
+
+The file imports nothing but the standard library, as `hf_elmo_command.py` runs it outside the package.
+"""
 
 import argparse
 import contextlib
 import difflib
 import importlib
+import importlib.metadata
 import os
 import runpy
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
-
-from . import __version__
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(overview())
         return 0 if arguments else 2
     if arguments[0] == "--version":
-        print(f"hf-elmo {__version__}")
+        print(f"hf-elmo {importlib.metadata.version('hf-elmo')}")
         return 0
     name, *rest = arguments
     if name not in COMMANDS:

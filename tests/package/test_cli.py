@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from fresh_process import REPOSITORY, run_python
 from transformers import AutoModel
 
 import hf_elmo
@@ -37,6 +38,18 @@ def test_no_command_at_all_prints_the_help_and_fails(capsys):
 def test_version(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"hf-elmo {hf_elmo.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["convrt"], ["train", "nre"]], ids=" ".join)
+def test_the_console_script_answers_these_without_the_libraries(arguments, tmp_path):
+    script = (
+        "import sys; from hf_elmo_command import main; code = main(); "
+        "print('imported', sorted({'torch', 'transformers', 'hf_elmo'} & set(sys.modules))); sys.exit(code)"
+    )
+    process = run_python("-c", script, *arguments, home=tmp_path, check=False, PYTHONPATH=str(REPOSITORY))
+    assert process.returncode == (0 if arguments[0].startswith("--") else 2)
+    assert process.stdout.endswith("imported []\n")
+    assert "hf-elmo" in process.stdout + process.stderr
 
 
 @pytest.mark.parametrize(

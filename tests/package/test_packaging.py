@@ -14,7 +14,7 @@ setuptools = pytest.importorskip("setuptools", "77", reason="building needs setu
 
 # Builds what the project's own build-system section names, without a network.
 BUILD = "import sys; from setuptools import build_meta; print(getattr(build_meta, sys.argv[1])(sys.argv[2]))"
-SOURCES = ("pyproject.toml", "README.md", "LICENSE", "hf_elmo", "conversion", "tests", "run.py", "model_card.md")
+SOURCES = "pyproject.toml README.md LICENSE hf_elmo hf_elmo_command.py conversion tests run.py model_card.md".split()
 
 
 def build(what: str, source: Path, output: Path) -> Path:
@@ -53,10 +53,9 @@ def contents(wheel: Path) -> set[str]:
         return set(archive.namelist())
 
 
-def test_wheel_holds_the_package_and_nothing_beside_it(built):
+def test_wheel_holds_the_package_and_its_console_script_and_nothing_else(built):
     names = contents(built["wheel"])
-    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"hf_elmo"}
-    expected = {
+    expected = {"hf_elmo_command.py"} | {
         f"hf_elmo/{path.relative_to(REPOSITORY / 'hf_elmo').as_posix()}"
         for path in (REPOSITORY / "hf_elmo").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
