@@ -55,6 +55,19 @@ GROUPS = {
             ("hf-elmo perplexity text.txt --model elmo", "hf-elmo perplexity text.txt --model elmo --json"),
         ),
     },
+    "every day": {
+        "apply": Command(
+            "hf_elmo.applying.command",
+            "label, classify and answer with a trained model: files or standard input",
+            (
+                "hf-elmo apply tagger text.txt",
+                "hf-elmo apply tagger text.txt --output entities.html",
+                "hf-elmo apply classifier reviews.csv --text-column review --output labels.jsonl",
+                "hf-elmo apply answerer questions.jsonl --top-k 3",
+                "echo 'Alice lives in Paris .' | hf-elmo apply tagger",
+            ),
+        ),
+    },
     "training": {
         "train": Command(
             "",

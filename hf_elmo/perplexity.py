@@ -4,10 +4,9 @@
 import json
 from argparse import ArgumentParser, Namespace
 
-import torch
 from tqdm.auto import tqdm
 
-from .loading import load_tokenizer, loading
+from .loading import best_device, load_tokenizer, loading
 from .model.language_model_elmo import ElmoForPreTraining
 from .model.tokenization_elmo import ElmoTokenizer
 from .model.word_splitting_elmo import SPLITTING_RULES
@@ -102,5 +101,4 @@ def load_language_model(name: str) -> tuple[ElmoForPreTraining, ElmoTokenizer]:
     check_word_vocabulary(name, config.word_vocab_size, tokenizer.word_vocab)
     with loading(name):
         model = ElmoForPreTraining.from_pretrained(name)
-    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
-    return model.to(device).eval(), tokenizer
+    return model.to(best_device()).eval(), tokenizer

@@ -112,15 +112,20 @@ def json_rows(path: str, may_be_whole: bool) -> Iterator[Row]:
             yield Place(path, number, "item"), row
         return
     for number, line in numbered_lines(path):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number}: not JSON ({error}); a line must be an object") from None
-        if not isinstance(row, dict):
-            raise ValueError(f"{path}, line {number}: a line must be an object, but is {line[:60]!r}")
-        yield Place(path, number), row
+        if line.strip():
+            place = Place(path, number)
+            yield place, json_row(line, place)
+
+
+def json_row(line: str, place: Place) -> dict[str, Any]:
+    """Return the object that a line of JSON holds."""
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{place}: not JSON ({error}); a line must be an object") from None
+    if not isinstance(row, dict):
+        raise ValueError(f"{place}: a line must be an object, but is {line[:60]!r}")
+    return row
 
 
 def load_json(path: str) -> Any:

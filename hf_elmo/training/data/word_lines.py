@@ -401,11 +401,18 @@ def labels_of_brackets(path: str, cells: list[tuple[int, str]]) -> list[str]:
 # ---- Writing
 
 
-def write_conll(
-    path: str | Path,
-    sentences: Iterable[tuple[Sequence[str], Sequence[str] | None, Sequence[str], Sequence[int] | None]],
-):
-    """Write words, right labels (if they are known) and predicted labels in columns separated by blanks, for conlleval.
+Labeled = tuple[Sequence[str], Sequence[str] | None, Sequence[str], Sequence[int] | None]
+
+
+def write_conll(path: str | Path, sentences: Iterable[Labeled]):
+    """Write `conll_blocks` to a file."""
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        file.writelines(conll_blocks(sentences))
+
+
+def conll_blocks(sentences: Iterable[Labeled]) -> Iterator[str]:
+    """Yield, sentence by sentence, words, right labels (if they are known) and predicted labels in columns separated by
+    blanks, for conlleval.
 
     White space inside a word becomes `_`, and so does an empty word. Each word stands in the line that it has in the
     file it was read from; lines of that file that are no words are empty. Only the ranges and empty nodes of CoNLL-U,
@@ -415,17 +422,15 @@ def write_conll(
         sentences: Words, right labels, predicted labels and line numbers of each sentence. Without line numbers, an
             empty line follows each sentence.
     """
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
-        written = dropped = 0  # lines written; lines inside sentences that are no words
-        for words, labels, predicted, lines in sentences:
-            if lines:
-                gap = lines[0] - 1 - dropped - written
-                file.write("\n" * gap)
-                written += gap + len(words)
-                dropped += lines[-1] + 1 - lines[0] - len(words)
-            for columns in zip(words, *([] if labels is None else [labels]), predicted):
-                file.write(" ".join("_".join(column.split()) or "_" for column in columns) + "\n")
-            if not lines:
-                file.write("\n")
-        if written:
-            file.write("\n")
+    written = dropped = 0  # lines written; lines inside sentences that are no words
+    for words, labels, predicted, lines in sentences:
+        gap = 0
+        if lines:
+            gap = lines[0] - 1 - dropped - written
+            written += gap + len(words)
+            dropped += lines[-1] + 1 - lines[0] - len(words)
+        columns = zip(words, *([] if labels is None else [labels]), predicted)
+        rows = [" ".join("_".join(column.split()) or "_" for column in row) + "\n" for row in columns]
+        yield "".join(["\n" * gap, *rows, *([] if lines else ["\n"])])
+    if written:
+        yield "\n"
