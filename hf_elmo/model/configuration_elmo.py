@@ -2,6 +2,7 @@
 """The configuration of an ELMo model: the sizes and options of the original's `options.json`."""
 
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
@@ -15,7 +16,7 @@ POSITIVE = (
 ).split()
 NOT_NEGATIVE = (
     "num_highway_layers word_vocab_size word_embedding_count word_embedding_size word_vector_count word_vector_size "
-    "char_feature_filters tagger_layers"
+    "char_feature_filters tagger_layers predicate_feature_size"
 ).split()
 
 LAYERS = ("num_hidden_layers", "num_highway_layers", "num_mixes", "tagger_layers")
@@ -28,6 +29,7 @@ CHOICES = {
     "pooling": ("mean", "max", "attention"),
     "sentence_pooling": ("mean", "max", "attention"),
     "qa_encoder": ("bidaf", "linear"),
+    "tagger_constraints": (None, "none", "labels", "stored"),
 }
 
 
@@ -100,11 +102,30 @@ class ElmoConfig(PreTrainedConfig):
             Filters of a small character CNN, trained with the task, as a further input of task heads; 0 for none.
         char_feature_width (`int`, defaults to 3): Width of these filters in characters.
         char_feature_embedding_size (`int`, defaults to 16): Width of a character's embedding there.
+        word_features (`list[dict]`, *optional*):
+            Vectors that task heads read in place of the first mix, static vectors and the small character CNN: tables
+            of words, encoders of characters, and ELMo, in the order of concatenation (see `token_embedders_elmo`).
+        task_layers (`dict`, *optional*):
+            Layers of a head that differ from those of its class, by the names of their places (see the head), each
+            described by a dict with a `type` (see `task_encoders_elmo`). `input_dropout`, a number, is the dropout on
+            all vectors that the head reads, `head_dropout` by default.
+        task_special_tokens (`bool`, defaults to `True`):
+            Whether the layers of a head read `<S>` and `</S>` like words. ELMo itself always does.
         tagger_layers (`int`, defaults to 2): Token classification: layers of the biLSTM; 0 for none.
         tagger_size (`int`, defaults to 200): Token classification: width of one direction of the biLSTM.
         tagger_crf (`bool`, defaults to `True`):
             Token classification: whether a conditional random field selects the labels of a sentence together. Without,
             each word's label is selected by itself; if also `tagger_layers=0`, by a linear layer over its ELMo vector.
+        tagger_constraints (`str`, *optional*):
+            Token classification: which sequences of labels may be selected. `"labels"`, those that the scheme of the
+            label names allows; `"stored"`, by a matrix among the weights; `"none"`, all of them. By default `"labels"`
+            with a conditional random field, and `"none"` without.
+        tagger_sums_probabilities (`bool`, defaults to `False`):
+            Token classification with constraints and without a conditional random field: whether the best sequence has
+            the highest sum of probabilities, as in AllenNLP's `srl`, or of their logarithms, as in He et al. (2017).
+        predicate_feature_size (`int`, defaults to 0):
+            Token classification: width of an embedding of whether a word is the predicate whose arguments are labeled,
+            given as `token_type_ids` (He et al. 2017); 0 for none.
         sequence_encoder (`str`, defaults to `"pooling"`):
             Sequence classification: `"pooling"`, a linear layer over the pooled vectors of all words, of a pair
             together; `"bcn"`, the biattentive classification network (McCann et al. 2017); or `"esim"` for pairs, the
@@ -120,7 +141,7 @@ class ElmoConfig(PreTrainedConfig):
 
     model_type = "elmo"
     keys_to_ignore_at_inference = (
-        "hidden_states token_embeddings other_mixes state forward_loss backward_loss word_losses".split()
+        "hidden_states token_embeddings other_mixes state forward_loss backward_loss word_losses scores".split()
     )
 
     # Sizes of the encoder and of the language model
@@ -169,9 +190,15 @@ class ElmoConfig(PreTrainedConfig):
     char_feature_filters: int = 0
     char_feature_width: int = 3
     char_feature_embedding_size: int = 16
+    word_features: list[dict[str, Any]] | None = None
+    task_layers: dict[str, Any] | None = None
+    task_special_tokens: bool = True
     tagger_layers: int = 2
     tagger_size: int = 200
     tagger_crf: bool = True
+    tagger_constraints: str | None = None
+    tagger_sums_probabilities: bool = False
+    predicate_feature_size: int = 0
     sequence_encoder: str = "pooling"
     pooling: str = "mean"
     sequence_size: int = 300
@@ -206,8 +233,15 @@ class ElmoConfig(PreTrainedConfig):
 
     @property
     def ids_per_token(self) -> int:
-        """Number of ids in a token's row: its characters, and its word where that has an embedding of its own."""
-        return self.max_characters_per_token + bool(self.word_embedding_size)
+        """Number of ids in a token's row: its characters, its word where that has an embedding of its own, and those of
+        `word_features`."""
+        return self.max_characters_per_token + bool(self.word_embedding_size) + self.feature_ids
+
+    @property
+    def feature_ids(self) -> int:
+        """Number of ids in a token's row that belong to `word_features`."""
+        lengths = {"words": 1, "elmo": 0}
+        return sum(lengths.get(part.get("type"), part.get("length", 0)) for part in self.word_features or ())
 
     def to_dict(self) -> dict:
         return {**super().to_dict(), "hidden_size": self.hidden_size}
@@ -285,6 +319,12 @@ class ElmoConfig(PreTrainedConfig):
             )
 
     def validate_task_heads(self):
+        if self.word_features is not None and (self.word_vector_count or self.char_feature_filters):
+            raise ValueError(
+                "`word_features` describes all vectors of words: leave `word_vector_count` and `char_feature_filters` 0"
+            )
+        if self.feature_ids and (self.character_scheme != "bytes" or self.word_embedding_count):
+            raise ValueError("`word_features` of words and characters go with `character_scheme='bytes'`")
         if self.char_feature_filters and not self.char_feature_width <= self.max_characters_per_token:
             raise ValueError(
                 f"`char_feature_width` must be at most max_characters_per_token ({self.max_characters_per_token}), "

@@ -17,6 +17,7 @@ from transformers import initialization as init
 
 from .label_schemes_elmo import forbidden_transitions
 
+Forbidden = tuple[Tensor, Tensor, Tensor]  # transitions (K, K) from row to column, starts (K,) and ends (K,), of bool
 FORBIDDEN = -1e4  # score of a transition that the scheme forbids, so low that any allowed sequence is better
 LOWEST = -100.0  # score of a label that no allowed sequence has: probability 0, but a finite logarithm
 STEP = 2.0**-20  # distance of other labels from those of the best sequence, large enough to survive a softmax
@@ -70,46 +71,77 @@ class LinearChainCrf(nn.Module):
         return torch.where(lengths > 0, torch.logsumexp(sums + end, dim=-1), 0)
 
     def max_marginals(self, scores: Tensor, mask: Tensor, label_names: list[str]) -> Tensor:
-        """For each word and label, the highest score of a sequence with that label, minus that of the best sequence.
+        """Return the function `max_marginals` with the weights of the chain, under the scheme of the label names."""
+        return max_marginals(scores, mask, forbidden_transitions(label_names, scores.device), self.weights())
 
-        The labels of the best sequence have 0 and all others less, so the largest of each word belongs to its label in
-        the best sequence, which is a single one even if several are equally good. Words that are not in the chain have
-        0 for all labels.
+    def weights(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the scores of transitions `(K, K)`, of the start and of the end, `(K,)` each."""
+        return self.transitions, self.start, self.end
 
-        Args:
-            scores (`(B, T, K)`), mask (`(B, T)` of bool): As in `forward`.
-            label_names (`list[str]`): Names of the labels, from which the scheme is recognized.
 
-        Returns:
-            `(B, T, K)`
-        """
-        scores = at_least_single(scores)
-        if not scores.shape[1]:
-            return scores
-        scores, lengths, order = left_aligned(scores, mask)
-        chain = forbidden_transitions(label_names, scores.device)
-        transitions, start, end = (
-            weight.to(scores.dtype).masked_fill(forbidden, FORBIDDEN)
-            for weight, forbidden in zip((self.transitions, self.start, self.end), chain)
-        )
-        mirror = (lengths[:, None] - 1 - torch.arange(scores.shape[1], device=scores.device)).clamp(min=0)
-        mirror = mirror[..., None].expand_as(scores)
-        both_directions = prefix_scores(  # from the first word on, and from the last word back
-            torch.stack([scores, scores.gather(1, mirror)]),
-            lengths,
-            torch.stack([transitions, transitions.T])[:, None],
-            torch.stack([start, end])[:, None],
-            torch.amax,
-        )
-        forward, backward = torch.stack(both_directions, dim=2)  # each (B, T, K)
-        through = forward + backward.gather(1, mirror) - scores
-        through = through - through.amax(dim=2, keepdim=True)
-        best = best_sequence(forward.detach(), lengths, transitions.detach(), end.detach())
-        on_best = best[..., None] == torch.arange(scores.shape[2], device=scores.device)
-        # Rounding and ties give 0 to other labels too: they are lowered.
-        through = torch.where(on_best, 0.0, through.clamp(min=LOWEST, max=-STEP))
-        spread = torch.zeros_like(through).scatter(1, order[..., None].expand_as(through), through)
-        return spread.masked_fill(~mask[..., None], 0)
+class StoredConstraints(nn.Module):
+    """Which labels may follow which, stored with the weights: `allowed` `(K + 2, K + 2)`, from row to column, where
+    row K is the start and column K + 1 the end of a sentence."""
+
+    def __init__(self, num_labels: int):
+        super().__init__()
+        self.register_buffer("allowed", torch.empty(num_labels + 2, num_labels + 2, dtype=torch.bool))
+
+    def reset_parameters(self):
+        """Allow everything."""
+        init.constant_(self.allowed, True)
+
+    def forbidden(self) -> Forbidden:
+        """Return what is forbidden, as `max_marginals` takes it."""
+        forbidden = ~self.allowed
+        return forbidden[:-2, :-2], forbidden[-2, :-2], forbidden[:-2, -1]
+
+
+def max_marginals(
+    scores: Tensor, mask: Tensor, forbidden: Forbidden, weights: tuple[Tensor, Tensor, Tensor] | None = None
+) -> Tensor:
+    """For each word and label, the highest score of a sequence with that label, minus that of the best sequence.
+
+    The labels of the best sequence have 0 and all others less, so the largest of each word belongs to its label in
+    the best sequence, which is a single one even if several are equally good. Words that are not in the chain have
+    0 for all labels.
+
+    Args:
+        scores (`(B, T, K)`): Score of each label for each word.
+        mask (`(B, T)` of bool): Which words are in the chain.
+        forbidden (`(K, K)`, `(K,)` and `(K,)` of bool): Which transitions from row to column, labels at the start, and
+            labels at the end no selected sequence has.
+        weights (of the same shapes, *optional*): Scores of transitions, of the start and of the end; by default 0.
+
+    Returns:
+        `(B, T, K)`
+    """
+    scores = at_least_single(scores)
+    if not scores.shape[1]:
+        return scores
+    scores, lengths, order = left_aligned(scores, mask)
+    weights = [scores.new_zeros(part.shape) for part in forbidden] if weights is None else weights
+    transitions, start, end = (
+        weight.to(scores.dtype).masked_fill(part, FORBIDDEN) for weight, part in zip(weights, forbidden)
+    )
+    mirror = (lengths[:, None] - 1 - torch.arange(scores.shape[1], device=scores.device)).clamp(min=0)
+    mirror = mirror[..., None].expand_as(scores)
+    both_directions = prefix_scores(  # from the first word on, and from the last word back
+        torch.stack([scores, scores.gather(1, mirror)]),
+        lengths,
+        torch.stack([transitions, transitions.T])[:, None],
+        torch.stack([start, end])[:, None],
+        torch.amax,
+    )
+    forward, backward = torch.stack(both_directions, dim=2)  # each (B, T, K)
+    through = forward + backward.gather(1, mirror) - scores
+    through = through - through.amax(dim=2, keepdim=True)
+    best = best_sequence(forward.detach(), lengths, transitions.detach(), end.detach())
+    on_best = best[..., None] == torch.arange(scores.shape[2], device=scores.device)
+    # Rounding and ties give 0 to other labels too: they are lowered.
+    through = torch.where(on_best, 0.0, through.clamp(min=LOWEST, max=-STEP))
+    spread = torch.zeros_like(through).scatter(1, order[..., None].expand_as(through), through)
+    return spread.masked_fill(~mask[..., None], 0)
 
 
 def prefix_scores(

@@ -43,23 +43,36 @@ class TaskBiLstm(nn.Module):
         size (`int`): Width of one direction.
         num_layers (`int`, defaults to 1): Number of layers; with 0, the output is the input.
         dropout (`float`, defaults to 0): Dropout on the input of layers from the second on.
+        bidirectional (`bool`, defaults to `True`): Whether there is a backward direction.
     """
 
-    def __init__(self, input_size: int, size: int, num_layers: int = 1, dropout: float = 0.0):
+    def __init__(
+        self, input_size: int, size: int, num_layers: int = 1, dropout: float = 0.0, bidirectional: bool = True
+    ):
         super().__init__()
-        self.output_size = 2 * size if num_layers else input_size
+        width = 2 * size if bidirectional else size
+        self.output_size = width if num_layers else input_size
         self.dropout = nn.Dropout(dropout)
-        widths = [input_size, *[2 * size] * (num_layers - 1)][:num_layers]
+        widths = [input_size, *[width] * (num_layers - 1)][:num_layers]
         self.forward_lstms = nn.ModuleList(TaskLstm(width, size, reverse=False) for width in widths)
-        self.backward_lstms = nn.ModuleList(TaskLstm(width, size, reverse=True) for width in widths)
+        backward = widths if bidirectional else ()
+        self.backward_lstms = nn.ModuleList(TaskLstm(width, size, reverse=True) for width in backward)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """From `x` `(B, T, I)` and a mask `(B, T)` to `(B, T, output_size)`, 0 where there is no word."""
-        for index, layer in enumerate(zip(self.forward_lstms, self.backward_lstms)):
+        return self.encode(x, mask)[0]
+
+    def encode(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the outputs `(B, T, output_size)`, and the final outputs of the last layer's directions side by side,
+        `(B, output_size)`; None without layers."""
+        last = None
+        backward = [[half] for half in self.backward_lstms] or [[]] * len(self.forward_lstms)
+        for index, (half, other) in enumerate(zip(self.forward_lstms, backward)):
             x = self.dropout(x) if index else x
-            results = lstm([half.direction(x) for half in layer], mask)
+            results = lstm([direction.direction(x) for direction in (half, *other)], mask)
             x = torch.cat([outputs for outputs, _ in results], dim=-1)
-        return x
+            last = torch.cat([final for _, (final, _) in results], dim=-1)
+        return x, last
 
 
 def encode_separately(encoder: nn.Module, x: Tensor, first: Tensor, second: Tensor) -> Tensor:

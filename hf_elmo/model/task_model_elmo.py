@@ -2,7 +2,8 @@
 """The base class of task heads: the ELMo encoder, computed now or earlier, and further features of each word.
 
     text or pair of texts -> ELMo, each text of a pair as a sentence of its own if the head wants it -> scalar mixes
-    word                  -> static vector, character features (`word_features_elmo`)
+    word                  -> static vector, character features (`word_features_elmo`), or all vectors that a
+                             configuration describes (`token_embedders_elmo`)
     both                  -> dropout -> `EncodedWords`, the input of the head's own layers
 
 Letters in shapes: B batch, T words, W characters per word, P projection width, L layers.
@@ -14,15 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from .configuration_elmo import ElmoConfig
-from .modeling_elmo import ElmoModel, ElmoPreTrainedModel, word_mask
+from .modeling_elmo import ElmoModel, ElmoPreTrainedModel, check_shape, word_mask
 from .pooling_elmo import as_list, first_character, starts_with
+from .token_embedders_elmo import TokenEmbedders
 from .word_features_elmo import CharacterFeatures, WordVectors
 
 
 class EncodedWords(NamedTuple):
     """The words of a batch as a task head reads them, after dropout."""
 
-    features: Tensor  # (B, T, feature_size): the first mix, then static vectors and character features
+    features: Tensor  # (B, T, feature_size): the first mix, static vectors and character features; or `word_features`
     mixes: tuple[Tensor, ...]  # each (B, T, 2P)
     mask: Tensor  # (B, T) of bool: where there is a word
     hidden_states: tuple[Tensor, ...] | None  # all layers, if asked for
@@ -47,6 +49,12 @@ class ElmoTaskModel(ElmoPreTrainedModel):
         self.word_vectors = WordVectors(config) if config.word_vector_count else None
         self.char_features = CharacterFeatures(config) if config.char_feature_filters else None
         self.feature_size = config.hidden_size + config.word_vector_size + config.char_feature_filters
+        self.task_layers = config.task_layers or {}
+        self.token_embedders, self.input_dropout = None, None
+        if config.word_features is not None:
+            self.token_embedders = TokenEmbedders(config)
+            self.input_dropout = nn.Dropout(self.task_layers.get("input_dropout", config.head_dropout))
+            self.feature_size = self.token_embedders.output_size
 
     def encode(
         self,
@@ -78,11 +86,13 @@ class ElmoTaskModel(ElmoPreTrainedModel):
         parts = [part for part in (self.word_vectors, self.char_features) if part is not None]
         if input_ids is None and layers is not None:
             raise ValueError("`layers` come without the characters of their words: give the `input_ids` beside them")
-        if input_ids is None and parts:
+        if input_ids is None and (parts or self.config.feature_ids):
             raise ValueError(
                 "static vectors and character features are found by `input_ids`: give these, not `inputs_embeds`, or a "
-                "model with `word_vector_count` and `char_feature_filters` 0"
+                "model with `word_vector_count` and `char_feature_filters` 0, and without `word_features`"
             )
+        if input_ids is not None and self.config.feature_ids:  # the encoder alone would do without
+            check_shape("input_ids", input_ids, "(B, T, W)", self.config.ids_per_token)
         output = self.elmo(
             input_ids,
             attention_mask,
@@ -92,7 +102,12 @@ class ElmoTaskModel(ElmoPreTrainedModel):
             output_hidden_states=output_hidden_states,
         )
         mask = word_mask(inputs_embeds if input_ids is None else input_ids, attention_mask)
+        if not self.config.task_special_tokens:
+            mask = mask & ~self.special_tokens_mask(input_ids, inputs_embeds)
         mixes = tuple(self.dropout(mix) for mix in output.mixes)
+        if self.token_embedders is not None:
+            features = self.input_dropout(self.token_embedders(mixes, input_ids, mask))
+            return EncodedWords(features, mixes, mask, output.hidden_states)
         features = [self.feature_dropout(part(input_ids, mask)).to(mixes[0].dtype) for part in parts]
         return EncodedWords(torch.cat([mixes[0], *features], dim=-1), mixes, mask, output.hidden_states)
 

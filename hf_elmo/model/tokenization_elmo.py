@@ -32,9 +32,8 @@ from .character_ids_elmo import (
     WordVocabulary,
     read_word_vocabulary,
     rust_tokenizer,
-    write_word_vocabulary,
 )
-from .code_points_elmo import DICTIONARIES_FILE, CodePointRows, read_dictionaries, write_dictionaries
+from .code_points_elmo import read_dictionaries
 from .encoding_elmo import (
     ElmoEncoding,
     are_strings,
@@ -51,9 +50,9 @@ from .encoding_elmo import (
     tensor_type_of,
     truncate,
 )
+from .feature_ids_elmo import read_features
+from .tokenizer_files_elmo import FILES, VOCABULARY_FILE, make_word_rows, write_files
 from .word_splitting_elmo import SPLITTING_RULES, KeptWords, splitting_rule
-
-VOCABULARY_FILE = "vocab.txt"
 
 
 class ElmoTokenizer(TokenizersBackend):
@@ -87,12 +86,15 @@ class ElmoTokenizer(TokenizersBackend):
         bos_token, eos_token (`str`, default to `"<S>"` and `"</S>"`): The special tokens around a sentence.
         added_words (`list[str | AddedToken]`, *optional*): Words to be kept whole in raw text.
         dictionaries_file (`str`, *optional*): `dictionaries.json` of a model of code points, see `code_points_elmo`.
+        features_file (`str`, *optional*):
+            `word_features.json` of a task model with embeddings of its own, see `feature_ids_elmo`. A row then has
+            their ids after the W of ELMo.
 
     Raises:
         `ValueError`: in one line, for an option of another type or size, and a vocabulary that cannot be read.
     """
 
-    vocab_files_names = {"vocab_file": VOCABULARY_FILE, "dictionaries_file": DICTIONARIES_FILE}
+    vocab_files_names = FILES
     model_input_names = ["input_ids", "attention_mask"]
     word_vocab: list[str] | None = None  # of vocab_file, by id
     word_rows: WordRows | None = None  # the table of encoded words
@@ -107,6 +109,7 @@ class ElmoTokenizer(TokenizersBackend):
         eos_token: str = EOS_WORD,
         added_words: list | None = None,
         dictionaries_file: str | None = None,
+        features_file: str | None = None,
         **kwargs,
     ):
         tokens = {"pad_token": pad_token, "bos_token": bos_token, "eos_token": eos_token}
@@ -125,10 +128,9 @@ class ElmoTokenizer(TokenizersBackend):
 
         pad, bos, eos = str(pad_token or "<PAD>"), str(bos_token or BOS_WORD), str(eos_token or EOS_WORD)
         self.dictionaries = None if dictionaries_file is None else read_dictionaries(dictionaries_file)
-        if self.dictionaries is None:
-            self.word_rows = WordRows(max_characters_per_token, bos, eos, self._vocabulary.ids)
-        else:
-            self.word_rows = CodePointRows(max_characters_per_token, bos, eos, self.dictionaries)
+        self.word_features = None if features_file is None else read_features(features_file)
+        files = self._vocabulary.ids, self.dictionaries, self.word_features
+        self.word_rows = make_word_rows(max_characters_per_token, bos, eos, *files)
         self._tokenizer = rust_tokenizer(self.word_rows, pad, splitting_rule(split).pattern.pattern)
         self._tokenizer.add_tokens(added_words or [])
         if max_characters_per_token == 1:
@@ -136,6 +138,7 @@ class ElmoTokenizer(TokenizersBackend):
         super().__init__(
             vocab_file=vocab_file,
             dictionaries_file=dictionaries_file,
+            features_file=features_file,
             **own,
             **{name: standalone(token) for name, token in tokens.items()},
             **{"add_bos_token": True, "add_eos_token": True, **kwargs},
@@ -452,13 +455,9 @@ class ElmoTokenizer(TokenizersBackend):
         return kwargs
 
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
-        """Write the word vocabulary and the dictionaries, if there are any."""
-        files = {VOCABULARY_FILE: self.word_vocab, DICTIONARIES_FILE: self.dictionaries}
+        """Write the word vocabulary, the dictionaries and the features, if there are any."""
         prefix = filename_prefix + "-" if filename_prefix else ""
-        paths = {name: os.path.join(save_directory, prefix + name) for name in files if files[name] is not None}
-        for name, path in paths.items():
-            (write_word_vocabulary if name == VOCABULARY_FILE else write_dictionaries)(files[name], path)
-        return tuple(paths.values())
+        return write_files(save_directory, prefix, self.word_vocab, self.dictionaries, self.word_features)
 
     def _save_pretrained(
         self,

@@ -86,6 +86,11 @@ SPLITTING_RULES = {
         pattern(ALONE + MORE_ALONE, english=False),
         "Punctuation stands apart from words, in whatever language, and nothing is rewritten.",
     ),
+    "letters_digits": SplittingRule(
+        re.compile(r"[^\W\d_]+|\d+|\S"),
+        "Words are sequences of letters or of digits; every other character stands alone, as AllenNLP's letters_digits "
+        "splits.",
+    ),
     "whitespace": SplittingRule(
         re.compile(rf"[^{BLANK}]+"), "Words are separated by white space only, so the text must be split beforehand."
     ),
