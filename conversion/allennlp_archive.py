@@ -8,7 +8,7 @@ An `Elmo` module may stand anywhere in a model; `PREFIX` is where (`text_field_e
     PREFIXscalar_mix_{m}.   gamma  scalar_parameters.{layer}
 
 The forget gate's bias already contains its 1, so the converted model has `forget_bias=0` and every number as it was.
-The other parts of the task model are not carried over.
+The task model around the ELMo is read by `allennlp_tasks.py`.
 """
 
 import re
@@ -22,6 +22,7 @@ from torch import Tensor
 from hf_elmo.model.configuration_elmo import ElmoConfig
 
 from .allennlp_settings import ElmoSettings, find_archive_options, read_settings
+from .allennlp_tasks import read_head
 from .options import PUBLISHED_OPTIONS, build_config, published_note, read_options
 from .original import Format, Original, Source
 from .state_dict_rules import Rule, apply_rules, as_is, convolution_rules, highway_rules, lstm_rules
@@ -79,9 +80,16 @@ def read_archive(source: Source) -> Original:
 
     converted, used = apply_rules(rules(config, bilm), state, file)
     used |= {name for name in state if name.startswith(f"{elmo}scalar_mix_")}
-    notes += describe_leftovers(state, used, elmo, settings, file)
+    head, left = None, {name: tensor for name, tensor in state.items() if name not in used}
+    notes += describe_leftovers({name: tensor for name, tensor in left.items() if elmo and name.startswith(elmo)}, file)
+    left = {name: tensor for name, tensor in left.items() if not (elmo and name.startswith(elmo))}
+    if left and not source.encoder_only and settings.model_type is not None:
+        head, more = read_head(file.parent, file, left, elmo, config.hidden_size, config.num_mixes)
+        notes += more
+    if left and head is None:
+        notes.append(describe_rest(left, settings))
     files = [file, *([options_file] if options_file else [])]
-    return Original(FORMAT.name, config, converted | mixes, files, notes, source.vocabulary)
+    return Original(FORMAT.name, config, converted | mixes, files, notes, source.vocabulary, head=head)
 
 
 FORMAT = Format("AllenNLP archive", is_archive_folder, read_archive)
@@ -163,17 +171,12 @@ def part_of_model(name: str) -> str:
     return f"{first}.{rest[0]}" if rest and "text_field_embedder" in first else first
 
 
-def describe_leftovers(
-    state: Mapping[str, Tensor], used: set[str], elmo: str, settings: ElmoSettings, file: Path
-) -> list[str]:
-    """Return notes about every tensor that is not carried over."""
-    left = [name for name in state if name not in used]
-    if not left:
-        return []
-    inside = [name for name in left if name.startswith(elmo) and elmo]
-    notes = [f"{file} holds {name} {tuple(state[name].shape)}, which a biLM does not need; left out" for name in inside]
-    parts = sorted({part_of_model(name) for name in left if name not in inside})
-    if parts:
-        model = f"the {settings.model_type} around the ELMo" if settings.model_type else "the model around the ELMo"
-        notes.append(f"{model} is not carried over: {', '.join(parts)} ({len(left) - len(inside)} tensors)")
-    return notes
+def describe_leftovers(left: Mapping[str, Tensor], file: Path) -> list[str]:
+    """Return notes about the tensors of an ELMo that are not carried over."""
+    return [f"{file} holds {name} {tuple(left[name].shape)}, which a biLM does not need; left out" for name in left]
+
+
+def describe_rest(left: Mapping[str, Tensor], settings: ElmoSettings) -> str:
+    """Return a note about the model around an ELMo where it is not carried over."""
+    model = f"the {settings.model_type} around the ELMo" if settings.model_type else "the model around the ELMo"
+    return f"{model} is not carried over: {', '.join(sorted(set(map(part_of_model, left))))} ({len(left)} tensors)"

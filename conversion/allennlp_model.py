@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""The task model of an AllenNLP archive: its settings, its tensors and its vocabulary, each read once and accounted for.
+"""The task model of an AllenNLP archive: its settings, its tensors and its vocabulary, all accounted for.
 
 Names of tensors are brought into one form, whatever version wrote them:
 
@@ -133,6 +133,7 @@ class TaskArchive:
         self.state, self.left, self.elmo = state, set(self.names), elmo
         self.vocabulary = Vocabulary(folder / "vocabulary", self.config.get("vocabulary"))
         self.notes: list[str] = []
+        self.counts_padding = is_older_than_1_2_1(folder, state)
 
     @property
     def model(self) -> Settings:
@@ -180,10 +181,21 @@ class TaskArchive:
         if left := sorted(self.left):
             shown = ", ".join(f"{self.names[name]} {tuple(self.state[self.names[name]].shape)}" for name in left[:12])
             more = f" and {len(left) - 12} more" if len(left) > 12 else ""
-            raise ValueError(
-                f"{self.file}: config.json does not explain {len(left)} tensors: {shown}{more}; --encoder-only converts "
-                "the ELMo alone"
-            )
+            raise ValueError(f"{self.file}: config.json does not explain {len(left)} tensors: {shown}{more}")
+
+
+def is_older_than_1_2_1(folder: Path, state: Mapping[str, Tensor]) -> bool:
+    """Return whether an archive says that its AllenNLP is older than 1.2.1, whose `CnnEncoder` reads padding too.
+
+    Versions from 2.5.0 on write `meta.json`. Those before 1.0 archive further files, and name the weights of their
+    LSTMs without `cell`. All others count as new: today's AllenNLP reads them so.
+    """
+    try:
+        version = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["version"]
+        return tuple(map(int, re.findall(r"\d+", version)[:3])) < (1, 2, 1)
+    except (OSError, ValueError, TypeError, KeyError):
+        is_old = (folder / "files_to_archive.json").is_file() or (folder / "fta").is_dir()
+        return is_old or any(re.search(r"layer_\d+\.input_linearity", name) for name in state)
 
 
 def canonical(name: str) -> str:

@@ -39,6 +39,9 @@ def add_arguments(parser: ArgumentParser):
     files.add_argument(
         "--prefer", choices=("hdf5", "checkpoint"), help="what to read where a folder holds both (default: hdf5)"
     )
+    files.add_argument(
+        "--encoder-only", action="store_true", help="leave out the task model around the ELMo of an AllenNLP archive"
+    )
     files.add_argument("--keep-optimizer", action="store_true", help="keep Adagrad's state of a TensorFlow checkpoint")
     result = parser.add_argument_group("result")
     formats = ("safetensors", "sentence-transformers", "hdf5")
@@ -99,6 +102,7 @@ def run(arguments: Namespace) -> int:
         name=arguments.push_to_hub,
         keep_optimizer=arguments.keep_optimizer,
         prefer=arguments.prefer,
+        encoder_only=arguments.encoder_only,
         overwrite=arguments.overwrite,
     )
     for note in conversion.notes:

@@ -56,6 +56,7 @@ def convert(
     name: str | None = None,
     keep_optimizer: bool = False,
     prefer: str | None = None,
+    encoder_only: bool = False,
     overwrite: bool = False,
 ) -> Conversion:
     """Convert a model.
@@ -75,6 +76,7 @@ def convert(
         keep_optimizer: Whether to store Adagrad's state too, in `adagrad_accumulators.safetensors`, to continue
             training without a break. Checkpoints of bilm-tf hold it.
         prefer: `"hdf5"` (the default) or `"checkpoint"`, for folders that hold the weights in both forms.
+        encoder_only: Whether to leave out the task model around the ELMo of an AllenNLP archive.
         overwrite: Whether to replace a model that is at `output`.
     Raises:
         ValueError: The source is not supported or damaged, or its parts do not belong together.
@@ -90,7 +92,8 @@ def convert(
     if pooling is not None and to != "sentence-transformers":
         raise ValueError("--pooling is of vectors of texts: it goes with --to sentence-transformers")
     check_free(output, overwrite)
-    request = localize(source, options=options, softmax=softmax, vocabulary=vocab)._replace(prefer=prefer)
+    request = localize(source, options=options, softmax=softmax, vocabulary=vocab)
+    request = request._replace(prefer=prefer, encoder_only=encoder_only)
     preset = find_preset(source)
     with open_source(request) as original:
         original = original._replace(facts={**(preset.facts() if preset else {}), **original.facts})
@@ -114,6 +117,8 @@ def convert(
             if words is not None:
                 (folder / VOCABULARY).write_text("\n".join(words) + "\n", encoding="utf-8", newline="\n")
             if to == "hdf5":
+                if original.head is not None:
+                    original.notes.append(f"the {original.head.kind} around the ELMo has no place in hdf5; left out")
                 write_original(original, folder)
             else:
                 if to == "sentence-transformers":

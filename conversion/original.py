@@ -3,7 +3,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -27,7 +27,30 @@ class Source(NamedTuple):
     softmax: Path | None = None
     vocabulary: Path | None = None
     prefer: str | None = None  # "hdf5" or "checkpoint", where a folder holds both
+    encoder_only: bool = False  # whether to leave out the task model around the ELMo
     archive: Path | None = None  # the archive that `path` was unpacked from
+
+
+class Head(NamedTuple):
+    """A task model around the encoder.
+
+    Args:
+        architecture: Name of its class.
+        config: Fields of the configuration.
+        state: Tensors by their names in the class, without those of the encoder.
+        labels: Names of the labels in the order of their ids.
+        features: What the tokenizer carries for embeddings of the head's own, see `feature_ids_elmo`.
+        split: The tokenizer's rule for raw text.
+        kind: Name of the model in the foreign format.
+    """
+
+    architecture: str
+    config: Mapping[str, Any]
+    state: Mapping[str, Tensor]
+    labels: list[str]
+    features: Mapping[str, Any] | None = None
+    split: str = "treebank"
+    kind: str = ""
 
 
 class Original(NamedTuple):
@@ -44,6 +67,7 @@ class Original(NamedTuple):
         dictionaries: Ids of characters and words by their names, for models that read code points.
         words: Word list, where the format has it in another form than `vocabulary`.
         facts: Entries of the model card that the format records (`language`, `license`, `training`, ...).
+        head: The task model around the encoder, if it is carried over.
     """
 
     format: str
@@ -56,6 +80,7 @@ class Original(NamedTuple):
     facts: Mapping[str, str] = {}
     dictionaries: Mapping[str, Mapping[str, int]] | None = None
     words: list[str] | None = None
+    head: Head | None = None
 
 
 class Format(NamedTuple):

@@ -14,6 +14,7 @@ from torch import Tensor
 import hf_elmo
 from hf_elmo.model.code_points_elmo import DICTIONARIES_FILE, write_dictionaries
 from hf_elmo.model.configuration_elmo import ElmoConfig
+from hf_elmo.model.feature_ids_elmo import FEATURES_FILE, write_features
 from hf_elmo.model.language_model_elmo import ElmoForPreTraining
 from hf_elmo.model.modeling_elmo import ElmoModel, ElmoPreTrainedModel
 from hf_elmo.model.quantizer_elmo import ElmoInt8Config
@@ -21,7 +22,7 @@ from hf_elmo.model.tokenization_elmo import ElmoTokenizer
 
 from .bilm_hdf5 import SHIFTED, read_weights, rules, write_weights
 from .options import write_options
-from .original import Original
+from .original import Head, Original
 
 WEIGHTS, OPTIONS, VOCABULARY = "weights.hdf5", "options.json", "vocab.txt"
 ACCUMULATORS = "adagrad_accumulators.safetensors"  # read by continued pretraining
@@ -31,7 +32,8 @@ OVERHEAD = 1 << 20  # bytes of what is written beside the weights: code, card, f
 
 def check_space(original: Original, folder: Path):
     """Check that the weights fit on the disk: where they do not, the hdf5 library aborts the whole process."""
-    needed = sum(tensor.nbytes for tensor in original.state.values()) + OVERHEAD
+    head = original.head.state if original.head else {}
+    needed = sum(tensor.nbytes for tensor in (*original.state.values(), *head.values())) + OVERHEAD
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise ValueError(f"{folder.parent}: {needed:,} bytes are needed there, but only {free:,} are free")
@@ -45,14 +47,21 @@ def write_model(original: Original, source: Path, folder: Path, dtype: str | Non
     return quantize_folder(source, folder)
 
 
-def write_folder(original: Original, folder: Path, dtype: str | None = None) -> ElmoModel | ElmoForPreTraining:
+def write_folder(original: Original, folder: Path, dtype: str | None = None) -> ElmoPreTrainedModel:
     """Write what `from_pretrained` loads: configuration, weights, tokenizer, and their code."""
-    config = original.config
+    config, head = original.config, original.head
     state = fresh_mixes(config) | dict(original.state)
-    if config.word_vocab_size:
-        state = with_encoder_prefix(state)
+    if head is not None:
+        set_head(config, head)
+        state = with_encoder_prefix(state) | dict(head.state)
+        architecture = getattr(hf_elmo, head.architecture)
+    else:
+        architecture = ElmoForPreTraining if config.word_vocab_size else ElmoModel
+        state = with_encoder_prefix(state) if config.word_vocab_size else state
     with torch.device("meta"):  # the tensors that were read become those of the model, without a copy
-        model = (ElmoForPreTraining if config.word_vocab_size else ElmoModel)(config)
+        model = architecture(config)
+    if differing := sorted(set(state) ^ set(model.state_dict())):
+        raise ValueError(f"{original.files[0]}: these tensors are on one side only: {', '.join(differing)}")
     if dtype == "int8":
         model = type(model).from_pretrained(None, config=config, state_dict=state, quantization_config=ElmoInt8Config())
     else:
@@ -60,6 +69,15 @@ def write_folder(original: Original, folder: Path, dtype: str | None = None) -> 
     save_model(model, folder)
     save_tokenizer(original, folder)
     return model
+
+
+def set_head(config: ElmoConfig, head: Head):
+    """Set the fields of a task model, with the names of its labels."""
+    for name, value in head.config.items():
+        setattr(config, name, value)
+    config.task_special_tokens = False
+    config.id2label = dict(enumerate(head.labels))
+    config.label2id = {label: number for number, label in enumerate(head.labels)}
 
 
 def quantize_folder(source: Path, folder: Path) -> ElmoPreTrainedModel:
@@ -117,6 +135,12 @@ def save_tokenizer(original: Original, folder: Path):
         write_dictionaries(original.dictionaries, file)
         special = {"bos_token": "<bos>", "eos_token": "<eos>", "split": "punctuation"}
         ElmoTokenizer(dictionaries_file=str(file), max_characters_per_token=width, **special).save_pretrained(folder)
+    elif original.head is not None:
+        options = {"max_characters_per_token": width, "split": original.head.split}
+        if original.head.features is not None:
+            write_features(dict(original.head.features), folder / FEATURES_FILE)
+            options["features_file"] = str(folder / FEATURES_FILE)
+        ElmoTokenizer(**options).save_pretrained(folder)
     elif config.char_cnn_filters or vocabulary.is_file():
         words = str(vocabulary) if vocabulary.is_file() else None
         ElmoTokenizer(vocab_file=words, max_characters_per_token=width).save_pretrained(folder)

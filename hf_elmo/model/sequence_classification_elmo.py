@@ -13,6 +13,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_elmo import ElmoConfig
 from .pooling_elmo import SelfAttentivePooling, attend, masked_max, masked_mean, masked_min
+from .task_encoders_elmo import build_encoder, build_feedforward, build_pooler
 from .task_layers_elmo import (
     BatchNormalization,
     TaskBiLstm,
@@ -26,7 +27,7 @@ class ElmoForSequenceClassification(ElmoTaskModel):
     """Classifier of texts or of pairs of texts. The configuration's `sequence_encoder` selects its layers:
 
     - `"pooling"`: pooling of all words' features, of a pair together (`pooling`: mean, maximum or attention), and a
-      linear layer.
+      linear layer. By `task_layers` also an `encoder` before, another `pooler`, and a `feedforward` after pooling.
     - `"bcn"`: [`BiattentiveClassifier`], for texts and pairs.
     - `"esim"`: [`InferenceClassifier`], for pairs.
 
@@ -38,17 +39,33 @@ class ElmoForSequenceClassification(ElmoTaskModel):
     def __init__(self, config: ElmoConfig):
         encoder = config.sequence_encoder
         elmo_at_output = encoder != "pooling" and config.elmo_at_output is not False
-        super().__init__(config, num_mixes=2 if elmo_at_output else 1)
+        # `word_features` name the mixes that they read; the output reads the last one.
+        super().__init__(config, num_mixes=2 if elmo_at_output and config.word_features is None else 1)
         self.num_labels = config.num_labels
-        self.pooling = None
+        self.encoder = self.pooling = self.feedforward = None
         if encoder == "pooling":
-            if config.pooling == "attention":
-                self.pooling = SelfAttentivePooling(self.feature_size)
-            self.classifier = nn.Linear(self.feature_size, config.num_labels)
+            self.classifier = nn.Linear(self.make_layers(), config.num_labels)
         else:
             kind = {"bcn": BiattentiveClassifier, "esim": InferenceClassifier}[encoder]
             self.classifier = kind(config, self.feature_size, elmo_at_output)
+        self.pooled_dropout = nn.Dropout(config.head_dropout if "pooler" in self.task_layers else 0.0)
         self.post_init()
+
+    def make_layers(self) -> int:
+        """Make the layers below the linear one with `"pooling"`, and return the width of their output."""
+        layers, width = self.task_layers, self.feature_size
+        if "encoder" in layers:
+            self.encoder = build_encoder(layers["encoder"], width)
+            width = self.encoder.output_size
+        if "pooler" in layers:
+            self.pooling = build_pooler(layers["pooler"], width)
+            width = self.pooling.output_size
+        elif self.config.pooling == "attention":
+            self.pooling = SelfAttentivePooling(width)
+        if "feedforward" in layers:
+            self.feedforward = build_feedforward(layers["feedforward"], width)
+            width = self.feedforward.output_size
+        return width
 
     @can_return_tuple
     def forward(
@@ -74,7 +91,9 @@ class ElmoForSequenceClassification(ElmoTaskModel):
         """
         words = self.encode(input_ids, attention_mask, inputs_embeds, layers, output_hidden_states, **kwargs)
         if self.config.sequence_encoder == "pooling":
-            logits = self.classifier(self.pool(words.features, words.mask))
+            features = words.features if self.encoder is None else self.encoder(words.features, words.mask)
+            pooled = self.pooled_dropout(self.pool(features, words.mask))
+            logits = self.classifier(pooled if self.feedforward is None else self.feedforward(pooled))
         else:
             numbers = self.text_numbers(input_ids, attention_mask, inputs_embeds)
             logits = self.classifier(words, words.mask & (numbers > 0))
@@ -89,7 +108,7 @@ class ElmoForSequenceClassification(ElmoTaskModel):
 
     def pool(self, words: Tensor, mask: Tensor) -> Tensor:
         """Pool the words of each row, `(B, T, F)` and `(B, T)` to `(B, F)`."""
-        if self.config.pooling == "max":
+        if self.config.pooling == "max" and self.pooling is None:
             return masked_max(words, mask[..., None])
         return masked_mean(words, mask) if self.pooling is None else self.pooling(words, mask)
 
@@ -102,38 +121,64 @@ class BiattentiveClassifier(nn.Module):
     Maximum, minimum, mean and self-attentive pooling of both texts are batch-normalized and read by two layers with
     ReLU and a linear one, which Peters et al. found better than the maxout of McCann et al. A single text takes the
     place of both texts of a pair, so that its words attend to one another. One integrator reads both texts.
+
+    Where `task_layers` of the configuration describes `reduction`, `encoder`, `integrator` and `output`, as McCann et
+    al. have them, the model is for single texts, which are pooled once, and no normalization precedes the output.
     """
 
     def __init__(self, config: ElmoConfig, feature_size: int, elmo_at_output: bool):
         super().__init__()
-        size = config.sequence_size
+        size, layers = config.sequence_size, config.task_layers or {}
         self.elmo_at_output = elmo_at_output
-        self.reduction = xavier_layer(feature_size, size)
-        self.encoder = TaskBiLstm(size, size)
-        self.integrator = TaskBiLstm(6 * size, size)
-        width = 2 * size + (config.hidden_size if elmo_at_output else 0)
+        self.output_mix = 1 if config.word_features is None else -1
+        self.is_described = "reduction" in layers
+        if self.is_described:
+            self.reduction = build_feedforward(layers["reduction"], feature_size)
+            self.encoder = build_encoder(layers["encoder"], self.reduction.output_size)
+            self.integrator = build_encoder(layers["integrator"], 3 * self.encoder.output_size)
+        else:
+            self.reduction = xavier_layer(feature_size, size)
+            self.encoder, self.integrator = TaskBiLstm(size, size), TaskBiLstm(6 * size, size)
+        width = self.integrator.output_size + (config.hidden_size if elmo_at_output else 0)
         self.pooling = SelfAttentivePooling(width)
+        self.dropout = nn.Dropout(config.head_dropout)
+        if self.is_described:
+            self.output = build_feedforward(layers["output"], 4 * width)
+            return
         self.normalization = BatchNormalization(8 * width)  # pooled ELMo and pooled biLSTMs differ in scale and mean
         self.hidden = nn.ModuleList([xavier_layer(8 * width, 4 * size), xavier_layer(4 * size, 2 * size)])
         self.output = nn.Linear(2 * size, config.num_labels)
-        self.dropout = nn.Dropout(config.head_dropout)
 
     def forward(self, words: EncodedWords, second: Tensor) -> Tensor:
-        """From words, and which of them belong to a second text `(B, T)`, to scores `(B, num_labels)`."""
+        """From words, and which of them belong to a second text `(B, T)`, to scores `(B, num_labels)`.
+
+        Raises:
+            `ValueError`: if a row has two texts, and the layers are described for one.
+        """
         first, pair = words.mask & ~second, second.any(dim=1, keepdim=True)
-        reduced = self.dropout(torch.relu(self.reduction(words.features)))
+        reduced = self.reduction(words.features)
+        reduced = reduced if self.is_described else self.dropout(torch.relu(reduced))
         encoded = encode_separately(self.encoder, reduced, first, second)  # (B, T, 2H)
         others = (second[:, :, None] != second[:, None]) | ~pair[..., None]
         attended = attend(encoded @ encoded.transpose(1, 2), encoded, others & words.mask[:, None])
         compared = torch.cat([encoded, encoded - attended, encoded * attended], dim=-1)
         integrated = encode_separately(self.integrator, compared, first, second)
         if self.elmo_at_output:
-            integrated = torch.cat([integrated, words.mixes[1]], dim=-1)
+            integrated = torch.cat([integrated, words.mixes[self.output_mix]], dim=-1)
+        if self.is_described:
+            return self.score_single_text(integrated, first, second)
         x = torch.cat([self.pool(integrated, first), self.pool(integrated, torch.where(pair, second, first))], dim=-1)
         x = self.normalization(x)
         for hidden in self.hidden:
             x = torch.relu(hidden(self.dropout(x)))
         return self.output(self.dropout(x))
+
+    def score_single_text(self, integrated: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """From integrated words `(B, T, D)` to scores `(B, num_labels)`, by the described output."""
+        if not torch.compiler.is_compiling() and second.any():
+            row = int(second.any(dim=1).nonzero()[0])
+            raise ValueError(f"this model labels single texts, but row {row} has a pair of texts")
+        return self.output(self.dropout(self.pool(integrated, first)))
 
     def pool(self, words: Tensor, mask: Tensor) -> Tensor:
         """Pool a text in four ways, `(B, T, D)` and `(B, T)` to `(B, 4D)`."""

@@ -29,7 +29,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import initialization as init
 
-from .task_layers_elmo import TaskBiLstm, init_glorot_gates, masked_mean
+from .pooling_elmo import masked_mean
+from .task_layers_elmo import TaskBiLstm, init_glorot_gates
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "linear": lambda x: x,

@@ -1,0 +1,94 @@
+# Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
+"""The task models of AllenNLP that have a counterpart here, and those that have none.
+
+To add one, write its reader, which takes every setting and every tensor of the archive, and its line in `TASKS`.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from .allennlp_classification import read_basic_classifier, read_bcn
+from .allennlp_model import TaskArchive
+from .allennlp_tagging import read_crf_tagger, read_simple_tagger, read_srl
+from .original import Head
+
+TASKS: dict[str, Callable[[TaskArchive], Head]] = {
+    "crf_tagger": read_crf_tagger,
+    "simple_tagger": read_simple_tagger,
+    "srl": read_srl,
+    "basic_classifier": read_basic_classifier,
+    "bcn": read_bcn,
+}
+WITHOUT_COUNTERPART = {
+    "constituency_parser": "a head that scores spans and a chart parser",
+    "biaffine_parser": "a head that scores arcs and a tree decoder",
+    "biaffine_parser_multilang": "a head that scores arcs and a tree decoder",
+    "graph_parser": "a head that scores arcs",
+    "coref": "a head that scores pairs of spans",
+    "srl_bert": "BERT",
+    "bert_for_classification": "BERT",
+    "simple_seq2seq": "a decoder",
+    "copynet_seq2seq": "a decoder",
+    "composed_seq2seq": "a decoder",
+    "event2mind": "a decoder",
+    "naqanet": "the encoder of QANet and its heads for arithmetic",
+    "numerically_augmented_qanet": "the encoder of QANet and its heads for arithmetic",
+    "qanet": "the encoder of QANet",
+    "dialog_qa": "a head for dialogs",
+    "bidaf-ensemble": "a mean over models",
+    "open_information_extraction": "its decoding into tuples",
+    "language_model": "a language model over AllenNLP's encoders, such as its bidirectional_language_model_transformer",
+    "bidirectional_language_model": "a language model over AllenNLP's encoders, such as the transformer",
+    "next_token_lm": "a language model over AllenNLP's encoders, such as the transformer",
+    "masked_language_model": "a masked language model",
+}
+TOKENIZERS = {"just_spaces": "whitespace", "letters_digits": "letters_digits"}
+ALONE = "--encoder-only converts its ELMo alone"
+
+
+def read_head(
+    folder: Path, file: Path, state: Mapping[str, Tensor], elmo: str, hidden_size: int, num_mixes: int
+) -> tuple[Head | None, list[str]]:
+    """Return the task model of an archive, None for one of an unknown type, and notes.
+
+    Args:
+        folder: The unpacked archive.
+        file: The file of the state dict.
+        state: Its tensors outside of the ELMo.
+        elmo: The beginning of the names of the ELMo's tensors.
+        hidden_size, num_mixes: Width of ELMo's vectors, and number of its scalar mixes.
+
+    Raises:
+        ValueError: The model has no counterpart, or a part of it has none.
+    """
+    archive = TaskArchive(folder, file, state, elmo, hidden_size, num_mixes)
+    kind = archive.model.pop("type", "", str)
+    if kind in WITHOUT_COUNTERPART:
+        missing = WITHOUT_COUNTERPART[kind]
+        raise ValueError(f"{archive.config_file}: a {kind} has no counterpart: {missing} is missing; {ALONE}")
+    if kind not in TASKS:
+        return None, []
+    try:
+        head = TASKS[kind](archive)
+        archive.finish()
+    except ValueError as error:
+        raise ValueError(f"{error}; {ALONE}") from error
+    split, note = read_split(archive)
+    return head._replace(kind=kind, split=split), [*archive.notes, *note]
+
+
+def read_split(archive: TaskArchive) -> tuple[str, list[str]]:
+    """Return the rule that splits raw text as the archive's dataset reader does, and a note where there is none."""
+    tokenizer = archive.reader("tokenizer").content.get("tokenizer")
+    kind = tokenizer.get("type") if isinstance(tokenizer, dict) else tokenizer
+    if isinstance(tokenizer, dict) and isinstance(splitter := tokenizer.get("word_splitter"), (dict, str)):
+        kind = splitter.get("type") if isinstance(splitter, dict) else splitter  # before 1.0
+    if kind in TOKENIZERS:
+        return TOKENIZERS[kind], []
+    reader = archive.reader("tokenizer").content.get("type")
+    return "treebank", [
+        f"raw text is split like the Penn Treebank, where the archive's reader ({reader or 'unnamed'}) takes words, or "
+        "the tokens of spaCy; give words with is_split_into_words=True where the difference counts"
+    ]
