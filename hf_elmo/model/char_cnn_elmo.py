@@ -181,3 +181,9 @@ def without_common_padding(types: Tensor, widest: int) -> Tensor:
     varied = (types != types[:, -1:]).any(dim=0)
     used = int(varied.nonzero().max()) + 1 if varied.any() else 0
     return types[:, : used + widest]
+
+
+def without_features(input_ids: Tensor, config: ElmoConfig) -> Tensor:
+    """Return rows of ids `(..., W)` without those of `word_features`, which heads read; rows may lack them."""
+    is_whole = isinstance(input_ids, Tensor) and input_ids.shape[-1:] == (config.ids_per_token,)
+    return input_ids[..., : config.ids_per_token - config.feature_ids] if is_whole else input_ids

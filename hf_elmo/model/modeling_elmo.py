@@ -25,7 +25,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput, logging
 from transformers.utils.generic import can_return_tuple
 
-from .char_cnn_elmo import ElmoCharacterEncoder
+from .char_cnn_elmo import ElmoCharacterEncoder, without_features
 from .configuration_elmo import ElmoConfig
 from .lora_elmo import register_lora_targets
 from .lstm_elmo import Direction, LstmState, direction_of_layers, lstm
@@ -386,8 +386,7 @@ class ElmoModel(ElmoPreTrainedModel):
             return token_embeddings.masked_fill(~mask[..., None], 0), mask  # a product would keep NaN
         width, embeddings = self.config.max_characters_per_token, self.get_input_embeddings()
         if input_ids is not None:
-            if self.config.feature_ids:
-                input_ids = self.without_features(input_ids)
+            input_ids = without_features(input_ids, self.config)
             check_shape("input_ids", input_ids, "(B, T, W)", self.config.ids_per_token - self.config.feature_ids)
             check_ids(input_ids[..., :width], embeddings.num_embeddings)
             check_ids(input_ids[..., width:], self.config.word_embedding_count)
@@ -408,12 +407,6 @@ class ElmoModel(ElmoPreTrainedModel):
         vectors = encode(given[mask])  # (number of words, P): padding is not computed
         words = vectors.new_zeros(*mask.shape, self.config.projection_size)
         return words.masked_scatter(mask[..., None], vectors), mask
-
-    def without_features(self, input_ids: Tensor) -> Tensor:
-        """Return rows of ids without those of `word_features`, which only task heads read; rows may lack them."""
-        own = self.config.ids_per_token - self.config.feature_ids
-        is_whole = isinstance(input_ids, Tensor) and input_ids.shape[-1:] == (self.config.ids_per_token,)
-        return input_ids[..., :own] if is_whole else input_ids
 
     def layer_states(self, state: State | None, words: Tensor) -> list[tuple[State | None, State | None]]:
         """Return the state `(B, P)`, `(B, C)` that each layer's two directions start from."""
