@@ -25,10 +25,10 @@ MOST_LAYERS = 1000  # more can only be a damaged file, and would fill the memory
 CHOICES = {
     "char_cnn_activation": ("relu", "tanh"),
     "character_scheme": ("bytes", "codepoints"),
-    "sequence_encoder": ("pooling", "bcn", "esim"),
+    "sequence_encoder": ("pooling", "bcn", "esim", "decomposable_attention"),
     "pooling": ("mean", "max", "attention"),
     "sentence_pooling": ("mean", "max", "attention"),
-    "qa_encoder": ("bidaf", "linear"),
+    "qa_encoder": ("bidaf", "bidaf_original", "linear"),
     "tagger_constraints": (None, "none", "labels", "stored"),
 }
 
@@ -128,15 +128,26 @@ class ElmoConfig(PreTrainedConfig):
             given as `token_type_ids` (He et al. 2017); 0 for none.
         sequence_encoder (`str`, defaults to `"pooling"`):
             Sequence classification: `"pooling"`, a linear layer over the pooled vectors of all words, of a pair
-            together; `"bcn"`, the biattentive classification network (McCann et al. 2017); or `"esim"` for pairs, the
-            enhanced sequential inference model (Chen et al. 2017).
+            together; `"bcn"`, the biattentive classification network (McCann et al. 2017); or for pairs `"esim"`, the
+            enhanced sequential inference model (Chen et al. 2017), or `"decomposable_attention"` (Parikh et al. 2016).
         pooling (`str`, defaults to `"mean"`): With `"pooling"`: `"mean"`, `"max"` or `"attention"`.
-        sequence_size (`int`, defaults to 300): With `"bcn"` and `"esim"`, width of one direction of the biLSTMs.
+        sequence_size (`int`, defaults to 300):
+            With `"bcn"` and `"esim"`, width of one direction of the biLSTMs; with `"decomposable_attention"`, of the
+            linear layers.
         qa_encoder (`str`, defaults to `"bidaf"`):
-            Question answering: `"bidaf"`, bidirectional attention flow (Seo et al. 2017), or `"linear"`.
-        qa_size (`int`, defaults to 100): With `"bidaf"`, width of one direction of the biLSTMs.
+            Question answering: `"bidaf"`, bidirectional attention flow with the improvements of Clark and Gardner
+            (2018), `"bidaf_original"`, as Seo et al. (2017) published it, or `"linear"`.
+        qa_size (`int`, defaults to 100): With both of `"bidaf"`, width of one direction of the biLSTMs.
         qa_no_answer (`bool`, defaults to `False`):
             With `"bidaf"`, whether the score of "no answer" is learnt from question and context (SQuAD 2.0) or fixed.
+        qa_null_score (`float`, defaults to 0):
+            With `"bidaf_original"`, the score of "no answer"; -10000 for a model that always answers.
+        qa_max_answer_len (`int`, *optional*, defaults to 17):
+            The longest answer of the question-answering pipeline, in words; `None` for no limit.
+        qa_context_len (`int`, *optional*, defaults to 400):
+            Words of a text that the pipeline reads at a time; `None` for all of them.
+        qa_length_limits (`list[int | None]`, *optional*):
+            Words of the question and of the text that the pipeline reads at all; what follows is cut off.
     """
 
     model_type = "elmo"
@@ -205,6 +216,10 @@ class ElmoConfig(PreTrainedConfig):
     qa_encoder: str = "bidaf"
     qa_size: int = 100
     qa_no_answer: bool = False
+    qa_null_score: float | int = 0.0
+    qa_max_answer_len: int | None = 17
+    qa_context_len: int | None = 400
+    qa_length_limits: list[int | None] | None = None
 
     def __post_init__(self, **kwargs):
         self.char_cnn_filters = [list(width_and_count) for width_and_count in self.char_cnn_filters]
@@ -317,6 +332,15 @@ class ElmoConfig(PreTrainedConfig):
                 f"`mix_initial_weights` must have a number for each of the {expected} layers, token embeddings first, "
                 f"but has {len(self.mix_initial_weights)}"
             )
+
+    def validate_answers(self):
+        limits = self.qa_length_limits or [None, None]
+        if len(limits) != 2:
+            raise ValueError(f"`qa_length_limits` must be two numbers, of question and text, but is {limits}")
+        lengths = {"qa_max_answer_len": self.qa_max_answer_len, "qa_context_len": self.qa_context_len}
+        for name, length in (*lengths.items(), *(("qa_length_limits", limit) for limit in limits)):
+            if length is not None and length < 1:
+                raise ValueError(f"`{name}` must be at least 1, or None for no limit, but is {length}")
 
     def validate_task_heads(self):
         if self.word_features is not None and (self.word_vector_count or self.char_feature_filters):

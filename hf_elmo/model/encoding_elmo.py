@@ -2,7 +2,7 @@
 """Rows of a batch: where their words, characters and sequences stand, how rows are truncated and padded, and what a
 special token may be."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from reprlib import repr as short_repr
 
@@ -20,19 +20,31 @@ class Words(list):
     """The words of one sequence; their offsets refer to the raw `text`, or to each word itself if there is none."""
 
     text: str | None = None
+    added: tuple[int, int] = (0, 0)  # how many of the first and of the last words are not of the text
     cached_offsets: list[tuple[int, int]] | None = None
 
     @property
     def offsets(self) -> list[tuple[int, int]]:
-        """Start and end of each word."""
+        """Start and end of each word; empty, at the text's ends, for words that are not of the text."""
         if self.cached_offsets is None:
             self.cached_offsets, end = [], 0
-            for word in self:
+            before, behind = self.added
+            for word in self[before : len(self) - behind]:
                 # only white space lies between two words of a text, so the next occurrence is the word
                 start = 0 if self.text is None else self.text.find(word, end)
                 end = start + len(word)
                 self.cached_offsets.append((start, end))
+            end = len(self.text or "")
+            self.cached_offsets = [(0, 0)] * before + self.cached_offsets + [(end, end)] * behind
         return self.cached_offsets
+
+    def surround(self, before: list[str], behind: list[str]):
+        """Put words before and behind those of the text, unless they are there."""
+        missing = before if self[: len(before)] != before else [], behind
+        if behind and self[-len(behind) :] == behind:
+            missing = missing[0], []
+        self[:] = [*missing[0], *self, *missing[1]]
+        self.added = len(missing[0]), len(missing[1])
 
 
 class ElmoEncoding:
@@ -168,17 +180,27 @@ class ElmoEncoding:
 
 
 def read_examples(
-    text: object, text_pair: object, split: Callable[[str], list[str]] | None
+    text: object,
+    text_pair: object,
+    split: Callable[[str], list[str]] | None,
+    around: Sequence[Sequence[list[str]]] | None = None,
 ) -> tuple[list[tuple[Words, ...]], bool]:
     """Return the words of each example's one or two sequences, and whether the examples came as a batch.
 
     Args:
         text, text_pair: As in a call of the tokenizer.
         split: Function that splits raw text, or `None` for words.
+        around: Words that belong before and behind a first and a second sequence.
 
     Raises:
         `ValueError`: for input of another form.
     """
+
+    def sequences(*given: object) -> tuple[Words, ...]:
+        words = tuple(map(sequence, given))
+        for part, (before, behind) in zip(words, around or ()):
+            part.surround(before, behind)
+        return words
 
     def sequence(given: object) -> Words:
         if split is None:
@@ -204,12 +226,12 @@ def read_examples(
         is_batched = is_batched and bool(text) and isinstance(text[0], (list, tuple))
     if not is_batched:
         pair = (text,) if text_pair is None else (text, text_pair)
-        return [tuple(map(sequence, pair))], False
+        return [sequences(*pair)], False
     if text_pair is None:
-        return [tuple(map(sequence, one if is_pair(one) else (one,))) for one in text], True
+        return [sequences(*(one if is_pair(one) else (one,))) for one in text], True
     if not isinstance(text_pair, (list, tuple)) or len(text) != len(text_pair):
         raise ValueError(f"a batch of {len(text)} needs as many second sequences, but text_pair is {shown(text_pair)}")
-    return [(sequence(first), sequence(second)) for first, second in zip(text, text_pair)], True
+    return [sequences(*pair) for pair in zip(text, text_pair)], True
 
 
 def shown(given: object) -> str:
@@ -403,6 +425,13 @@ def are_tokens(values: object) -> bool:
         if not isinstance(token, AddedToken) and not (isinstance(token, str) and token):
             return False
     return True
+
+
+def are_around(values: object) -> bool:
+    """Return whether a value is two pairs of lists of words: before and behind a first and a second text."""
+    parts = [side for pair in values if isinstance(pair, list) for side in pair] if isinstance(values, list) else []
+    is_paired = len(parts) == 4 and all(len(pair) == 2 for pair in values)
+    return is_paired and all(isinstance(side, list) and all(isinstance(word, str) for word in side) for side in parts)
 
 
 def standalone(token: str | AddedToken | None) -> AddedToken | None:

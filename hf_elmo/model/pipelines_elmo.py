@@ -228,8 +228,9 @@ class ElmoQuestionAnsweringPipeline(ChunkPipeline):
 
     Arguments and results are those of transformers 4: `score`, the probability of the answer's first word times that of
     its last one, `start` and `end`, its characters in the text, and `answer`; a list of them if `top_k` is above 1. A
-    long text is read in windows of `max_seq_len` words, question and special tokens included (by default 400 words of
-    the text), that share `doc_stride` words; an answer in several windows counts by its best score. With
+    long text is read in windows of `max_seq_len` words, question and special tokens included (by default the
+    configuration's `qa_context_len` words of the text), that share `doc_stride` words; an answer in several windows
+    counts by its best score. The longest answer has `max_answer_len` words (by default `qa_max_answer_len`). With
     `handle_impossible_answer` (by default the configuration's `qa_no_answer`), "no answer" is among the answers: an
     empty one, from 0 to 0, with its least score over all windows.
     """
@@ -279,16 +280,18 @@ class ElmoQuestionAnsweringPipeline(ChunkPipeline):
         self, example: dict, max_seq_len: int | None = None, doc_stride: int | None = None
     ) -> Iterator[dict]:
         """Return the windows of a text."""
-        question, context = example["question"], example["context"]
-        longest = max_seq_len or len(self.tokenizer.tokenize(question)) + 4 + 400
+        context, config = example["context"], self.model.config
+        limits = config.qa_length_limits or (None, None)
+        texts = [self.cut(text, limit) for text, limit in zip((example["question"], context), limits)]
+        longest = max_seq_len
+        if longest is None and config.qa_context_len is not None:
+            longest = len(self.tokenizer(texts[0])["input_ids"]) + 2 + config.qa_context_len
+        windowing = {}
+        if longest is not None:
+            stride = min(128, longest // 4) if doc_stride is None else doc_stride
+            windowing = {"truncation": "only_second", "max_length": longest, "stride": stride}
         windows = self.tokenizer(
-            [question],
-            [context],
-            truncation="only_second",
-            max_length=longest,
-            stride=min(128, longest // 4) if doc_stride is None else doc_stride,
-            return_overflowing_tokens=True,
-            return_offsets_mapping=True,
+            *([text] for text in texts), **windowing, return_overflowing_tokens=True, return_offsets_mapping=True
         )
         count = len(windows["input_ids"])
         for number in range(count):
@@ -301,6 +304,13 @@ class ElmoQuestionAnsweringPipeline(ChunkPipeline):
                 "is_last": number == count - 1,
             }
 
+    def cut(self, text: str, limit: int | None) -> str:
+        """Cut a text behind so many words; `None` cuts nothing."""
+        if limit is None:
+            return text
+        offsets = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        return text[: offsets[limit - 1][1]] if len(offsets) > limit else text
+
     def _forward(self, model_inputs: dict) -> dict:
         ids, mask = model_inputs.pop("input_ids"), model_inputs.pop("attention_mask")
         output = self.model(ids, mask)
@@ -310,17 +320,19 @@ class ElmoQuestionAnsweringPipeline(ChunkPipeline):
         self,
         windows: list[dict],
         top_k: int = 1,
-        max_answer_len: int = 17,
+        max_answer_len: int | None = None,
         handle_impossible_answer: bool | None = None,
     ) -> dict | list[dict]:
         """Return the best answers of all windows."""
         context, scores, no_answer = windows[0]["context"], {}, torch.inf
+        longest = self.model.config.qa_max_answer_len if max_answer_len is None else max_answer_len
         for window in windows:
             words = window["attention_mask"][0].bool()
             start, end = (window[side][0][words].double().log_softmax(dim=0) for side in ("start", "end"))
             no_answer = min(no_answer, (start[0] + end[0]).item())
             places = [place for place, offset in enumerate(window["offsets"]) if offset is not None]
-            is_span = torch.ones(len(places), len(places)).triu().tril(max_answer_len - 1) > 0
+            is_span = torch.ones(len(places), len(places)).triu()
+            is_span = (is_span if longest is None else is_span.tril(longest - 1)) > 0
             sums = (start[places][:, None] + end[places]).where(is_span, -torch.inf)
             for best in sums.flatten().argsort(descending=True, stable=True)[:top_k].tolist():
                 first, last = divmod(best, len(places))

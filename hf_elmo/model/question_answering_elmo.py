@@ -13,9 +13,13 @@ from transformers import initialization as init
 from transformers.modeling_outputs import QuestionAnsweringModelOutput
 from transformers.utils.generic import can_return_tuple
 
-from .configuration_elmo import ElmoConfig
+from .char_cnn_elmo import ElmoHighway
+from .configuration_elmo import MOST_LAYERS, ElmoConfig
+from .modeling_elmo import word_mask
+from .pair_layers_elmo import build_similarity
 from .pipelines_elmo import QUESTION_ANSWERING
 from .pooling_elmo import SelfAttentivePooling, attend
+from .task_encoders_elmo import build_encoder
 from .task_layers_elmo import (
     BidirectionalAttention,
     SelfAttention,
@@ -32,6 +36,7 @@ class ElmoForQuestionAnswering(ElmoTaskModel):
     The configuration's `qa_encoder` selects the layers:
 
     - `"bidaf"`: [`BidirectionalAttentionFlow`].
+    - `"bidaf_original"`: [`OriginalAttentionFlow`].
     - `"linear"`: a linear layer over the features of each word; the context does not see the question.
 
     ELMo reads question and context as two sentences. Split contexts that need too much memory into windows:
@@ -39,18 +44,19 @@ class ElmoForQuestionAnswering(ElmoTaskModel):
 
     The first word of a row, the `<S>` before the question, stands for "no answer". With `"bidaf"` its score is always
     0: other scores are log-odds against "no answer" and compare between windows of a text. For data with unanswerable
-    questions (SQuAD 2.0), set `qa_no_answer`, so that the score of "no answer" is learnt from question and context. A
-    row of one text is its own question.
+    questions (SQuAD 2.0), set `qa_no_answer`, so that the score of "no answer" is learnt from question and context.
+    With `"bidaf_original"` its score is `qa_null_score`. A row of one text is its own question.
     """
 
     separate_texts = True
 
     def __init__(self, config: ElmoConfig):
-        is_flow = config.qa_encoder == "bidaf"
-        elmo_at_output = is_flow and config.elmo_at_output is not False
+        elmo_at_output = config.qa_encoder == "bidaf" and config.elmo_at_output is not False
         super().__init__(config, num_mixes=2 if elmo_at_output else 1)
-        if is_flow:
+        if config.qa_encoder == "bidaf":
             self.qa_outputs = BidirectionalAttentionFlow(config, self.feature_size, elmo_at_output)
+        elif config.qa_encoder == "bidaf_original":
+            self.qa_outputs = OriginalAttentionFlow(config, self.feature_size)
         else:
             self.qa_outputs = nn.Linear(self.feature_size, 2)
         config.custom_pipelines = copy.deepcopy(QUESTION_ANSWERING)  # saved with the model
@@ -87,11 +93,14 @@ class ElmoForQuestionAnswering(ElmoTaskModel):
         second = words.mask & (self.text_numbers(input_ids, attention_mask, inputs_embeds) > 0)
         context = torch.where(second.any(dim=1, keepdim=True), second, words.mask)
         candidates = context & ~self.special_tokens_mask(input_ids, inputs_embeds)
-        beginning = words.mask & (words.mask.cumsum(dim=1) == 1)
-        if self.config.qa_encoder == "bidaf":
-            scores = self.qa_outputs(words, second, context).masked_fill((beginning & ~candidates)[..., None], 0)
-        else:
+        everything = word_mask(inputs_embeds if input_ids is None else input_ids, attention_mask)
+        beginning = everything & (everything.cumsum(dim=1) == 1)
+        if self.config.qa_encoder == "linear":
             scores = self.qa_outputs(words.features)
+        else:
+            null_score = 0.0 if self.config.qa_encoder == "bidaf" else self.config.qa_null_score
+            scores = self.qa_outputs(words, second, context)
+            scores = scores.masked_fill((beginning & ~candidates)[..., None], null_score)
         scores = scores.masked_fill(~(candidates | beginning)[..., None], torch.finfo(scores.dtype).min)
         start_logits, end_logits = (side.contiguous() for side in scores.unbind(-1))
         loss = None
@@ -220,3 +229,55 @@ class BidirectionalAttentionFlow(nn.Module):
             self.question_pooling(encoded, first)[:, None],
         ]
         return scores - self.no_answer(self.dropout(torch.cat(summary, dim=-1)))
+
+
+class OriginalAttentionFlow(nn.Module):
+    """Bidirectional attention flow as it was published (Seo et al. 2017, section 2).
+
+        words -> highway layers -> shared biLSTM -> bidirectional attention -> flow
+        flow -> modeling biLSTM -> m;  [flow, m] -> linear layer: scores of the first word
+        [flow, m, a, m * a] -> biLSTM -> n;  [flow, n] -> linear layer: scores of the last word
+
+    where a is the mean of m by the probabilities of the first word, which the authors' code has beside the paper.
+
+    `task_layers` may describe the number of `highways`, the `encoder`, the `similarity` of attention, the `modeling`
+    encoder and the `end` encoder.
+    """
+
+    def __init__(self, config: ElmoConfig, feature_size: int):
+        super().__init__()
+        layers, size = config.task_layers or {}, config.qa_size
+        lstm = {"type": "lstm", "size": size, "bidirectional": True}
+        highways = layers.get("highways", 2)
+        if not isinstance(highways, int) or not 0 <= highways <= MOST_LAYERS:
+            raise ValueError(f"`highways` of `task_layers` must be a number of layers, but is {highways!r:.60}")
+        self.highways = nn.ModuleList(ElmoHighway(feature_size) for _ in range(highways))
+        self.encoder = build_encoder(layers.get("encoder", lstm), feature_size)
+        width, trilinear = self.encoder.output_size, {"type": "linear", "combination": "x,y,x*y"}
+        self.attention = BidirectionalAttention(width, build_similarity(layers.get("similarity", trilinear), width))
+        two_layers = {**lstm, "layers": 2, "dropout": config.head_dropout}
+        self.modeling = build_encoder(layers.get("modeling", two_layers), 4 * width)
+        modeled = self.modeling.output_size
+        self.end_encoder = build_encoder(layers.get("end", lstm), 4 * width + 3 * modeled)
+        self.start, self.end = (nn.Linear(4 * width + n, 1) for n in (modeled, self.end_encoder.output_size))
+        for linear in (self.start, self.end):
+            linear.init_weight = init.xavier_uniform_
+        self.dropout = nn.Dropout(config.head_dropout)
+
+    def forward(self, words: EncodedWords, second: Tensor, context: Tensor) -> Tensor:
+        """Score the context's words as first and as last of the answer, `(B, T, 2)`.
+
+        Args:
+            words: Question and context in one row.
+            second, context (`(B, T)` of bool): Which words belong to the second text, and to the context.
+        """
+        x, first = words.features, words.mask & ~second
+        for highway in self.highways:
+            x = highway(x)
+        encoded = self.dropout(encode_separately(self.encoder, x, first, second))
+        flow = self.attention(encoded, encoded, context, first)
+        modeled = self.dropout(self.modeling(flow, context))
+        starts = self.start(self.dropout(torch.cat([flow, modeled], dim=-1)))
+        begun = attend(starts.transpose(1, 2), modeled, context[:, None]).expand_as(modeled)
+        ends = self.end_encoder(torch.cat([flow, modeled, begun, modeled * begun], dim=-1), context)
+        return torch.cat([starts, self.end(self.dropout(torch.cat([flow, self.dropout(ends)], dim=-1)))], dim=-1)

@@ -12,6 +12,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_elmo import ElmoConfig
+from .pair_layers_elmo import build_similarity, require_pairs, score_words, words_of_other_text
 from .pooling_elmo import SelfAttentivePooling, attend, masked_max, masked_mean, masked_min
 from .task_encoders_elmo import build_encoder, build_feedforward, build_pooler
 from .task_layers_elmo import (
@@ -30,6 +31,7 @@ class ElmoForSequenceClassification(ElmoTaskModel):
       linear layer. By `task_layers` also an `encoder` before, another `pooler`, and a `feedforward` after pooling.
     - `"bcn"`: [`BiattentiveClassifier`], for texts and pairs.
     - `"esim"`: [`InferenceClassifier`], for pairs.
+    - `"decomposable_attention"`: [`DecomposableClassifier`], for pairs.
 
     ELMo reads the texts of a pair as two sentences.
     """
@@ -38,7 +40,7 @@ class ElmoForSequenceClassification(ElmoTaskModel):
 
     def __init__(self, config: ElmoConfig):
         encoder = config.sequence_encoder
-        elmo_at_output = encoder != "pooling" and config.elmo_at_output is not False
+        elmo_at_output = encoder in ("bcn", "esim") and config.elmo_at_output is not False
         # `word_features` name the mixes that they read; the output reads the last one.
         super().__init__(config, num_mixes=2 if elmo_at_output and config.word_features is None else 1)
         self.num_labels = config.num_labels
@@ -46,8 +48,7 @@ class ElmoForSequenceClassification(ElmoTaskModel):
         if encoder == "pooling":
             self.classifier = nn.Linear(self.make_layers(), config.num_labels)
         else:
-            kind = {"bcn": BiattentiveClassifier, "esim": InferenceClassifier}[encoder]
-            self.classifier = kind(config, self.feature_size, elmo_at_output)
+            self.classifier = CLASSIFIERS[encoder](config, self.feature_size, elmo_at_output)
         self.pooled_dropout = nn.Dropout(config.head_dropout if "pooler" in self.task_layers else 0.0)
         self.post_init()
 
@@ -193,20 +194,29 @@ class InferenceClassifier(nn.Module):
     A biLSTM encodes each text; its output is concatenated with ELMo. Each word attends to the words of the other text.
     A layer with ReLU and a second biLSTM read the word, the attended words, their difference and product. Mean and
     maximum of both texts are read by a layer with ReLU and a linear one. Premise and hypothesis share both biLSTMs.
+
+    `task_layers` may describe the `encoder`, the `similarity` by which words attend, the layers of the `projection`,
+    the `composition`, which is the second encoder, and the `hidden` layers and those of the `output`.
     """
 
     def __init__(self, config: ElmoConfig, feature_size: int, elmo_at_output: bool):
         super().__init__()
-        size = config.sequence_size
+        size, layers, rate = config.sequence_size, config.task_layers or {}, config.head_dropout
+        lstm = {"type": "lstm", "size": size, "bidirectional": True}
         self.elmo_at_output = elmo_at_output
-        self.encoder = TaskBiLstm(feature_size, size)
-        width = 2 * size + (config.hidden_size if elmo_at_output else 0)
-        self.reduction = xavier_layer(4 * width, size)
-        self.composition = TaskBiLstm(size, size)
-        self.hidden = xavier_layer(8 * size, size)
-        self.output = xavier_layer(size, config.num_labels)
-        self.word_dropout = VariationalDropout(config.head_dropout)
-        self.dropout = nn.Dropout(config.head_dropout)
+        self.encoder = build_encoder(layers.get("encoder", lstm), feature_size)
+        width = self.encoder.output_size + (config.hidden_size if elmo_at_output else 0)
+        self.similarity = build_similarity(layers.get("similarity", {"type": "dot_product"}), width)
+        self.reduction = described_layers(layers.get("projection"), 4 * width) or ReluLayer(4 * width, size)
+        self.composition = build_encoder(layers.get("composition", lstm), self.reduction.output_size)
+        pooled = 4 * self.composition.output_size
+        self.hidden = described_layers(layers.get("hidden"), pooled) or ReluLayer(pooled, size, rate)
+        width = self.hidden.output_size
+        output = described_layers(layers.get("output"), width, config.num_labels)
+        self.output = output or xavier_layer(width, config.num_labels)
+        self.word_dropout = VariationalDropout(rate)
+        self.comparison_dropout = nn.Dropout(0.0 if "projection" in layers else rate)
+        self.dropout = nn.Dropout(rate)
 
     def forward(self, words: EncodedWords, second: Tensor) -> Tensor:
         """From words and where they are of a second text, `(B, T)`, to scores of labels `(B, num_labels)`.
@@ -215,29 +225,94 @@ class InferenceClassifier(nn.Module):
             `ValueError`: if a row has one text only.
         """
         first = words.mask & ~second
-        self.require_pairs(first, second)
+        require_pairs(first, second, "esim")
         encoded = encode_separately(self.encoder, self.word_dropout(words.features), first, second)  # (B, T, 2H)
         if self.elmo_at_output:
             encoded = torch.cat([encoded, words.mixes[1]], dim=-1)
-        others = (second[:, :, None] != second[:, None]) & words.mask[:, None]
-        attended = attend(encoded @ encoded.transpose(1, 2), encoded, others)
+        scores = score_words(self.similarity, encoded, second)
+        attended = attend(scores, encoded, words_of_other_text(words.mask, second))
         compared = torch.cat([encoded, attended, encoded - attended, encoded * attended], dim=-1)
-        reduced = torch.relu(self.reduction(self.dropout(compared)))
+        reduced = self.reduction(self.comparison_dropout(compared))
         composed = encode_separately(self.composition, self.word_dropout(reduced), first, second)
         pooled = [(masked_mean(composed, text), masked_max(composed, text[..., None])) for text in (first, second)]
-        x = torch.relu(self.hidden(self.dropout(torch.cat([*pooled[0], *pooled[1]], dim=-1))))
-        return self.output(self.dropout(x))
+        return self.output(self.hidden(self.dropout(torch.cat([*pooled[0], *pooled[1]], dim=-1))))
 
-    def require_pairs(self, first: Tensor, second: Tensor):
-        """Raise a `ValueError` if a row has one text only."""
-        if torch.compiler.is_compiling():  # a graph cannot depend on this
-            return
-        alone = first.any(dim=1) & ~second.any(dim=1)
-        if alone.any():
-            raise ValueError(
-                f"a model with sequence_encoder='esim' compares two texts, but row {int(alone.nonzero()[0])} has one "
-                "`<S>`: give pairs, tokenizer(first, second), or use sequence_encoder='pooling' or 'bcn'"
-            )
+
+class DecomposableClassifier(nn.Module):
+    """The decomposable attention model (Parikh et al. 2016, section 3).
+
+    Layers with ReLU map each word, and by the products of the results each word attends to the words of the other text.
+    Further layers compare a word with what it attends to; the sums over both texts are read by the last layers.
+
+    `task_layers` may describe an `encoder` of both texts, and a `second_encoder` if the second has its own; the layers
+    `attend`, `compare` and `aggregate`; and the `similarity`.
+    """
+
+    def __init__(self, config: ElmoConfig, feature_size: int, elmo_at_output: bool):
+        super().__init__()
+        size, layers, rate = config.sequence_size, config.task_layers or {}, config.head_dropout
+        two = {"type": "feedforward", "sizes": [size] * 2, "activations": ["relu"] * 2, "dropout": [rate] * 2}
+        last = {**two, "activations": ["relu", "linear"], "dropout": [rate, 0.0]}
+        described = [layers[name] for name in ("encoder", "second_encoder") if name in layers]
+        self.encoders = nn.ModuleList(build_encoder(encoder, feature_size) for encoder in described)
+        width = self.encoders[0].output_size if described else feature_size
+        self.attention = build_feedforward(layers.get("attend", two), width)
+        similarity = layers.get("similarity", {"type": "dot_product"})
+        self.similarity = build_similarity(similarity, self.attention.output_size)
+        self.comparison = build_feedforward(layers.get("compare", two), 2 * width)
+        sums = 2 * self.comparison.output_size
+        self.aggregation = described_layers(layers.get("aggregate", last), sums, config.num_labels)
+
+    def forward(self, words: EncodedWords, second: Tensor) -> Tensor:
+        """From words and where they are of a second text, `(B, T)`, to scores of labels `(B, num_labels)`.
+
+        Raises:
+            `ValueError`: if a row has one text only.
+        """
+        texts = words.mask & ~second, second
+        require_pairs(*texts, "decomposable_attention")
+        encoded = words.features
+        if len(self.encoders) == 1:
+            encoded = encode_separately(self.encoders[0], encoded, *texts)
+        elif self.encoders:
+            encoded = sum(encoder(encoded, text) for encoder, text in zip(self.encoders, texts))
+        scores = score_words(self.similarity, self.attention(encoded), second)
+        attended = attend(scores, encoded, words_of_other_text(words.mask, second))
+        compared = self.comparison(torch.cat([encoded, attended], dim=-1))
+        sums = [compared.masked_fill(~text[..., None], 0).sum(dim=1) for text in texts]
+        return self.aggregation(torch.cat(sums, dim=-1))
+
+
+CLASSIFIERS = {
+    "bcn": BiattentiveClassifier,
+    "esim": InferenceClassifier,
+    "decomposable_attention": DecomposableClassifier,
+}
+
+
+def described_layers(described: dict | None, width: int, num_labels: int | None = None) -> nn.Module | None:
+    """Return the layers that a dict describes, or None without one.
+
+    Args:
+        described: See `task_encoders_elmo`.
+        width: Width of their input.
+        num_labels: Width of their output, if that is not for the dict to say.
+    """
+    if described is not None and num_labels is not None:
+        described = {**described, "sizes": [*described.get("sizes", ())[:-1], num_labels]}
+    return None if described is None else build_feedforward(described, width)
+
+
+class ReluLayer(nn.Linear):
+    """A linear layer with ReLU and dropout."""
+
+    def __init__(self, inputs: int, outputs: int, dropout: float = 0.0):
+        super().__init__(inputs, outputs)
+        self.init_weight, self.output_size = init.xavier_uniform_, outputs
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dropout(torch.relu(super().forward(x)))
 
 
 def xavier_layer(inputs: int, outputs: int) -> nn.Linear:

@@ -144,9 +144,9 @@ class Scale(nn.Module):
 class BidirectionalAttention(nn.Module):
     """Attention from the context to the question and back (Seo et al. 2017, section 2, layer 4)."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, similarity: nn.Module | None = None):
         super().__init__()
-        self.similarity = TrilinearSimilarity(width)
+        self.similarity = TrilinearSimilarity(width) if similarity is None else similarity
 
     def forward(self, context: Tensor, question: Tensor, context_mask: Tensor, question_mask: Tensor) -> Tensor:
         """Concatenate each context word, the question as it attends to it, the product of both, and the product of the

@@ -36,6 +36,7 @@ from .character_ids_elmo import (
 from .code_points_elmo import read_dictionaries
 from .encoding_elmo import (
     ElmoEncoding,
+    are_around,
     are_strings,
     are_tokens,
     as_tensor,
@@ -89,6 +90,8 @@ class ElmoTokenizer(TokenizersBackend):
         features_file (`str`, *optional*):
             `word_features.json` of a task model with embeddings of its own, see `feature_ids_elmo`. A row then has
             their ids after the W of ELMo.
+        words_around (`list`, *optional*): `[[before, behind], [before, behind]]`: lists of words that belong around a
+            first and a second text, such as AllenNLP's `@@NULL@@`, and are added where they are missing.
 
     Raises:
         `ValueError`: in one line, for an option of another type or size, and a vocabulary that cannot be read.
@@ -110,10 +113,12 @@ class ElmoTokenizer(TokenizersBackend):
         added_words: list | None = None,
         dictionaries_file: str | None = None,
         features_file: str | None = None,
+        words_around: list | None = None,
         **kwargs,
     ):
         tokens = {"pad_token": pad_token, "bos_token": bos_token, "eos_token": eos_token}
         own = {"max_characters_per_token": max_characters_per_token, "split": split, "added_words": added_words}
+        own["words_around"] = words_around
         kwargs = {name: value for name, value in kwargs.items() if name not in NOT_OPTIONS}
         for name, value in (own | tokens | kwargs).items():
             if not callable(getattr(type(self), name, None)):  # the base class refuses arguments named like methods
@@ -122,7 +127,7 @@ class ElmoTokenizer(TokenizersBackend):
             raise ValueError(
                 f"words as input (max_characters_per_token=1) need a word vocabulary: vocab_file='{VOCABULARY_FILE}'"
             )
-        self.max_characters_per_token, self.split = max_characters_per_token, split
+        self.max_characters_per_token, self.split, self.words_around = max_characters_per_token, split, words_around
         self.word_vocab = None if vocab_file is None else read_word_vocabulary(vocab_file)
         self._vocabulary = WordVocabulary(self.word_vocab or [])
 
@@ -175,7 +180,7 @@ class ElmoTokenizer(TokenizersBackend):
             split_special_tokens = self.split_special_tokens
         kept = self._kept_words[split_special_tokens]
         split = None if is_split_into_words else lambda given: kept.split(given, self.split)
-        examples, is_batched = read_examples(text, text_pair, split)
+        examples, is_batched = read_examples(text, text_pair, split, self.words_around)
 
         specials = (
             self.bos_token if add_special_tokens and self.add_bos_token else None,
@@ -505,6 +510,8 @@ def check_option(name: str, value: object, source: str = ""):
         case "added_words" | "extra_special_tokens" | "additional_special_tokens" | "model_specific_special_tokens":
             values = [*value.values()] if isinstance(value, dict) and name != "added_words" else value
             fits, expected = value is None or are_tokens(values), "a list of words"
+        case "words_around":
+            fits, expected = value is None or are_around(value), "[[before, behind], [before, behind]], lists of words"
         case "added_tokens_decoder":
             has_ids = isinstance(value, dict) and all(str(number).isdecimal() for number in value)
             fits, expected = has_ids and are_tokens([*value.values()]), "a dict from ids to words"

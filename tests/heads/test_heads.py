@@ -61,7 +61,11 @@ HEADS = {
     "inference with word features": classifier(
         is_of_pairs=True, sequence_encoder="esim", elmo_at_output=False, **WORD_FEATURES
     ),
+    "decomposable attention": classifier(
+        is_of_pairs=True, sequence_encoder="decomposable_attention", sequence_size=8, **WORD_FEATURES
+    ),
     "answers": answers(),
+    "answers by the original flow": answers(qa_encoder="bidaf_original", qa_size=4),
     "answers with word features": answers(elmo_at_output=False, **WORD_FEATURES),
     "answers, with a learnt score of none": answers(qa_no_answer=True),
     "linear answers": answers(qa_encoder="linear"),

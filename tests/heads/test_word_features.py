@@ -219,9 +219,12 @@ def test_the_bilstm_is_that_of_torch():
         ({"tagger_size": 0}, "`tagger_size` must be at least 1"),
         ({"tagger_layers": -1}, "`tagger_layers` must not be negative"),
         ({"head_dropout": 1.0}, "`head_dropout` must be from 0 to below 1"),
-        ({"sequence_encoder": "cnn"}, "`sequence_encoder` must be one of 'pooling', 'bcn', 'esim', but is 'cnn'"),
+        (
+            {"sequence_encoder": "cnn"},
+            "`sequence_encoder` must be one of 'pooling', 'bcn', 'esim', 'decomposable_attention', but is 'cnn'",
+        ),
         ({"pooling": "sum"}, "`pooling` must be one of 'mean', 'max', 'attention', but is 'sum'"),
-        ({"qa_encoder": "bert"}, "`qa_encoder` must be one of 'bidaf', 'linear', but is 'bert'"),
+        ({"qa_encoder": "bert"}, "`qa_encoder` must be one of 'bidaf', 'bidaf_original', 'linear', but is 'bert'"),
     ],
 )
 def test_impossible_options_are_refused(options, message):
