@@ -6,11 +6,13 @@ To add one, write its reader, which takes every setting and every tensor of the 
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from .allennlp_classification import read_basic_classifier, read_bcn
-from .allennlp_model import TaskArchive
+from .allennlp_model import Settings, TaskArchive
+from .allennlp_pairs import read_bidaf, read_decomposable_attention, read_esim
 from .allennlp_tagging import read_crf_tagger, read_simple_tagger, read_srl
 from .original import Head
 
@@ -20,6 +22,12 @@ TASKS: dict[str, Callable[[TaskArchive], Head]] = {
     "srl": read_srl,
     "basic_classifier": read_basic_classifier,
     "bcn": read_bcn,
+    "esim": read_esim,
+    "pc-esim": read_esim,
+    "decomposable_attention": read_decomposable_attention,
+    "pc-decomposable-attention": read_decomposable_attention,
+    "bidaf": read_bidaf,
+    "rc-bidaf": read_bidaf,
 }
 WITHOUT_COUNTERPART = {
     "constituency_parser": "a head that scores spans and a chart parser",
@@ -44,7 +52,9 @@ WITHOUT_COUNTERPART = {
     "next_token_lm": "a language model over AllenNLP's encoders, such as the transformer",
     "masked_language_model": "a masked language model",
 }
-TOKENIZERS = {"just_spaces": "whitespace", "letters_digits": "letters_digits"}
+TOKENIZERS = {"just_spaces": "whitespace", "whitespace": "whitespace", "letters_digits": "letters_digits"}
+SPLITTERS = {"quora_paraphrase": "just_spaces"}  # of dataset readers whose default is not spaCy
+NO_ANSWER = "@@<NO_ANSWER>@@"  # which the reader of SQuAD 2.0 puts behind a passage
 ALONE = "--encoder-only converts its ELMo alone"
 
 
@@ -75,20 +85,33 @@ def read_head(
         archive.finish()
     except ValueError as error:
         raise ValueError(f"{error}; {ALONE}") from error
-    split, note = read_split(archive)
-    return head._replace(kind=kind, split=split), [*archive.notes, *note]
+    tokenizer, notes = read_tokenizer(archive)
+    return head._replace(kind=kind, tokenizer=tokenizer), [*archive.notes, *notes]
 
 
-def read_split(archive: TaskArchive) -> tuple[str, list[str]]:
-    """Return the rule that splits raw text as the archive's dataset reader does, and a note where there is none."""
-    tokenizer = archive.reader("tokenizer").content.get("tokenizer")
-    kind = tokenizer.get("type") if isinstance(tokenizer, dict) else tokenizer
-    if isinstance(tokenizer, dict) and isinstance(splitter := tokenizer.get("word_splitter"), (dict, str)):
-        kind = splitter.get("type") if isinstance(splitter, dict) else splitter  # before 1.0
-    if kind in TOKENIZERS:
-        return TOKENIZERS[kind], []
-    reader = archive.reader("tokenizer").content.get("type")
-    return "treebank", [
-        f"raw text is split like the Penn Treebank, where the archive's reader ({reader or 'unnamed'}) takes words, or "
-        "the tokens of spaCy; give words with is_split_into_words=True where the difference counts"
+def read_tokenizer(archive: TaskArchive) -> tuple[dict[str, Any], list[str]]:
+    """Return the options of a tokenizer that splits raw text as the archive's dataset reader does, and notes where it
+    does not."""
+    reader = archive.reader("type")
+    kind, content = reader.pop("type", "unnamed", str), reader.pop("tokenizer", {}, dict, str)
+    content = {"type": content} if isinstance(content, str) else content
+    settings = Settings(content, f"{reader.place}.tokenizer", reader.file)
+    splitter = settings.pop("word_splitter", {}, dict, str)  # before 1.0
+    rule = splitter.get("type", "spacy") if isinstance(splitter, dict) else splitter
+    name = rule if splitter else settings.pop("type", SPLITTERS.get(kind, "spacy"), str)
+    sides = [settings.pop(f"{side}_tokens", [], list) for side in ("start", "end")]
+    if not all(isinstance(word, str) for side in sides for word in side):
+        raise ValueError(f"{settings.file}: start_tokens and end_tokens of {settings.place} must be words")
+    behind_second = sides[1]
+    if (no_answer := reader.pop("no_answer_token", NO_ANSWER if kind == "squad2" else None, str)) is not None:
+        behind_second = [*sides[1], no_answer]
+    options = {"split": "whitespace" if settings.pop("split_on_spaces", False, bool) else TOKENIZERS.get(name)}
+    if any(sides) or behind_second:
+        options["words_around"] = [sides, [sides[0], behind_second]]
+    if options["split"] is not None:
+        return options, []
+    return options | {"split": "treebank"}, [
+        f"raw text is split like the Penn Treebank, where the archive's reader ({kind}) takes words, or the tokens of "
+        f"{'spaCy' if name in ('spacy', 'word') else name}; give words with is_split_into_words=True where the "
+        "difference counts"
     ]

@@ -40,7 +40,7 @@ class Head(NamedTuple):
         state: Tensors by their names in the class, without those of the encoder.
         labels: Names of the labels in the order of their ids.
         features: What the tokenizer carries for embeddings of the head's own, see `feature_ids_elmo`.
-        split: The tokenizer's rule for raw text.
+        tokenizer: Options of the tokenizer.
         kind: Name of the model in the foreign format.
     """
 
@@ -49,7 +49,7 @@ class Head(NamedTuple):
     state: Mapping[str, Tensor]
     labels: list[str]
     features: Mapping[str, Any] | None = None
-    split: str = "treebank"
+    tokenizer: Mapping[str, Any] = {}
     kind: str = ""
 
 

@@ -76,8 +76,9 @@ def set_head(config: ElmoConfig, head: Head):
     for name, value in head.config.items():
         setattr(config, name, value)
     config.task_special_tokens = False
-    config.id2label = dict(enumerate(head.labels))
-    config.label2id = {label: number for number, label in enumerate(head.labels)}
+    if head.labels:
+        config.id2label = dict(enumerate(head.labels))
+        config.label2id = {label: number for number, label in enumerate(head.labels)}
 
 
 def quantize_folder(source: Path, folder: Path) -> ElmoPreTrainedModel:
@@ -136,7 +137,7 @@ def save_tokenizer(original: Original, folder: Path):
         special = {"bos_token": "<bos>", "eos_token": "<eos>", "split": "punctuation"}
         ElmoTokenizer(dictionaries_file=str(file), max_characters_per_token=width, **special).save_pretrained(folder)
     elif original.head is not None:
-        options = {"max_characters_per_token": width, "split": original.head.split}
+        options = {"max_characters_per_token": width, **original.head.tokenizer}
         if original.head.features is not None:
             write_features(dict(original.head.features), folder / FEATURES_FILE)
             options["features_file"] = str(folder / FEATURES_FILE)
