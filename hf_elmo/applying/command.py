@@ -67,7 +67,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--pairs", action="store_true", help="classifiers: each line or row is a pair of texts")
     parser.add_argument("--context", metavar="FILE", help="the text in which all questions are answered")
     parser.add_argument(
-        "--max-answer-length", type=int, default=17, metavar="N", help="words of an answer, at most (17)"
+        "--max-answer-length", type=int, metavar="N", help="words of an answer, at most (of most models 17)"
     )
     columns = parser.add_argument_group(
         "columns of tables", "by their names, or by their numbers from 0 if there is no header"

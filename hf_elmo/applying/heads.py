@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import BatchEncoding
 
 from ..loading import best_device, load_tokenizer, loading
-from ..model.configuration_elmo import ElmoConfig
+from ..model.configuration_elmo import PAIR_ENCODERS, ElmoConfig
 from ..model.label_schemes_elmo import find_scheme, spans
 from ..model.pipelines_elmo import ElmoQuestionAnsweringPipeline
 from ..model.question_answering_elmo import ElmoForQuestionAnswering
@@ -131,7 +131,7 @@ class Classifier(Head):
     def __init__(self, *arguments):
         super().__init__(*arguments)
         config = self.model.config
-        self.is_of_pairs = config.sequence_encoder == "esim"
+        self.is_of_pairs = config.sequence_encoder in PAIR_ENCODERS
         self.problem = config.problem_type or (
             "regression" if config.num_labels == 1 else "single_label_classification"
         )

@@ -22,10 +22,11 @@ NOT_NEGATIVE = (
 LAYERS = ("num_hidden_layers", "num_highway_layers", "num_mixes", "tagger_layers")
 MOST_LAYERS = 1000  # more can only be a damaged file, and would fill the memory one by one
 
+PAIR_ENCODERS = ("esim", "decomposable_attention")  # choices of `sequence_encoder` that need two texts
 CHOICES = {
     "char_cnn_activation": ("relu", "tanh"),
     "character_scheme": ("bytes", "codepoints"),
-    "sequence_encoder": ("pooling", "bcn", "esim", "decomposable_attention"),
+    "sequence_encoder": ("pooling", "bcn", *PAIR_ENCODERS),
     "pooling": ("mean", "max", "attention"),
     "sentence_pooling": ("mean", "max", "attention"),
     "qa_encoder": ("bidaf", "bidaf_original", "linear"),

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from .configuration_elmo import ElmoConfig
+from .configuration_elmo import PAIR_ENCODERS, ElmoConfig
 
 CARD = "README.md"
 ORIGIN = "Where the weights come from"
@@ -145,7 +145,7 @@ def model_card(
     if results:
         metadata |= {"model_name": name, "metrics": sorted({result.metric_type for result in results})}
     data = ModelCardData(library_name="transformers", pipeline_tag=facts.task, **metadata)
-    texts = '"I went to the river bank."' + (', "I was outdoors."' if config.sequence_encoder == "esim" else "")
+    texts = '"I went to the river bank."' + (', "I was outdoors."' if config.sequence_encoder in PAIR_ENCODERS else "")
     sections = {
         TOKENIZATION: tokenization or f"{UNRECORDED} The tokenizer splits raw text like the Penn Treebank.",
         ORIGIN: origin or UNRECORDED,
