@@ -143,7 +143,11 @@ def test_a_message_names_file_and_field(folder):
             "at least 3 .* at most 10000, or 1 for words as input, but is 1000000000000",
         ),
         ("max_characters_per_token", "50", "at least 3 .*, but is '50'"),
-        ("split", ["treebank"], r"one of 'treebank', 'punctuation', 'whitespace', but is \['treebank'\]"),
+        (
+            "split",
+            ["treebank"],
+            r"one of 'treebank', 'punctuation', 'letters_digits', 'whitespace', but is \['treebank'\]",
+        ),
         ("added_tokens_decoder", 3, "a dict from ids to words, but is 3"),
         ("model_max_length", "512", "a positive integer, but is '512'"),
         ("pad", 0, "left out, as it is no option, but is 0"),

@@ -34,7 +34,10 @@ def test_input_of_another_form_is_refused_in_one_line(tokenizer, arguments, word
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"split": "spaces"}, "split must be one of 'treebank', 'punctuation', 'whitespace', but is 'spaces'"),
+        (
+            {"split": "spaces"},
+            "split must be one of 'treebank', 'punctuation', 'letters_digits', 'whitespace', but is 'spaces'",
+        ),
         ({"max_characters_per_token": 2}, "at least 3"),
         ({"max_characters_per_token": 1}, "need a word vocabulary: vocab_file='vocab.txt'"),
         ({"padding_side": "top"}, "side"),
