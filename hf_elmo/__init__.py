@@ -3,6 +3,7 @@
 import transformers
 
 from .model.auto_map_elmo import AUTO_MAP
+from .model.causal_lm_elmo import ElmoForCausalLM
 from .model.configuration_elmo import ElmoConfig
 from .model.language_model_elmo import ElmoForMaskedLM, ElmoForPreTraining
 from .model.lstm_elmo import last_lstm_path, lstm_path
@@ -16,6 +17,7 @@ from .model.tokenization_elmo import ElmoTokenizer
 __version__ = "0.1.0"
 __all__ = [
     "ElmoConfig",
+    "ElmoForCausalLM",
     "ElmoForMaskedLM",
     "ElmoForPreTraining",
     "ElmoForQuestionAnswering",

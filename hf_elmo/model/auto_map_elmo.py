@@ -18,6 +18,7 @@ AUTO_MAP = {
     "AutoModel": "modeling_elmo.ElmoModel",
     "AutoModelForPreTraining": "language_model_elmo.ElmoForPreTraining",
     "AutoModelForMaskedLM": "language_model_elmo.ElmoForMaskedLM",
+    "AutoModelForCausalLM": "causal_lm_elmo.ElmoForCausalLM",
     "AutoModelForTokenClassification": "token_classification_elmo.ElmoForTokenClassification",
     "AutoModelForSequenceClassification": "sequence_classification_elmo.ElmoForSequenceClassification",
     "AutoModelForQuestionAnswering": "question_answering_elmo.ElmoForQuestionAnswering",

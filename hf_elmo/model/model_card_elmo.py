@@ -30,6 +30,7 @@ CLASSES = {
     "ElmoModel": ClassFacts("gives every word a vector", "feature-extraction"),
     "ElmoForPreTraining": BILM,
     "ElmoForMaskedLM": BILM,
+    "ElmoForCausalLM": ClassFacts("continues texts: it predicts each word from the words before it", "text-generation"),
     "ElmoForTokenClassification": ClassFacts("labels every word", "token-classification"),
     "ElmoForSequenceClassification": ClassFacts("labels a text, or a pair of texts", "text-classification"),
     "ElmoForQuestionAnswering": ClassFacts("finds the answer to a question in a text", "question-answering"),
@@ -38,6 +39,9 @@ USAGE = {
     "feature-extraction": """\
 batch = tokenizer(["I went to the river bank.", "The bank was closed."], padding=True, return_tensors="pt")
 vectors = model(**batch).last_hidden_state  # (sentences, words with <S> and </S>, {config.hidden_size})""",
+    "text-generation": """\
+batch = tokenizer("I went to the", return_tensors="pt")
+text = tokenizer.batch_decode(model.generate(**batch, max_new_tokens=5), skip_special_tokens=True)[0]""",
     "token-classification": """\
 batch = tokenizer("I went to the river bank.", return_tensors="pt")
 labels = [model.config.id2label[label] for label in model(**batch).logits.argmax(-1)[0].tolist()]  # one per word""",

@@ -109,8 +109,8 @@ class ElmoLayer(GradientCheckpointingLayer):
     def forward(
         self, hidden: Tensor, mask: Tensor | None, state: tuple[LstmState | None, LstmState | None]
     ) -> tuple[Tensor, tuple[LstmState, LstmState]]:
-        """From `(B, T, 2P)` to `(B, T, 2P)` and the state of both directions."""
-        inputs = [self.dropout(half) for half in hidden.chunk(2, dim=-1)]
+        """From `(B, T, 2P)` to `(B, T, 2P)` and both directions' state, or from `(B, T, P)` the forward one's."""
+        inputs = [self.dropout(half) for half in hidden.split(self.config.projection_size, dim=-1)]
         lstms = self.forward_lstm, self.backward_lstm
         directions = [part.direction(x, start) for part, x, start in zip(lstms, inputs, state)]
         results = lstm(directions, mask, recompute=self.config.recompute_gates, **self.forward_lstm.options)
@@ -336,6 +336,7 @@ class ElmoModel(ElmoPreTrainedModel):
 
         Args:
             hidden (`(B, T, 2P)`): Layer 0: token embeddings for the forward and, beside them, the backward direction.
+                Without the latter, `(B, T, P)`, only the forward direction is computed, and states are of this one.
             mask (`(B, T)`): True where there is a word.
             state: As in `forward`.
         """
@@ -410,14 +411,14 @@ class ElmoModel(ElmoPreTrainedModel):
 
     def layer_states(self, state: State | None, words: Tensor) -> list[tuple[State | None, State | None]]:
         """Return the state `(B, P)`, `(B, C)` that each layer's two directions start from."""
-        config, rows = self.config, words.shape[0]
+        config, rows, directions = self.config, words.shape[0], words.shape[-1] // self.config.projection_size
         if state is None:
             return [(None, None)] * config.num_hidden_layers
         for part, size, letters in zip(state, (config.projection_size, config.cell_size), "PC"):
-            check_shape("state", part, f"(B, L, 2, {letters})", config.num_hidden_layers, 2, size)
+            check_shape("state", part, f"(B, L, {directions}, {letters})", config.num_hidden_layers, directions, size)
         h, c = (with_rows(part, rows).to(words) for part in state)
         return [
-            tuple((h[:, layer, direction], c[:, layer, direction]) for direction in range(2))
+            tuple((h[:, layer, direction], c[:, layer, direction]) for direction in range(directions))
             for layer in range(config.num_hidden_layers)
         ]
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from transformers.pipelines.base import ChunkPipeline, Pipeline, PipelineException
 from transformers.pipelines.fill_mask import FillMaskPipeline
+from transformers.pipelines.text_generation import ReturnType, TextGenerationPipeline
 from transformers.pipelines.token_classification import AggregationStrategy, TokenClassificationPipeline
 from transformers.utils import logging
 
@@ -215,6 +216,23 @@ class ElmoFillMaskPipeline(FillMaskPipeline):
                 ]
             )
         return results[0] if len(results) == 1 else results
+
+
+class ElmoTextGenerationPipeline(TextGenerationPipeline):
+    """Texts that [`ElmoForCausalLM`] continues, with the arguments and results of the stock pipeline.
+
+    A blank stands between the prompt and the first word after it. `stop_sequence` does not apply to whole words.
+    """
+
+    def postprocess(
+        self, model_outputs: dict, return_type: ReturnType = ReturnType.FULL_TEXT, **parameters
+    ) -> list[dict]:
+        prompt = model_outputs["prompt_text"]
+        if model_outputs["input_ids"] is not None:  # the stock class takes the length of a row for that of the prompt
+            model_outputs["input_ids"] = model_outputs["input_ids"][..., 0]
+        if isinstance(prompt, str) and prompt and not prompt[-1].isspace():
+            model_outputs["prompt_text"] = f"{prompt} "
+        return super().postprocess(model_outputs, return_type, **parameters)
 
 
 class ElmoQuestionAnsweringPipeline(ChunkPipeline):

@@ -27,6 +27,7 @@ LICENSES = {
     "unknown",
 }
 TASKS = {"feature-extraction", "token-classification", "text-classification", "question-answering", "fill-mask"}
+TASKS |= {"text-generation"}
 
 
 class Repository:

@@ -13,6 +13,7 @@ MODELS = {
     "encoder": (hf_elmo.ElmoModel, {}),
     "language-model": (hf_elmo.ElmoForPreTraining, {"word_vocab_size": 20}),
     "masked-words": (hf_elmo.ElmoForMaskedLM, {"word_vocab_size": 20}),
+    "generator": (hf_elmo.ElmoForCausalLM, {"word_vocab_size": 20}),
     "tagger": (hf_elmo.ElmoForTokenClassification, {"num_labels": 3}),
     "classifier": (hf_elmo.ElmoForSequenceClassification, {}),
     "biattentive": (hf_elmo.ElmoForSequenceClassification, {"sequence_encoder": "bcn"}),
@@ -47,11 +48,14 @@ def code_blocks(text: str) -> list[str]:
 def results(tmp_path_factory) -> dict:
     """What each card's block computes, run where the folders lie."""
     home, blocks = tmp_path_factory.mktemp("home"), {}
+    words = ["<S>", "</S>", "<UNK>", *(f"w{number}" for number in range(17))]
+    (home / "words.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
     for seed, (name, (model_class, options)) in enumerate(MODELS.items()):
         sizes = {"char_embedding_size": 4, "char_cnn_filters": [[1, 4], [2, 8]], "projection_size": 6, "cell_size": 10}
         sizes |= {"tagger_size": 5, "sequence_size": 5, "qa_size": 5}
         shake(model_class(hf_elmo.ElmoConfig(**sizes, **options)), seed).save_pretrained(home / name)
-        hf_elmo.ElmoTokenizer().save_pretrained(home / name)
+        vocabulary = str(home / "words.txt") if "word_vocab_size" in options else None
+        hf_elmo.ElmoTokenizer(vocabulary).save_pretrained(home / name)
         (blocks[name],) = code_blocks((home / name / "README.md").read_text(encoding="utf-8"))
     script = RUN.format(helpers=str(REPOSITORY / "tests" / "helpers"), blocks=json.dumps(blocks))
     return json.loads(run_python("-c", script, home=home).stdout.splitlines()[-1])

@@ -133,6 +133,9 @@ FETCHED = {
     "AutoModel": BASE,
     "AutoModelForPreTraining": BASE
     | {f"{name}_elmo.py" for name in ("sampled_softmax", "label_schemes", "pipelines", "language_model")},
+    "AutoModelForCausalLM": BASE
+    | {f"{name}_elmo.py" for name in "sampled_softmax label_schemes pipelines language_model causal_lm".split()}
+    | {"character_ids_elmo.py"},
     "AutoModelForTokenClassification": TASK
     | {f"{name}_elmo.py" for name in ("label_schemes", "pipelines", "crf", "token_classification")},
     "AutoModelForSequenceClassification": TASK | {"sequence_classification_elmo.py"},

@@ -31,6 +31,7 @@ NAMES = {
     "MODEL_MAPPING_NAMES": "ElmoModel",
     "MODEL_FOR_PRETRAINING_MAPPING_NAMES": "ElmoForPreTraining",
     "MODEL_FOR_MASKED_LM_MAPPING_NAMES": "ElmoForMaskedLM",
+    "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES": "ElmoForCausalLM",
     "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES": "ElmoForTokenClassification",
     "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES": "ElmoForSequenceClassification",
     "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES": "ElmoForQuestionAnswering",
@@ -39,7 +40,7 @@ NAMES = {
 # The reasons for which the suites skip themselves, by a word of each: all of these are true of this model.
 DOES_NOT_APPLY = {
     "attention|sdpa|sliding window": "a recurrent model attends to nothing",
-    "RoPE|position embeddings": "the recurrence knows the order of words",
+    "RoPE|position embeddings|base_model_class": "the recurrence knows the order of words",
     "experts|router_logits|grouped_mm": "there are no experts",
     "composite|subconfigs": "one configuration describes it all",
     "decoder-only|sequence-to-sequence": "no head predicts only from the left, or from another text",
@@ -148,6 +149,7 @@ def rows_tensor(shape, vocab_size, plain=modeling_suite.ids_tensor, **kwargs):
 class ElmoModelTest(SaysWhy, modeling_suite.ModelTesterMixin, unittest.TestCase):
     all_model_classes = tuple(getattr(hf_elmo, name) for name in NAMES.values())
     model_tester = ElmoModelTester()
+    all_generative_model_classes = ()  # their tests make batches of numbers; ours: test_causal_language_model.py
     has_attentions = False
 
     def setUp(self):
@@ -164,6 +166,11 @@ class ElmoModelTest(SaysWhy, modeling_suite.ModelTesterMixin, unittest.TestCase)
         if return_labels and model_class is hf_elmo.ElmoForPreTraining:  # a class the suite has no labels for
             inputs["labels"] = torch.zeros(inputs["input_ids"].shape[:2], dtype=torch.long)
         return inputs
+
+    def test_hidden_states_output(self):
+        """Of all classes but one, whose states are of one direction: test_causal_language_model.py has its own."""
+        self.all_model_classes = tuple(c for c in self.all_model_classes if c is not hf_elmo.ElmoForCausalLM)
+        super().test_hidden_states_output()
 
     def test_padding_changes_nothing(self):
         """The suite's own test of batching leaves every row its padding, so a model that ignores masks passes it."""
