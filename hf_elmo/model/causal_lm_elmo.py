@@ -245,9 +245,8 @@ class ElmoForCausalLM(ElmoLanguageModel, GenerationMixin):
             kwargs = {**ids, **kwargs}
         else:
             generation_config = copy.deepcopy(generation_config)
-            for name, value in ids.items():
-                if getattr(generation_config, name, None) is None:
-                    setattr(generation_config, name, value)
+            missing = [name for name in ids if getattr(generation_config, name, None) is None]
+            generation_config.update(**{name: ids[name] for name in missing})
         if kwargs.get("streamer") is not None:
             kwargs["streamer"] = RowStreamer(kwargs["streamer"], words, prompt)
         ends = (generation_config and generation_config.eos_token_id) or kwargs.get("eos_token_id")

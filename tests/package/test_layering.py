@@ -41,10 +41,12 @@ TOKENIZERS = "_add_tokens _encode_plus _eventual_warn_about_too_long_sequence _g
 TOKENIZERS += " _from_pretrained _save_pretrained"
 PIPELINES = "_forward _load_feature_extractor _load_image_processor _load_processor _load_tokenizer"
 PIPELINES += " _sanitize_parameters"
+GENERATION = "_expand_inputs_for_generation _is_stateful _supports_default_dynamic_cache"
+GENERATION += " _update_model_kwargs_for_generation"
 TRAINERS = "_clip_grad_norm _get_eval_sampler _get_train_sampler _load_best_model _load_from_checkpoint"
 TRAINERS += " _push_from_checkpoint _save _save_checkpoint"
 ARGPARSE = "_actions _option_string_actions"
-LEANED_ON = {*" ".join([TORCH, MODELS, TOKENIZERS, PIPELINES, TRAINERS, ARGPARSE]).split()}
+LEANED_ON = {*" ".join([TORCH, MODELS, TOKENIZERS, PIPELINES, GENERATION, TRAINERS, ARGPARSE]).split()}
 # A Hub's visitor has these: torch and transformers, and what these two cannot be without.
 AT_HAND = {"torch", "transformers", "huggingface_hub", "numpy", "tokenizers", "yaml"}
 
