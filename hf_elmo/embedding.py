@@ -336,12 +336,23 @@ class WordVectorCache:
 
 @torch.inference_mode(False)  # the cache is used by later windows, which may run in another mode
 @torch.no_grad()
-def embed_window(encoder: ElmoModel, cache: WordVectorCache, batches: list[Batch], select: Callable) -> list[Tensor]:
-    """Return the vectors of each sentence of a window, as views of its batches' results."""
+def embed_window(
+    encoder: ElmoModel,
+    cache: WordVectorCache,
+    batches: list[Batch],
+    select: Callable,
+    progress: Callable[[Batch], None] | None = None,
+) -> list[Tensor]:
+    """Return the vectors of each sentence of a window, as views of its batches' results.
+
+    `progress` is called with each batch that is computed.
+    """
     results = {}
     with evaluation_mode(encoder):
         for batch in batches:
             results |= zip(batch.positions, embed_batch(encoder, cache, batch, select).split(batch.lengths))
+            if progress is not None:
+                progress(batch)
     return [results[position] for position in range(len(results))]
 
 

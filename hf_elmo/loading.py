@@ -33,10 +33,10 @@ def loading(name: str) -> Iterator[None]:
         raise ValueError(f"{name}: {what}: {reason}") from error
 
 
-def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(name: str, **options: object) -> PreTrainedTokenizerBase:
     """Return the tokenizer of a model; `ValueError` in one line if it cannot be loaded."""
     with loading(name):
-        return AutoTokenizer.from_pretrained(name)
+        return AutoTokenizer.from_pretrained(name, **options)
 
 
 def best_device() -> torch.device:
