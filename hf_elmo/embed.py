@@ -12,6 +12,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -349,7 +350,7 @@ def compute(
     folder: Path,
     model: ElmoModel,
     read: Callable[[], Iterator[Sentence | Problem]],
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Compute all parts, and return what to report."""
     computed, began = 0, time.monotonic()
     parts = read_parts(read(), settings.words_per_part, settings.carried_rows or 1)
@@ -381,7 +382,7 @@ def compute(
 
 
 def publish(
-    arguments: Namespace, settings: Settings, record: PartialRecord, results: dict[str, object], output: Path
+    arguments: Namespace, settings: Settings, record: PartialRecord, results: dict[str, Any], output: Path
 ) -> None:
     """Write the parts as one file, and give it its name."""
     paths = [part_path(record.folder, number) for number in range(results["parts"])]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from reprlib import repr as short_repr
 from typing import TYPE_CHECKING, NamedTuple
@@ -240,7 +240,7 @@ class Batch(NamedTuple):
 
 
 def make_batches(
-    tokenizer: ElmoTokenizer, window: list[Sentence], words_per_batch: int, boundary_words: bool
+    tokenizer: ElmoTokenizer, window: Sequence[Sentence], words_per_batch: int, boundary_words: bool
 ) -> list[Batch]:
     """Group a window into batches of at most `words_per_batch` tokens, padding included; long sentences first."""
     window = [tokenizer.tokenize(sentence) if isinstance(sentence, str) else sentence for sentence in window]

@@ -136,7 +136,8 @@ def write_safetensors(path: Path, paths: Sequence[Path], of_sentences: bool) -> 
     sizes = {"F32": 4, "F16": 2}
     tensors = {name: ("I64", list(array.shape), array.nbytes) for name, array in small.items()}
     tensors["vectors"] = dtype, shape, math.prod(shape) * sizes[dtype]
-    header, start = {"__metadata__": {"format": "pt"}}, 0
+    header: dict[str, dict] = {"__metadata__": {"format": "pt"}}
+    start = 0
     for name, (dtype, shape, size) in tensors.items():
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, start + size]}
         start += size

@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoModel
+from transformers.utils import logging
 
 from .embedding import (
     Batch,
@@ -95,7 +96,9 @@ class Problem(NamedTuple):
 # ---- Reading
 
 
-def read_sentences(entries: Iterable[Entry], tokenize: Callable, max_words: int) -> Iterator[Sentence | Problem]:
+def read_sentences(
+    entries: Iterable[Entry], tokenize: Callable[[str], list[str]], max_words: int
+) -> Iterator[Sentence | Problem]:
     """Yield each entry of an input as a sentence of words, or as a problem.
 
     Args:
@@ -106,12 +109,14 @@ def read_sentences(entries: Iterable[Entry], tokenize: Callable, max_words: int)
         if entry.sentence is None:
             yield Problem(entry, entry.problem)
             continue
-        is_text = isinstance(entry.sentence, str)
-        words = tokenize(entry.sentence) if is_text else entry.sentence
-        if len(words) > max_words:
-            yield Problem(entry, f"{len(words):,} words, and --max-words is {max_words:,}")
+        if isinstance(entry.sentence, str):
+            sentence = Sentence(entry.number, tokenize(entry.sentence), entry.sentence)
         else:
-            yield Sentence(entry.number, words, entry.sentence if is_text else " ".join(words))
+            sentence = Sentence(entry.number, entry.sentence, " ".join(entry.sentence))
+        if len(sentence.words) > max_words:
+            yield Problem(entry, f"{len(sentence.words):,} words, and --max-words is {max_words:,}")
+        else:
+            yield sentence
 
 
 def read_parts(sentences: Iterable[Sentence | Problem], words: int, multiple: int = 1) -> Iterator[Part]:
@@ -415,6 +420,8 @@ def start_process(settings: Settings, folder: Path, counter: Any, threads: int) 
     parent = parent_process()
     threading.Thread(target=lambda: (connection.wait([parent.sentinel]), os._exit(1)), daemon=True).start()
     torch.set_num_threads(threads)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     with counter.get_lock():
         rank, counter.value = counter.value, counter.value + 1
     if settings.device is None and torch.cuda.device_count() > 1:

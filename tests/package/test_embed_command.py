@@ -54,7 +54,8 @@ def expected(model: str, sentences: list, layers: str | int = "mix") -> list[tor
 
 def stored(path) -> dict[str, torch.Tensor]:
     with h5py.File(path) as file:
-        return {name: torch.from_numpy(file[name][:]) for name in file if name != "sentence_to_index"}
+        names = sorted((name for name in file if name != "sentence_to_index"), key=int)
+        return {name: torch.from_numpy(file[name][:]) for name in names}
 
 
 def assert_vectors(found: dict, wanted: list[torch.Tensor]):
@@ -244,7 +245,7 @@ def test_bad_sentences_are_named_and_lose_no_others(embed, model, tmp_path, caps
 
 
 def test_bad_rows_are_named_and_lose_no_others(embed, tmp_path, capsys):
-    write(tmp_path / "bad.jsonl", '{"text": "one"}\n{"text": 5}\n{text}\n{"tekst": "x"}\n[1]\n{"text": "two"}\n')
+    write(tmp_path / "bad.jsonl", '{"text": "one"}\n{"text": 5}\n{text}\n{"body": "x"}\n[1]\n{"text": "two"}\n')
     assert list(stored(embed("bad.jsonl", code=1))) == ["0", "5"]
     errors = capsys.readouterr().err
     assert "line 2: column 'text' must have a text or a list of words, but has 5" in errors
