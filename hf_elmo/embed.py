@@ -53,7 +53,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     given = parser.add_argument_group("input")
     given.add_argument("--format", choices=tuple(FORMATS), help="format of the input (default: by its name, or text)")
     given.add_argument(
-        "--column", metavar="NAME", help="column of the texts or words of a table, dataset or CoNLL file"
+        "--column",
+        "--text-column",
+        metavar="NAME",
+        help="column of the texts or words of a table, a dataset, or a file with a word a line",
     )
     given.add_argument("--dataset-split", metavar="NAME", help="split of a dataset (train)")
     given.add_argument("--dataset-config", metavar="NAME", help="configuration of a dataset")

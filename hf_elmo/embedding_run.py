@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -417,8 +418,7 @@ _process: dict[str, Embedder] = {}  # the embedder of a process that computes pa
 
 def start_process(settings: Settings, folder: Path, counter: Any, threads: int) -> None:
     """Make the embedder of this process; end with the process that started it."""
-    parent = parent_process()
-    threading.Thread(target=lambda: (connection.wait([parent.sentinel]), os._exit(1)), daemon=True).start()
+    threading.Thread(target=end_with, args=(parent_process().sentinel,), daemon=True).start()
     torch.set_num_threads(threads)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -427,6 +427,12 @@ def start_process(settings: Settings, folder: Path, counter: Any, threads: int) 
     if settings.device is None and torch.cuda.device_count() > 1:
         settings = Settings(**{**vars(settings), "device": f"cuda:{rank % torch.cuda.device_count()}"})
     _process["embedder"] = Embedder(settings, folder)
+
+
+def end_with(sentinel: Any) -> None:
+    """End this process when the one of a sentinel has ended, however it did."""
+    connection.wait([sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def compute_in_process(part: Part) -> int:
