@@ -19,11 +19,12 @@ from torch import Tensor
 
 from .bilm_checkpoint import bilm_variables, is_checkpoint
 from .bilm_config import read_config
-from .bilm_folder import find_vocabulary, is_options
+from .bilm_folder import is_options
 from .bilm_hdf5 import read_weights
 from .options import PUBLISHED_OPTIONS, published_note, read_options
 from .original import Format, Original, Source, StoredTensor
 from .tensorflow_checkpoint import checkpoint_files, find_prefix, read_checkpoint
+from .word_list import find_word_list
 
 AGGREGATION = {"aggregation/weights": "scalar_mixes.0.weights", "aggregation/scaling": "scalar_mixes.0.gamma"}
 GRAPHS = ("saved_model.pb", "saved_model.pbtxt", "tfhub_module.pb")
@@ -64,7 +65,7 @@ def read_module(source: Source) -> Original:
     state |= read_mix(checkpoint, config.num_hidden_layers + 1)
     notes += [f"{source.path} holds {name}, which is no part of an ELMo; left out" for name in unused]
     files = [*([options_file] if options_file.is_file() else []), *checkpoint_files(variables)]
-    return Original(FORMAT.name, config, state, files, notes, source.vocabulary or find_vocabulary(folder))
+    return Original(FORMAT.name, config, state, files, notes, source.vocabulary or find_word_list(folder))
 
 
 FORMAT = Format("TensorFlow Hub module", is_module, read_module)

@@ -25,6 +25,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput, logging
 from transformers.utils.generic import can_return_tuple
 
+from .alignment_elmo import ElmoAlignment
 from .char_cnn_elmo import ElmoCharacterEncoder, without_features
 from .configuration_elmo import ElmoConfig
 from .lora_elmo import register_lora_targets
@@ -245,6 +246,7 @@ class ElmoModel(ElmoPreTrainedModel):
                 config.vocab_size, config.projection_size, padding_idx=config.pad_token_id
             )
         self.layers = nn.ModuleList(ElmoLayer(config, index) for index in range(config.num_hidden_layers))
+        self.alignment = ElmoAlignment(config) if config.aligned_layers else None
         self.scalar_mixes = nn.ModuleList(ElmoScalarMix(config) for _ in range(config.num_mixes))
         self.sentence_pooling = SentencePooling(config)
         self.post_init()
@@ -312,6 +314,7 @@ class ElmoModel(ElmoPreTrainedModel):
                 layers, final_state = self.run_layers(hidden, mask, state)
             else:
                 layers, final_state = self.run_layers_per_text(hidden, mask, token_type_ids), None
+            layers = self.align_layers(layers)
         mixes = [mix(layers, mask) for mix in self.scalar_mixes]
         return ElmoModelOutput(
             last_hidden_state=mixes[0],
@@ -346,6 +349,10 @@ class ElmoModel(ElmoPreTrainedModel):
             layers.append(hidden)
             final_states.append(final_state)
         return layers, stack_states(final_states, state)
+
+    def align_layers(self, layers: list[Tensor]) -> list[Tensor]:
+        """Return layers as hidden states and mixes have them: mapped to another language's where a matrix is stored."""
+        return layers if self.alignment is None else self.alignment(layers)
 
     def run_layers_per_text(self, hidden: Tensor, mask: Tensor, token_type_ids: Tensor) -> list[Tensor]:
         """Return all layers, `L + 1` tensors `(B, T, 2P)`, of rows whose two texts are sentences of their own."""

@@ -16,6 +16,8 @@ import zipfile
 from contextlib import suppress
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 import torch
 from allennlp_weights import state_dict, write_archive
@@ -33,6 +35,15 @@ VALUES = [None, True, -1, 0, 1.5, 1e300, 10**30, "", "x", "\n", [], {}, [[]], ".
 def hdf5(folder):
     write_files(folder, OPTIONS, random_weights(OPTIONS, words=4))
     (folder / "vocab.txt").write_text("<S>\n</S>\n<UNK>\nbank\n")
+
+
+def extras(folder):
+    """Weights without a character encoder, the token embeddings that take its place, and an alignment matrix."""
+    write_files(folder, OPTIONS, {name: array for name, array in TENSORS.items() if name.startswith("RNN")})
+    with h5py.File(folder / "cache.hdf5", "w") as file:
+        file["embedding"] = TENSORS["CNN_proj/W_proj"][:4]
+    (folder / "vocab.txt").write_text("<S>\n</S>\n<UNK>\nbank\n")
+    torch.save(np.eye(12, dtype=np.float32), folder / "best_mapping.pth")
 
 
 def nlpl(folder):
@@ -79,7 +90,7 @@ def saved(folder):
     shutil.rmtree(folder / "model")
 
 
-FORMATS = {form.__name__: form for form in (hdf5, nlpl, checkpoint, allennlp, state, many_langs, saved)}
+FORMATS = {form.__name__: form for form in (hdf5, extras, nlpl, checkpoint, allennlp, state, many_langs, saved)}
 
 
 def mutate(folder: Path, dice: random.Random):
@@ -123,8 +134,9 @@ def attempt(name: str, sound: Path, work: Path, seed: int) -> str | None:
     for _ in range(dice.randint(1, 2)):
         mutate(source, dice)
     path = next((source / file for file in ("model.zip", "model.tar.gz") if (source / file).is_file()), source)
+    alignment = [source / "best_mapping.pth"] if name == "extras" else []
     try:
-        convert(path, output, to="hdf5" if name == "saved" else "safetensors")
+        convert(path, output, alignment=alignment, to="hdf5" if name == "saved" else "safetensors")
     except (ValueError, OSError) as error:
         assert not output.exists()
         return str(error)
