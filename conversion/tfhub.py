@@ -21,6 +21,7 @@ from .bilm_checkpoint import bilm_variables, is_checkpoint
 from .bilm_config import read_config
 from .bilm_folder import is_options
 from .bilm_hdf5 import read_weights
+from .file_kinds import check_content
 from .options import PUBLISHED_OPTIONS, published_note, read_options
 from .original import Format, Original, Source, StoredTensor
 from .tensorflow_checkpoint import checkpoint_files, find_prefix, read_checkpoint
@@ -101,6 +102,8 @@ def read_mix(checkpoint: Mapping[str, StoredTensor], layers: int) -> dict[str, T
 def find_module_options(folder: Path) -> Path | None:
     """Return an options file in the folder of the variables or beside it, if there is exactly one."""
     for place in (folder, folder.parent):
+        for path in place.glob("*options*.json"):
+            check_content(path, "the options of the module")
         found = sorted(path for path in place.glob("*.json") if is_options(path))
         if len(found) == 1:
             return found[0]

@@ -126,6 +126,11 @@ def changed(value, dice: random.Random):
     return dice.choice(VALUES)
 
 
+def packed(folder: Path) -> Path:
+    """Return the archive of a format that is one, or its folder."""
+    return next((folder / file for file in ("model.zip", "model.tar.gz") if (folder / file).is_file()), folder)
+
+
 def attempt(name: str, sound: Path, work: Path, seed: int) -> str | None:
     """Convert a damaged copy. Returns the error in one line, and None for success."""
     dice = random.Random(f"{name} {seed}")
@@ -133,10 +138,9 @@ def attempt(name: str, sound: Path, work: Path, seed: int) -> str | None:
     shutil.copytree(sound, source)
     for _ in range(dice.randint(1, 2)):
         mutate(source, dice)
-    path = next((source / file for file in ("model.zip", "model.tar.gz") if (source / file).is_file()), source)
     alignment = [source / "best_mapping.pth"] if name == "extras" else []
     try:
-        convert(path, output, alignment=alignment, to="hdf5" if name == "saved" else "safetensors")
+        convert(packed(source), output, alignment=alignment, to="hdf5" if name == "saved" else "safetensors")
     except (ValueError, OSError) as error:
         assert not output.exists()
         return str(error)
@@ -158,6 +162,23 @@ def test_damage_is_refused_in_one_line(name, tmp_path):
     refused = [error for error in errors if error is not None]
     assert len(refused) > 10
     assert not any("\n" in error for error in refused)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_pointer_of_git_lfs_in_place_of_any_file_is_named(name, tmp_path):
+    """And what to type; where the format does not need the file, it is named among what was left out."""
+    (tmp_path / "sound").mkdir()
+    FORMATS[name](tmp_path / "sound")
+    files = [path.relative_to(tmp_path / "sound") for path in (tmp_path / "sound").rglob("*") if path.is_file()]
+    for number, file in enumerate(files):
+        source, output = tmp_path / f"source{number}", tmp_path / f"output{number}"
+        shutil.copytree(tmp_path / "sound", source)
+        (source / file).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+        try:
+            notes = convert(packed(source), output, to="hdf5" if name == "saved" else "safetensors").notes
+        except ValueError as error:
+            notes = [str(error)] if "run `git lfs pull` in its repository" in str(error) else []
+        assert any(f"{source / file}: this is a git-lfs pointer" in note for note in notes), (file, notes)
 
 
 if __name__ == "__main__":
