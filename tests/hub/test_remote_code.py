@@ -125,7 +125,7 @@ def test_with_the_package_its_models_open_folders_that_bring_code(saved, home, t
 BASE = {
     f"{name}_elmo.py"
     for name in "auto_map configuration linear lstm_packed int8 quantizer lstm model_card saved_card char_cnn".split()
-} | {"lstm_elmo_triton.py", "pooling_elmo.py", "modeling_elmo.py"}
+} | {"lstm_elmo_triton.py", "alignment_elmo.py", "scalar_mix_elmo.py", "pooling_elmo.py", "modeling_elmo.py"}
 TASK = BASE | {f"{name}_elmo.py" for name in ("word_features", "task_layers", "task_model")}
 FETCHED = {
     "AutoTokenizer": TOKENIZER,
