@@ -14,7 +14,7 @@ from hf_elmo.cli import main
 from hf_elmo.conversion import convert
 from hf_elmo.conversion.random_weights import random_weights, write_files
 
-WORDS = ["<S>", "</S>", "<UNK>", "the", "bank", "caf\u00e9", "w" * 60]
+WORDS = ["<S>", "</S>", "<UNK>", "the", "bank", "\u00e9t\u00e9", "w" * 60]
 TENSORS = random_weights(OPTIONS, seed=9)
 
 
@@ -55,7 +55,7 @@ def test_words_of_the_cache_have_the_vectors_of_the_character_model(folder, char
     notes = convert(folder, tmp_path / "model", embeddings=folder / "cache.hdf5").notes
     assert "cache.hdf5 agrees with the weights' character encoder, which it replaces, in 7 of 7 words" in notes[0]
     assert notes[1:] == [f"a word that is not among the 7 of {folder / 'vocab.txt'} is read as <UNK>"]
-    sentence = ["the", "bank", "caf\u00e9", "w" * 60]
+    sentence = ["the", "bank", "\u00e9t\u00e9", "w" * 60]
     ids, found = layers(tmp_path / "model", sentence)
     assert ids.tolist() == [[[1], [4], [5], [6], [7], [2]]]
     _, expected = layers(characters, sentence)
