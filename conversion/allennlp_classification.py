@@ -56,11 +56,12 @@ def read_bcn(archive: TaskArchive) -> Head:
     settings = archive.model
     at_input = settings.pop("use_input_elmo", False, bool)
     at_output = settings.pop("use_integrator_output_elmo", False, bool)
-    if not (at_input or at_output):
-        raise ValueError(
-            f"{archive.config_file}: a bcn that reads its ELMo nowhere; expected use_input_elmo, or ...output_elmo"
-        )
     features = bcn_features(archive, settings, at_input)
+    if not (at_output or any(part["type"] == "elmo" for part in features.described)):
+        raise ValueError(
+            f"{archive.config_file}: a bcn that reads its ELMo nowhere; expected use_input_elmo, "
+            "use_integrator_output_elmo, or an elmo_token_embedder"
+        )
     reduction = read_feedforward(
         archive, settings.required("pre_encode_feedforward"), "pre_encode_feedforward", features.size
     )

@@ -81,6 +81,7 @@ def concatenated(
         if kind == "empty":
             continue
         if kind in ELMO:
+            check_elmo_indexer(archive, indexers[name])
             part, width, found = read_elmo(archive, settings, theirs)
         else:
             settings_of_indexer = indexer_section(archive, indexers[name], name)
@@ -106,6 +107,16 @@ def indexer_section(archive: TaskArchive, names: list[str], embedder: str) -> Se
             f"{indexers.place} has {known}"
         )
     return indexers.required(names[0])
+
+
+def check_elmo_indexer(archive: TaskArchive, names: list[str]):
+    """Check that ELMo reads the characters of all words, where the archive says what it reads."""
+    indexers = archive.reader("token_indexers").content.get("token_indexers")
+    if isinstance(indexers, dict) and names and isinstance(content := indexers.get(names[0]), dict):
+        indexer = Settings(content, f"token_indexers.{names[0]}", archive.config_file)
+        indexer.choice("type", None, ("elmo_characters",))
+        if indexer.pop("tokens_to_add", {}, dict):
+            raise ValueError(f"{archive.config_file}: {indexer.place}.tokens_to_add has no counterpart")
 
 
 def read_elmo(archive: TaskArchive, settings: Settings, theirs: str) -> tuple[dict, int, dict[str, Tensor]]:
@@ -216,7 +227,9 @@ def refuse_other_tokens(indexer: Settings):
         raise ValueError(
             f"{indexer.file}: {indexer.place} reads {feature} of words, of which only the text is known here"
         )
-    indexer.ignore("token_min_padding_length", "use_lemma" if not indexer.content.get("use_lemma") else "")
+    if indexer.pop("use_lemma", False, bool):
+        raise ValueError(f"{indexer.file}: {indexer.place} reads lemmas, of which only the words are known here")
+    indexer.ignore("token_min_padding_length", "default_value")
     indexer.finish()
 
 

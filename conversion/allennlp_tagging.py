@@ -40,9 +40,10 @@ def read_crf_tagger(archive: TaskArchive) -> Head:
         tensors |= feedforward.named("feedforward")
     tensors |= archive.linear("tag_projection_layer", "score", len(labels), width)
     tensors["crf.transitions"] = archive.take("crf.transitions", len(labels), len(labels))
-    for ours, theirs in (("crf.start", "crf.start_transitions"), ("crf.end", "crf.end_transitions")):
-        has = archive.has(theirs)
-        tensors[ours] = archive.take(theirs, len(labels)) if has else torch.zeros(len(labels))
+    at_ends = settings.pop("include_start_end_transitions", True, bool)
+    for side in ("start", "end"):
+        weights = archive.take(f"crf.{side}_transitions", len(labels)) if at_ends else torch.zeros(len(labels))
+        tensors[f"crf.{side}"] = weights
     constraints, stored = crf_constraints(archive, settings, labels)
     config = {
         "word_features": features.described,
@@ -51,7 +52,7 @@ def read_crf_tagger(archive: TaskArchive) -> Head:
         "tagger_crf": True,
         "tagger_constraints": constraints,
     }
-    settings.ignore("type", "include_start_end_transitions", *METRICS, *TRAINING_ONLY)
+    settings.ignore("type", *METRICS, *TRAINING_ONLY)
     settings.finish()
     return Head(CLASS, config, tensors | stored, labels, features.content)
 
