@@ -14,11 +14,12 @@ import numpy as np
 
 from . import bilm_folder
 from .bilm_config import read_config
-from .bilm_folder import find_options, find_vocabulary
+from .bilm_folder import find_options
 from .bilm_hdf5 import read_weights
 from .options import read_options
 from .original import Format, Original, Source, StoredTensor
 from .tensorflow_checkpoint import checkpoint_files, read_checkpoint
+from .word_list import find_word_list
 
 LSTM_VARIABLE = re.compile(
     r"(RNN_\d)/(?:RNN|rnn)/(?:(?:MultiRNNCell/Cell|multi_rnn_cell/cell_)(\d+)/)?(?:rnn/)?(?:LSTMCell|lstm_cell)/(.+)"
@@ -57,7 +58,7 @@ def read_bilm_checkpoint(source: Source) -> Original:
     state, unused = read_weights(stored, config)
     notes += [f"{source.path} holds {name}, which is no part of an ELMo; left out" for name in unused]
     files = [options_file, *checkpoint_files(source.path)]
-    vocabulary = source.vocabulary or find_vocabulary(folder)
+    vocabulary = source.vocabulary or find_word_list(folder)
     return Original(FORMAT.name, config, state, files, notes, vocabulary, adagrad_accumulators(checkpoint))
 
 

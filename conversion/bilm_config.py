@@ -122,7 +122,7 @@ def no_bilm(stored: Mapping[str, StoredTensor]) -> str:
     if "softmax/W" in stored:
         return "softmax weights without an ELMo; give them with --softmax, and the ELMo's own weights as the source"
     if set(stored) == {"embedding"}:
-        return "token embeddings computed by a model, not the model; give the model's weights"
+        return "token embeddings computed by a model, not the model; give its weights, and this file with --embeddings"
     if any(re.search("transformer|attention", name) for name in stored):
         return "weights of a Transformer, not of an LSTM; Transformer-ELMo is not supported"
     return f"no ELMo weights; missing {CELL.format(direction=0, layer=0)}/W_0; found {some(stored)}"

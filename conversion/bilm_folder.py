@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 from .bilm_config import read_config
 from .bilm_hdf5 import read_weights
@@ -12,8 +13,18 @@ from .file_kinds import HDF5, file_kind
 from .hdf5_file import open_hdf5
 from .options import read_options
 from .original import Format, Original, Source, StoredTensor
+from .token_cache import is_token_cache, with_token_embeddings
+from .word_list import find_word_list
 
 ALIGNMENT = "best_mapping.pth"
+
+
+class BilmFiles(NamedTuple):
+    """The hdf5 files of a folder: weights, and what may lie beside them in files of their own."""
+
+    weights: Path
+    softmax: Path | None = None
+    embeddings: Path | None = None
 
 
 def has_weights(path: Path) -> bool:
@@ -28,33 +39,48 @@ def is_named_hdf5(path: Path) -> bool:
 
 
 def read_bilm_folder(source: Source) -> Original:
-    """Read hdf5 weights with their options, and the softmax of the language model where there is one."""
-    weights, softmax = source.path, source.softmax
-    if weights.is_dir():
-        weights, found_softmax = find_weights(weights)
-        softmax = softmax or found_softmax
+    """Read hdf5 weights with their options, the softmax of the language model, and token embeddings where given."""
+    found = find_files(source.path) if source.path.is_dir() else BilmFiles(source.path)
+    weights, softmax, notes = found.weights, source.softmax or found.softmax, []
     options_file = source.options or find_options(weights)
     options = read_options(options_file)
-    with ExitStack() as files:
-        stored = files.enter_context(open_hdf5(weights))
+    vocabulary = source.vocabulary or find_word_list(weights.parent)
+    with ExitStack() as opened:
+        stored = opened.enter_context(open_hdf5(weights))
         if not stored:
             raise ValueError(f"{weights}: the hdf5 file is empty; expected the tensors of an ELMo")
+        embeddings = source.embeddings or (None if {"char_embed", "embedding"} & set(stored) else found.embeddings)
         if softmax is not None:
-            stored = stored | softmax_only(files.enter_context(open_hdf5(softmax)), softmax)
-        config, notes = read_config(options, stored, options_file)
+            stored = stored | softmax_only(opened.enter_context(open_hdf5(softmax)), softmax)
+        if embeddings is not None:
+            cache = opened.enter_context(open_hdf5(embeddings))
+            stored, notes = with_token_embeddings(stored, cache, options, options_file, vocabulary)
+        config, assumptions = read_config(options, stored, options_file)
         state, unused = read_weights(stored, config)
+    notes += assumptions
     notes += [f"{weights} holds {name}, which is no part of an ELMo; left out" for name in unused]
-    if (weights.parent / ALIGNMENT).is_file():
-        notes.append(
-            f"{weights.parent / ALIGNMENT}, an alignment to another language, is not applied; multiply the vectors of "
-            "the layer that it was made for by its transpose (Schuster et al. 2019)"
-        )
-    vocabulary = source.vocabulary or find_vocabulary(weights.parent)
-    files_read = [options_file, weights, *([softmax] if softmax else [])]
+    notes += describe_others(found, embeddings, source)
+    files_read = [options_file, weights, *(file for file in (softmax, embeddings) if file)]
     return Original(FORMAT.name, config, state, files_read, notes, vocabulary)
 
 
 FORMAT = Format("bilm-tf hdf5", has_weights, read_bilm_folder)
+
+
+def describe_others(found: BilmFiles, embeddings: Path | None, source: Source) -> list[str]:
+    """Return notes about files beside the weights that are not used."""
+    notes, alignment = [], found.weights.parent / ALIGNMENT
+    if found.embeddings and found.embeddings != embeddings:
+        notes.append(
+            f"{found.embeddings}, token embeddings of a word list, is not needed to read characters; left out, or "
+            "--embeddings makes a model that reads these words"
+        )
+    if alignment.is_file() and not source.alignment:
+        notes.append(
+            f"{alignment}, an alignment of a layer to another language, is not applied; --alignment {ALIGNMENT} "
+            "applies it to the first biLSTM layer (Schuster et al. 2019)"
+        )
+    return notes
 
 
 def softmax_only(stored: Mapping[str, StoredTensor], path: Path) -> dict[str, StoredTensor]:
@@ -66,8 +92,8 @@ def softmax_only(stored: Mapping[str, StoredTensor], path: Path) -> dict[str, St
     return softmax
 
 
-def find_weights(folder: Path) -> tuple[Path, Path | None]:
-    """Return the weight file of a folder, whatever its name, and the file of its softmax if that is separate."""
+def find_files(folder: Path) -> BilmFiles:
+    """Return the weight file of a folder, whatever its name, and files of softmax and token embeddings beside it."""
     files = sorted(path for path in folder.iterdir() if path.is_file())
     candidates = [path for path in files if file_kind(path) == HDF5]
     if not candidates:  # a file with such a name has a message that says more
@@ -76,18 +102,20 @@ def find_weights(folder: Path) -> tuple[Path, Path | None]:
         names = ", ".join(path.name for path in files[:8]) or "nothing"
         raise ValueError(f"{folder}: no weights; expected a file in hdf5 format and its options.json, found {names}")
     if len(candidates) == 1:
-        return candidates[0], None
-    weights, softmax = [], []
+        return BilmFiles(candidates[0])
+    weights, softmax, embeddings = [], [], []
     for path in candidates:
         with open_hdf5(path) as stored:
             if any(name.startswith("RNN_") for name in stored):
                 weights.append(path)
             elif "softmax/W" in stored:
                 softmax.append(path)
-    if len(weights) != 1 or len(softmax) > 1:
-        names = ", ".join(path.name for path in weights + softmax or candidates)
+            elif is_token_cache(stored):
+                embeddings.append(path)
+    if len(weights) != 1 or len(softmax) > 1 or len(embeddings) > 1:
+        names = ", ".join(path.name for path in weights + softmax + embeddings or candidates)
         raise ValueError(f"{folder}: {len(weights)} weight files among {names}; give one of them instead of the folder")
-    return weights[0], softmax[0] if softmax else None
+    return BilmFiles(weights[0], *(paths[0] if paths else None for paths in (softmax, embeddings)))
 
 
 def find_options(weights: Path) -> Path:
@@ -111,7 +139,3 @@ def is_options(path: Path) -> bool:
     except (ValueError, RecursionError, OSError):
         return False
     return isinstance(content, dict) and "lstm" in content
-
-
-def find_vocabulary(folder: Path) -> Path | None:
-    return next((folder / name for name in ("vocab.txt", "vocab.txt.gz") if (folder / name).is_file()), None)

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""`hf-elmo convert`: any published ELMo format to a Hub-ready folder, or back to the files of bilm-tf."""
+"""`hf-elmo convert`: any published ELMo format to a Hub-ready folder, or back to the files of the original."""
 
 import json
 import math
@@ -37,6 +37,16 @@ def add_arguments(parser: ArgumentParser):
     files.add_argument("--softmax", metavar="FILE", help="softmax of the language model (file, URL, or 'published')")
     files.add_argument("--vocab", metavar="FILE", help="its words, one a line (file, URL, or 'published')")
     files.add_argument(
+        "--embeddings", metavar="FILE", help="token embeddings of these words, for a model that reads words by them"
+    )
+    files.add_argument(
+        "--alignment",
+        metavar="FILE",
+        nargs="+",
+        default=[],
+        help="matrices to another language, of the first biLSTM layer or of layer N: N=FILE (best_mapping.pth)",
+    )
+    files.add_argument(
         "--prefer", choices=("hdf5", "checkpoint"), help="what to read where a folder holds both (default: hdf5)"
     )
     files.add_argument(
@@ -44,7 +54,7 @@ def add_arguments(parser: ArgumentParser):
     )
     files.add_argument("--keep-optimizer", action="store_true", help="keep Adagrad's state of a TensorFlow checkpoint")
     result = parser.add_argument_group("result")
-    formats = ("safetensors", "sentence-transformers", "hdf5")
+    formats = ("safetensors", "sentence-transformers", "hdf5", "elmoformanylangs")
     result.add_argument("--to", choices=formats, default="safetensors", help="format to write (default: %(default)s)")
     result.add_argument(
         "--pooling",
@@ -94,6 +104,8 @@ def run(arguments: Namespace) -> int:
         options=arguments.options,
         softmax=arguments.softmax,
         vocab=arguments.vocab,
+        embeddings=arguments.embeddings,
+        alignment=arguments.alignment,
         to=arguments.to,
         dtype=arguments.dtype,
         pooling=arguments.pooling,

@@ -1,24 +1,28 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""Conversion of a source in any known format to a folder for the Hub, or to the two files of bilm-tf."""
+"""Conversion of a source in any known format to a folder for the Hub, or back to the files of the original."""
 
-import gzip
-import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hf_elmo.model.configuration_elmo import ElmoConfig
 from hf_elmo.model.saved_card_elmo import read_card
 
+from . import bilm_folder
+from .alignment import align, parse_alignment
 from .archives import is_archive
-from .file_kinds import EMPTY, GZIP, check_content, file_kind, one_line, sha256
+from .elmo_for_many_langs import check_writable, write_many_langs
+from .file_kinds import sha256
 from .model_card import converted_card
 from .new_folder import check_free, new_folder
-from .original import Original
+from .original import Original, Source
 from .output import OPTIONS, VOCABULARY, WEIGHTS, check_space, write_accumulators, write_model, write_original
-from .presets import Preset, find_preset, localize
+from .presets import Preset, find_preset, local_file, localize
 from .sentence_transformer import write_sentence_transformer
 from .sources import open_source
+from .word_list import read_word_list
 
+WAYS_BACK = ("hdf5", "elmoformanylangs")  # formats that other programs read
 SPECIAL_WORDS = ("<S>", "</S>", "<UNK>")
 
 
@@ -48,6 +52,8 @@ def convert(
     options: str | Path | None = None,
     softmax: str | Path | None = None,
     vocab: str | Path | None = None,
+    embeddings: str | Path | None = None,
+    alignment: Sequence[str | Path] = (),
     to: str = "safetensors",
     dtype: str | None = None,
     pooling: str | None = None,
@@ -67,8 +73,13 @@ def convert(
         options: Options file, or its URL. By default the one beside the weights.
         softmax: File with the softmax of the language model, if the weights do not hold it, or its URL.
         vocab: Words of the softmax, one a line, or its URL. By default `vocab.txt` beside the weights.
+        embeddings: File with the token embeddings of these words (bilm-tf's `dump_token_embeddings`), or its URL. The
+            converted model reads words by them, in place of characters.
+        alignment: Matrices to another language's model (`best_mapping.pth`), or their URLs: of the first biLSTM layer,
+            or of layer N where it is `"N=FILE"`.
         to: `"safetensors"` for a folder that `from_pretrained` loads, `"sentence-transformers"` for one that
-            `SentenceTransformer` loads too, also of a saved model, `"hdf5"` for options.json and weights.hdf5.
+            `SentenceTransformer` loads too, also of a saved model, `"hdf5"` for options.json and weights.hdf5, or
+            `"elmoformanylangs"` for the files of that program, where characters are code points.
         dtype: `"int8"` to round the encoder's matrices to 8 bits, of saved models too. By default nothing is rounded.
         pooling: How `"sentence-transformers"` makes one vector of a text's words: `"mean"`, `"max"` or `"attention"`.
         license, language, name: Entries of the model card; identifiers as on the Hub. By default unknown, the preset's,
@@ -86,27 +97,26 @@ def convert(
         raise ValueError(
             f"{output}: the output is a folder, in which {WEIGHTS} and {OPTIONS} are written; give its name"
         )
-    if dtype is not None and (to == "hdf5" or keep_optimizer):
-        option = "--to hdf5" if to == "hdf5" else "--keep-optimizer"
-        raise ValueError(f"{option} needs weights as floats, to be trained or read by the original; leave out --dtype")
+    for option, given in (("dtype", dtype), ("alignment", alignment)):
+        if given and to in WAYS_BACK:
+            raise ValueError(f"--to {to} writes the weights as the original reads them; leave out --{option}")
+    if dtype is not None and keep_optimizer:
+        raise ValueError("--keep-optimizer needs weights as floats, to be trained; leave out --dtype")
     if pooling is not None and to != "sentence-transformers":
         raise ValueError("--pooling is of vectors of texts: it goes with --to sentence-transformers")
     check_free(output, overwrite)
     request = localize(source, options=options, softmax=softmax, vocabulary=vocab)
-    request = request._replace(prefer=prefer, encoder_only=encoder_only)
+    request = request._replace(
+        prefer=prefer,
+        encoder_only=encoder_only,
+        embeddings=None if embeddings is None else local_file(embeddings),
+        alignment={layer: local_file(file) for layer, file in parse_alignment(alignment).items()},
+    )
     preset = find_preset(source)
     with open_source(request) as original:
         original = original._replace(facts={**(preset.facts() if preset else {}), **original.facts})
-        if original.format == "safetensors" and to == "safetensors" and dtype is None:
-            raise ValueError(
-                f"{source}: already a model for transformers; use --to hdf5 for the original format, "
-                "--to sentence-transformers, or --dtype int8"
-            )
-        if to == "hdf5" and original.config.character_scheme != "bytes":
-            raise ValueError(
-                f"{source}: reads characters that are code points, for which bilm-tf's format has no place; leave out "
-                "--to hdf5"
-            )
+        check_way(original, source, to, dtype, request)
+        original = align(original, request.alignment)
         check_optimizer(original, source, to, keep_optimizer)
         if any(output.resolve() in path.resolve().parents for path in original.files):
             raise ValueError(f"{output}: holds the source itself; give another folder")
@@ -114,12 +124,14 @@ def convert(
         files = {path.name: sha256(path) for path in original.files}
         with new_folder(output, overwrite) as folder:
             check_space(original, folder)
-            if words is not None:
+            if words is not None and to != "elmoformanylangs":
                 (folder / VOCABULARY).write_text("\n".join(words) + "\n", encoding="utf-8", newline="\n")
             if to == "hdf5":
                 if original.head is not None:
                     original.notes.append(f"the {original.head.kind} around the ELMo has no place in hdf5; left out")
                 write_original(original, folder)
+            elif to == "elmoformanylangs":
+                write_many_langs(original, folder)
             else:
                 if to == "sentence-transformers":
                     model = write_sentence_transformer(original, request.path, folder, dtype, pooling)
@@ -139,6 +151,29 @@ def convert(
                 )
                 (folder / "README.md").write_text(card, encoding="utf-8")
     return Conversion(output, original.format, original.config, files, original.notes)
+
+
+def check_way(original: Original, source: str | Path, to: str, dtype: str | None, request: Source):
+    """Check that a format can be written as asked, and that all files that were given belong to it."""
+    saved, bytes_only = original.format == "safetensors", original.config.character_scheme == "bytes"
+    if saved and to == "safetensors" and dtype is None:
+        raise ValueError(
+            f"{source}: already a model for transformers; use --to hdf5 for the original format, "
+            "--to sentence-transformers, or --dtype int8"
+        )
+    if to == "hdf5" and not bytes_only:
+        raise ValueError(
+            f"{source}: reads characters that are code points, but the character ids of bilm-tf are bytes; "
+            "use --to elmoformanylangs, the format of such models"
+        )
+    if to == "elmoformanylangs":
+        check_writable(original, source)
+    if request.alignment and saved:
+        raise ValueError(f"{source}: --alignment goes with the original weights; convert those again")
+    if request.embeddings and not original.format.endswith(bilm_folder.FORMAT.name):
+        raise ValueError(
+            f"{source}: --embeddings goes with weights in {bilm_folder.FORMAT.name}, not {original.format}"
+        )
 
 
 def check_optimizer(original: Original, source: str | Path, to: str, keep_optimizer: bool):
@@ -171,14 +206,7 @@ def read_words(original: Original, given: bool) -> list[str] | None:
                 "the first two words; give the list with --vocab"
             )
         return None
-    if file_kind(file) != EMPTY:
-        check_content(file, "one word a line")
-    opened = gzip.open if file_kind(file) == GZIP else open
-    try:
-        with opened(file, "rt", encoding="utf-8-sig", newline="\n") as lines:
-            words = [word for line in lines if (word := line.strip()) != "!!!MAXTERMID"]  # a line that bilm-tf skips
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise ValueError(f"{file}: not readable as a list of words in UTF-8 ({one_line(error)})") from error
+    words = read_word_list(file)
     table = config.word_vocab_size or (config.vocab_size - 1 if reads_words else 0)
     if table and len(words) != table:
         raise ValueError(
@@ -192,6 +220,7 @@ def read_words(original: Original, given: bool) -> list[str] | None:
         return None
     if reads_words:
         config.bos_token_id, config.eos_token_id = words.index("<S>") + 1, words.index("</S>") + 1
+        original.notes.append(f"a word that is not among the {len(words):,} of {file} is read as <UNK>")
     return words
 
 

@@ -11,6 +11,7 @@ of more than `max_characters_per_token - 2` code points is cut first, and the cu
 The projection reads the word embedding, then the features of the highways. The forget gate gets no further 1.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,9 +31,19 @@ from .many_langs_files import (
     Dictionaries,
     read_dictionaries,
     read_settings,
+    write_dictionary,
 )
 from .original import Format, Original, Source
-from .state_dict_rules import Rule, apply_rules, as_is, convolution_rules, highway_rules, lstm_rules, with_padding_row
+from .state_dict_rules import (
+    Rule,
+    apply_rules,
+    as_is,
+    convolution_rules,
+    highway_rules,
+    lstm_rules,
+    undo_rules,
+    with_padding_row,
+)
 from .torch_file import checked, read_state_dict
 
 EMBEDDER, ENCODER, CLASSIFIER = "token_embedder.pkl", "encoder.pkl", "classifier.pkl"
@@ -166,3 +177,69 @@ def build_config(
         return ElmoConfig(**fields, bos_token_id=ids["<bos>"] + 1, eos_token_id=ids["<eos>"] + 1)
     except StrictDataclassError as error:
         raise ValueError(f"{folder}: {' '.join(str(error.__cause__ or error).split())}") from error
+
+
+# ---- The way back
+
+SETTINGS = "cnn_50_100_512_4096_sample.json"
+FIXED = {"use_skip_connections": True, "use_cell_projection": True, "use_char_projection": True}  # in the original
+
+
+def check_writable(original: Original, source: str | Path):
+    """Check that the format has a place for a model.
+
+    Raises:
+        ValueError: The model reads bytes or words, or has another network than the original can build.
+    """
+    config = original.config
+    if config.character_scheme != "codepoints":
+        raise ValueError(
+            f"{source}: reads bytes or words, but ELMoForManyLangs reads code points; use --to hdf5, the format of "
+            "such models"
+        )
+    if other := [name for name, value in FIXED.items() if getattr(config, name) != value]:
+        raise ValueError(f"{source}: ELMoForManyLangs has no model with {other[0]}={getattr(config, other[0])}")
+    if original.dictionaries is None:
+        raise ValueError(f"{source}: lacks the dictionaries of its tokenizer, which the format needs")
+
+
+def write_many_langs(original: Original, folder: Path):
+    """Write a model as the original loads it: settings, dictionaries, and the state dicts of both networks."""
+    config = original.config
+    (folder / "config.json").write_text(json.dumps({"config_path": SETTINGS}) + "\n", encoding="utf-8")
+    settings = json.dumps(build_settings(config), indent=2)
+    (folder / SETTINGS).write_text(settings + "\n", encoding="utf-8")
+    for kind, name in (("characters", CHARACTERS), ("words", WORDS)):
+        if kind in original.dictionaries:
+            write_dictionary(original.dictionaries[kind], folder / name)
+    encoder = undo_rules(lstm_rules(config, ""), original.state)
+    for name, bias in encoder.items():
+        if name.endswith("bias"):  # the original adds nothing to the forget gate
+            bias[config.cell_size : 2 * config.cell_size] += config.forget_bias
+    torch.save(undo_rules(rules(config), original.state), folder / EMBEDDER)
+    torch.save(encoder, folder / ENCODER)
+
+
+def build_settings(config: ElmoConfig) -> dict[str, Any]:
+    """Return the settings of the network."""
+    return {
+        "encoder": {
+            "name": "elmo",
+            "projection_dim": config.projection_size,
+            "cell_clip": config.cell_clip,
+            "proj_clip": config.projection_clip,
+            "dim": config.cell_size,
+            "n_layers": config.num_hidden_layers,
+        },
+        "token_embedder": {
+            "name": "cnn",
+            "activation": config.char_cnn_activation,
+            "filters": config.char_cnn_filters,
+            "n_highway": config.num_highway_layers,
+            "word_dim": config.word_embedding_size,
+            "char_dim": config.char_embedding_size,
+            "max_characters_per_token": config.max_characters_per_token,
+        },
+        "classifier": {"name": "sampled_softmax", "n_samples": 8192},
+        "dropout": config.lstm_dropout,
+    }

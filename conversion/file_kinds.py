@@ -41,6 +41,10 @@ NO_WEIGHTS = {
 }
 
 
+class StandInError(ValueError):
+    """A file stands for another one, as a Git LFS pointer does."""
+
+
 def file_kind(path: Path) -> str:
     """Return the kind of a file."""
     with open(path, "rb") as file:
@@ -64,7 +68,7 @@ def check_content(path: Path, expected: str):
         raise ValueError(f"{path}: no such file; expected {expected}")
     if stand_in := STAND_INS.get(file_kind(path)):
         fault, advice = stand_in
-        raise ValueError(f"{path}: {fault}; expected {expected}, {advice}")
+        raise StandInError(f"{path}: {fault}; expected {expected}, {advice}")
 
 
 def check_weights(path: Path):

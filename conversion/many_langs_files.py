@@ -120,3 +120,9 @@ def read_dictionary(file: Path, table: Tensor) -> dict[str, int]:
     if missing := [name for name in SPECIAL if name not in ids]:
         raise ValueError(f"{file}: lacks {' and '.join(missing)}; expected them among its {len(lines)} lines")
     return ids
+
+
+def write_dictionary(ids: Mapping[str, int], file: Path):
+    """Write a dictionary: a token, a tab and its id in each line, in the order of the ids."""
+    lines = (f"{token}\t{number}\n" for token, number in sorted(ids.items(), key=lambda item: item[1]))
+    file.write_text("".join(lines), encoding="utf-8", newline="\n")

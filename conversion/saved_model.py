@@ -9,11 +9,14 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from hf_elmo.model.code_points_elmo import DICTIONARIES_FILE, read_dictionaries
 from hf_elmo.model.configuration_elmo import ElmoConfig
 
-from .bilm_folder import find_vocabulary
+from . import elmo_for_many_langs
 from .bilm_hdf5 import rules
 from .original import Format, Original, Source
+from .state_dict_rules import lstm_rules
+from .word_list import find_word_list
 
 
 def is_saved_model(path: Path) -> bool:
@@ -28,7 +31,7 @@ def is_saved_model(path: Path) -> bool:
 
 
 def read_saved_model(source: Source) -> Original:
-    """Read the encoder and the language-model head of a saved model. Notes name what bilm-tf's format cannot hold."""
+    """Read encoder and language-model head of a saved model. Notes name what the original format cannot hold."""
     folder = source.path
     try:
         config = ElmoConfig.from_pretrained(folder)
@@ -43,7 +46,8 @@ def read_saved_model(source: Source) -> Original:
             f"{folder}: a quantized model ({quantization.get('quant_method')}), whose weights are rounded; give the "
             "model that it was made from"
         )
-    table = rules(config) if config.character_scheme == "bytes" else ()  # bilm-tf has no place for other characters
+    bytes_only = config.character_scheme == "bytes"
+    table = rules(config) if bytes_only else [*elmo_for_many_langs.rules(config), *lstm_rules(config, "")]
     needed = {parameter for rule in table for parameter in rule.parameters}
     if missing := needed - set(tensors):
         raise ValueError(
@@ -51,8 +55,11 @@ def read_saved_model(source: Source) -> Original:
         )
     left = sorted(name for name in set(tensors) - needed if not is_untrained_mix(name, tensors))
     notes = [f"{name} has no place in the original format; left out" for name in left]
-    vocabulary = source.vocabulary or find_vocabulary(folder)
-    return Original(FORMAT.name, config, tensors, sorted(folder.glob("*.safetensors")), notes, vocabulary)
+    vocabulary = source.vocabulary or find_word_list(folder)
+    files, dictionaries = sorted(folder.glob("*.safetensors")), None
+    if not bytes_only and (folder / DICTIONARIES_FILE).is_file():
+        dictionaries = read_dictionaries(folder / DICTIONARIES_FILE)
+    return Original(FORMAT.name, config, tensors, files, notes, vocabulary, dictionaries=dictionaries)
 
 
 FORMAT = Format("safetensors", is_saved_model, read_saved_model)

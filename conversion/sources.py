@@ -6,13 +6,14 @@ the result reads it. To add a format, write its module and add its `FORMAT` here
 """
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from . import allennlp_archive, bilm_checkpoint, bilm_folder, elmo_for_many_langs, nlpl, saved_model, tfhub
 from .archives import is_archive, unpacked
-from .file_kinds import JSON, STAND_INS, check_content, file_kind
+from .file_kinds import JSON, STAND_INS, StandInError, check_content, file_kind
 from .original import Format, Original, Source
 
 FORMATS: tuple[Format, ...] = (
@@ -24,6 +25,7 @@ FORMATS: tuple[Format, ...] = (
     bilm_checkpoint.FORMAT,
     bilm_folder.FORMAT,
 )
+PART = re.compile(r"\.(hdf5|h5|json|th|pkl|pth|dic|index|safetensors|data-[\w-]+)$")
 EXPECTED = "weights in hdf5 format, a folder with them and their options.json, or a preset (`hf-elmo convert --list`)"
 
 
@@ -56,8 +58,27 @@ def open_source(source: Source) -> Iterator[Original]:
 
 
 def read_source(source: Source) -> Original:
-    found = recognize(source.path)
-    return (found or bilm_folder.FORMAT).read(source)  # whose errors say what is missing
+    """Read a local, unpacked source; where that fails, a file that stands for another is the likely cause."""
+    found = recognize(source.path) or bilm_folder.FORMAT  # whose errors say what is missing
+    try:
+        original = found.read(source)
+    except StandInError:
+        raise
+    except ValueError:
+        for file in stand_ins(source.path):
+            check_content(file, "a file of the model")
+        raise
+    others = [file for file in stand_ins(source.path) if file not in original.files]
+    original.notes.extend(f"{file}: {STAND_INS[file_kind(file)][0]}; left out" for file in others)
+    return original
+
+
+def stand_ins(path: Path) -> list[Path]:
+    """Return the files of a source, by their names of a model, that are Git LFS pointers, web pages or empty."""
+    folders = [path, path / "variables"] if path.is_dir() else []
+    files = [file for folder in folders if folder.is_dir() for file in sorted(folder.iterdir())]
+    files += [] if path.is_dir() else sorted(path.parent.glob(f"{path.stem}.*"))
+    return [file for file in files if PART.search(file.name) and file.is_file() and file_kind(file) in STAND_INS]
 
 
 @contextmanager

@@ -40,6 +40,22 @@ def with_padding_row(table: Tensor) -> tuple[Tensor, ...]:
     return (torch.cat([table.new_zeros(1, table.shape[1]), table]),)
 
 
+INVERSES: dict[Callable, Callable[..., Tensor]] = {  # transforms of the rules, and what undoes them bit by bit
+    as_is: lambda tensor: tensor,
+    split_highway: lambda transform, carry: torch.cat([transform, -carry]),
+    with_padding_row: lambda table: table[1:],
+}
+
+
+def undo_rules(rules: Iterable[Rule], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a state dict in the foreign format. `state` holds them by their names in `ElmoModel`."""
+    written = {}
+    for rule in rules:
+        tensor = INVERSES[rule.read](*(state[name] for name in rule.parameters))
+        written[rule.name] = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).contiguous().clone()
+    return written
+
+
 def convolution_rules(config: ElmoConfig, prefix: str) -> Iterator[Rule]:
     """Yield the rules of the convolutions, whose names begin with `prefix`, a number and a dot."""
     for i, (length, count) in enumerate(config.char_cnn_filters):

@@ -19,11 +19,13 @@ from torch import Tensor
 
 from .bilm_checkpoint import bilm_variables, is_checkpoint
 from .bilm_config import read_config
-from .bilm_folder import find_vocabulary, is_options
+from .bilm_folder import is_options
 from .bilm_hdf5 import read_weights
+from .file_kinds import check_content
 from .options import PUBLISHED_OPTIONS, published_note, read_options
 from .original import Format, Original, Source, StoredTensor
 from .tensorflow_checkpoint import checkpoint_files, find_prefix, read_checkpoint
+from .word_list import find_word_list
 
 AGGREGATION = {"aggregation/weights": "scalar_mixes.0.weights", "aggregation/scaling": "scalar_mixes.0.gamma"}
 GRAPHS = ("saved_model.pb", "saved_model.pbtxt", "tfhub_module.pb")
@@ -64,7 +66,7 @@ def read_module(source: Source) -> Original:
     state |= read_mix(checkpoint, config.num_hidden_layers + 1)
     notes += [f"{source.path} holds {name}, which is no part of an ELMo; left out" for name in unused]
     files = [*([options_file] if options_file.is_file() else []), *checkpoint_files(variables)]
-    return Original(FORMAT.name, config, state, files, notes, source.vocabulary or find_vocabulary(folder))
+    return Original(FORMAT.name, config, state, files, notes, source.vocabulary or find_word_list(folder))
 
 
 FORMAT = Format("TensorFlow Hub module", is_module, read_module)
@@ -100,6 +102,8 @@ def read_mix(checkpoint: Mapping[str, StoredTensor], layers: int) -> dict[str, T
 def find_module_options(folder: Path) -> Path | None:
     """Return an options file in the folder of the variables or beside it, if there is exactly one."""
     for place in (folder, folder.parent):
+        for path in place.glob("*options*.json"):
+            check_content(path, "the options of the module")
         found = sorted(path for path in place.glob("*.json") if is_options(path))
         if len(found) == 1:
             return found[0]

@@ -5,11 +5,13 @@ Files are read with `weights_only=True`, which refuses every object that is not 
 """
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.serialization import safe_globals
 
 from .archives import RATIO, SLACK, is_torch_file
 from .bilm_hdf5 import check_finite
@@ -31,21 +33,35 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         ValueError: The file is missing, damaged, no state dict, or holds objects other than tensors.
     """
     expected = "a state dict of PyTorch"
-    check_content(path, expected)
-    if not is_state_dict_file(path):
-        raise ValueError(f"{path}: not a file of PyTorch; expected {expected}: download it again")
-    try:
-        check_records(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except ValueError as error:
-        raise ValueError(f"{path}: {one_line(error)}") from error
-    except Exception as error:  # torch raises exceptions of many types for damaged files
-        raise ValueError(f"{path}: {explain(error)}") from error
+    state = load_data(path, expected)
     if not isinstance(state, Mapping) or not state or not all(isinstance(name, str) for name in state):
         raise ValueError(f"{path}: holds {type(state).__name__}, not tensors by their names; expected {expected}")
     if others := [name for name, value in state.items() if not isinstance(value, Tensor)]:
         raise ValueError(f"{path}: {others[0]} is no tensor; expected {expected}, and nothing else in it")
     return {name: tensor.detach() for name, tensor in state.items()}
+
+
+def load_data(path: Path, expected: str, known: Sequence[tuple[Callable, str]] = ()) -> Any:
+    """Return the content of a file of `torch.save`.
+
+    Args:
+        path: The file.
+        expected: What it should hold, for messages.
+        known: Stand-ins for further classes and functions, each with the name that it has in the file.
+    Raises:
+        ValueError: The file is missing or damaged, or holds objects of other classes.
+    """
+    check_content(path, expected)
+    if not is_state_dict_file(path):
+        raise ValueError(f"{path}: not a file of PyTorch; expected {expected}: download it again")
+    try:
+        check_records(path)
+        with safe_globals([*known]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except ValueError as error:
+        raise ValueError(f"{path}: {one_line(error)}") from error
+    except Exception as error:  # torch raises exceptions of many types for damaged files
+        raise ValueError(f"{path}: {explain(error, expected)}") from error
 
 
 def check_records(path: Path):
@@ -58,10 +74,10 @@ def check_records(path: Path):
         raise ValueError(f"declares {declared:,} bytes, but the file has {stored:,}; is it a file of weights?")
 
 
-def explain(error: Exception) -> str:
+def explain(error: Exception, expected: str) -> str:
     text = str(error)
     if "Unsupported global" in text or "Unsupported operand" in text or "Weights only load failed" in text:
-        return "holds more than tensors, perhaps code, and is not opened; expected a state dict of PyTorch"
+        return f"holds more than tensors, perhaps code, and is not opened; expected {expected}"
     return f"not readable as a file of PyTorch ({one_line(error)}); it may be truncated: download it again"
 
 

@@ -56,6 +56,16 @@ GROUPS = {
         ),
     },
     "every day": {
+        "embed": Command(
+            "hf_elmo.embed",
+            "write the vectors of a corpus to a file, as `allennlp elmo` did",
+            (
+                "hf-elmo embed text.txt vectors.h5 --model elmo --layers all",
+                "hf-elmo embed train.conll vectors.parquet --model elmo --dtype float16",
+                "hf-elmo embed reviews.jsonl vectors.safetensors --model elmo --column text --vectors sentences",
+                "zcat text.gz | hf-elmo embed - vectors.h5 --model elmo --num-processes 4",
+            ),
+        ),
         "apply": Command(
             "hf_elmo.applying.command",
             "label, classify and answer with a trained model: files or standard input",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from reprlib import repr as short_repr
 from typing import TYPE_CHECKING, NamedTuple
@@ -240,7 +240,7 @@ class Batch(NamedTuple):
 
 
 def make_batches(
-    tokenizer: ElmoTokenizer, window: list[Sentence], words_per_batch: int, boundary_words: bool
+    tokenizer: ElmoTokenizer, window: Sequence[Sentence], words_per_batch: int, boundary_words: bool
 ) -> list[Batch]:
     """Group a window into batches of at most `words_per_batch` tokens, padding included; long sentences first."""
     window = [tokenizer.tokenize(sentence) if isinstance(sentence, str) else sentence for sentence in window]
@@ -336,12 +336,23 @@ class WordVectorCache:
 
 @torch.inference_mode(False)  # the cache is used by later windows, which may run in another mode
 @torch.no_grad()
-def embed_window(encoder: ElmoModel, cache: WordVectorCache, batches: list[Batch], select: Callable) -> list[Tensor]:
-    """Return the vectors of each sentence of a window, as views of its batches' results."""
+def embed_window(
+    encoder: ElmoModel,
+    cache: WordVectorCache,
+    batches: list[Batch],
+    select: Callable,
+    progress: Callable[[Batch], None] | None = None,
+) -> list[Tensor]:
+    """Return the vectors of each sentence of a window, as views of its batches' results.
+
+    `progress` is called with each batch that is computed.
+    """
     results = {}
     with evaluation_mode(encoder):
         for batch in batches:
             results |= zip(batch.positions, embed_batch(encoder, cache, batch, select).split(batch.lengths))
+            if progress is not None:
+                progress(batch)
     return [results[position] for position in range(len(results))]
 
 

@@ -21,16 +21,11 @@ def loading(name: str) -> Iterator[None]:
         name: Folder or repository that is loaded.
 
     Raises:
-        `ValueError`: in one line with the name, for whatever the loading raises; for published weights that were not
-            converted, with the command that does it.
+        `ValueError`: in one line with the name, for whatever the loading raises.
     """
     try:
         yield
     except FAILURES as error:
-        from .conversion import looks_unconverted
-
-        if advice := looks_unconverted(name):
-            raise ValueError(advice) from error
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, (ValueError, OSError)) and name in reason:
             raise ValueError(reason if reason.startswith((f"{name}:", f"{name}/")) else f"{name}: {reason}") from error
@@ -38,10 +33,10 @@ def loading(name: str) -> Iterator[None]:
         raise ValueError(f"{name}: {what}: {reason}") from error
 
 
-def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(name: str, **options: object) -> PreTrainedTokenizerBase:
     """Return the tokenizer of a model; `ValueError` in one line if it cannot be loaded."""
     with loading(name):
-        return AutoTokenizer.from_pretrained(name)
+        return AutoTokenizer.from_pretrained(name, **options)
 
 
 def best_device() -> torch.device:

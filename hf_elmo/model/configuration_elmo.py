@@ -8,7 +8,6 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from .auto_map_elmo import AUTO_MAP, copy_code
-from .saved_folder_elmo import check_is_saved
 
 ORIGINAL_FILTERS = ((1, 32), (2, 32), (3, 64), (4, 128), (5, 256), (6, 512), (7, 1024))
 POSITIVE = (
@@ -75,6 +74,9 @@ class ElmoConfig(PreTrainedConfig):
             Whether training stores only the outputs of LSTM layers and recomputes the gates in the backward pass, which
             needs a fraction of the memory and a little more time.
         word_vocab_size (`int`, defaults to 0): Words of the language-model head; 0 is a model without that head.
+        aligned_layers (`list[int]`, defaults to `[]`):
+            Layers that a stored matrix maps to the space of another language's model, 0 for the token embeddings, in
+            hidden states and mixes (Schuster et al. 2019).
 
         num_mixes (`int`, defaults to 1): Number of scalar mixes of the layers; the first is `last_hidden_state`.
         mix_layer_norm (`bool`, defaults to `False`):
@@ -178,6 +180,7 @@ class ElmoConfig(PreTrainedConfig):
     use_skip_connections: bool = True
     recompute_gates: bool = False
     word_vocab_size: int = 0
+    aligned_layers: list[int] | tuple[int, ...] = ()
     pad_token_id: int | None = 0
     bos_token_id: int | None = 257
     eos_token_id: int | list[int] | None = 258
@@ -229,6 +232,7 @@ class ElmoConfig(PreTrainedConfig):
             self.use_char_projection = bool(self.char_cnn_filters) and self.char_features != self.projection_size
         if self.use_cell_projection is None:
             self.use_cell_projection = self.cell_size != self.projection_size
+        self.aligned_layers = list(self.aligned_layers)
         if self.mix_initial_weights is not None:
             self.mix_initial_weights = list(self.mix_initial_weights)
         auto_map = kwargs.get("auto_map") or {}
@@ -237,11 +241,6 @@ class ElmoConfig(PreTrainedConfig):
         kwargs["auto_map"] = {**AUTO_MAP, **auto_map}
         kwargs.pop("hidden_size", None)  # derived; a saved config carries it for readers that know no ELMo
         super().__post_init__(**kwargs)
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *args, **kwargs) -> "ElmoConfig":
-        check_is_saved(pretrained_model_name_or_path, kwargs.get("subfolder"))
-        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     @property
     def hidden_size(self) -> int:
@@ -326,6 +325,13 @@ class ElmoConfig(PreTrainedConfig):
             clip = getattr(self, name)
             if clip is not None and not clip > 0:
                 raise ValueError(f"`{name}` must be a positive number, or None for no clipping, but is {clip}")
+
+    def validate_alignment(self):
+        known = range(self.num_hidden_layers + 1)
+        if not set(self.aligned_layers) <= set(known) or len(set(self.aligned_layers)) < len(self.aligned_layers):
+            raise ValueError(
+                f"`aligned_layers` must be different numbers from 0 to {known[-1]}, but is {self.aligned_layers}"
+            )
 
     def validate_dropouts(self):
         for name in ("lstm_dropout", "classifier_dropout", "head_dropout"):

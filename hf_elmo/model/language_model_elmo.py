@@ -165,7 +165,7 @@ class ElmoForPreTraining(ElmoLanguageModel):
             forward_logits=self.lm_head(forward) if output_logits else None,
             backward_logits=self.lm_head(backward) if output_logits else None,
             last_hidden_state=layers[-1],
-            hidden_states=tuple(layers) if output_hidden_states else None,
+            hidden_states=tuple(self.elmo.align_layers(layers)) if output_hidden_states else None,
             state=final_state if use_state else None,
         )
 
@@ -248,7 +248,8 @@ class ElmoForMaskedLM(ElmoLanguageModel):
         loss = None
         if labels is not None:
             loss = self.loss_function(logits, labels, vocab_size=self.config.word_vocab_size, **kwargs)
-        return MaskedLMOutput(loss=loss, logits=logits, hidden_states=tuple(layers) if output_hidden_states else None)
+        layers = tuple(self.elmo.align_layers(layers)) if output_hidden_states else None
+        return MaskedLMOutput(loss=loss, logits=logits, hidden_states=layers)
 
     def contexts(self, *inputs: Tensor | None) -> tuple[Tensor, list[Tensor]]:
         """Sum both directions' outputs beside each word, which have not read it, `(B, T, P)`; and return all layers."""

@@ -183,6 +183,7 @@ def describe_sizes(config: ElmoConfig, num_parameters: int | None) -> list[tuple
         "skip connections": "yes" if config.use_skip_connections else "no",
         "character CNN": filters and f"{config.char_features} filters ({filters}), {config.char_cnn_activation}",
         "highway layers": filters and str(config.num_highway_layers),
+        "aligned to another language": ", ".join(f"layer {layer}" for layer in config.aligned_layers),
         "language-model head": config.word_vocab_size and f"{config.word_vocab_size:,} words, for both directions",
     }
     return [(name, value) for name, value in rows.items() if value]

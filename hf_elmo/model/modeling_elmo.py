@@ -25,6 +25,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput, logging
 from transformers.utils.generic import can_return_tuple
 
+from .alignment_elmo import ElmoAlignment
 from .char_cnn_elmo import ElmoCharacterEncoder, without_features
 from .configuration_elmo import ElmoConfig
 from .lora_elmo import register_lora_targets
@@ -32,6 +33,7 @@ from .lstm_elmo import Direction, LstmState, direction_of_layers, lstm
 from .pooling_elmo import SentencePooling, special_tokens_mask
 from .quantizer_elmo import Int8Linear, use_float_layers, use_int8_layers
 from .saved_card_elmo import ModelCardMixin
+from .scalar_mix_elmo import ElmoScalarMix
 
 # (B, L, 2, P) and (B, L, 2, C): h and c of each layer and direction (0 forward, 1 backward) after the last word
 State = tuple[Tensor, Tensor]
@@ -118,35 +120,6 @@ class ElmoLayer(GradientCheckpointingLayer):
         if self.add_input:  # after dropout; the carried state is the output before the addition
             outputs = [output + x for output, x in zip(outputs, inputs)]
         return torch.cat(outputs, dim=-1), states
-
-
-class ElmoScalarMix(nn.Module):
-    """A learnt weighted sum of the layers, `gamma * sum_k softmax(weights)_k h_k` (Peters et al. 2018, equation 1).
-
-    The Trainer's weight decay, where one is set, reaches `weights` too: it is the penalty of section 3.3, which keeps
-    the mix close to the mean of the layers.
-    """
-
-    def __init__(self, config: ElmoConfig):
-        super().__init__()
-        self.layer_norm = config.mix_layer_norm
-        self.initial_weights = config.mix_initial_weights or [0.0] * (config.num_hidden_layers + 1)
-        self.weights = nn.Parameter(torch.zeros(config.num_hidden_layers + 1), requires_grad=config.mix_trainable)
-        self.gamma = nn.Parameter(torch.ones(1), requires_grad=config.mix_trainable)
-
-    @torch.no_grad()
-    def initialize_untrained(self) -> None:
-        """Set the initial weights if the weights are still all 0 and gamma is 1."""
-        untrained = not (self.weights.is_meta or self.weights.any() or (self.gamma != 1).any())
-        if untrained and any(self.initial_weights):
-            self.weights.copy_(torch.tensor(self.initial_weights))
-
-    def forward(self, layers: list[Tensor], mask: Tensor) -> Tensor:
-        """From `L + 1` tensors `(B, T, 2P)` and the mask `(B, T)` to `(B, T, 2P)`."""
-        if self.layer_norm:
-            layers = [normalized_over_words(layer, mask) for layer in layers]
-        weights = self.gamma * torch.softmax(self.weights, dim=0)
-        return sum(weight * layer for weight, layer in zip(weights, layers))
 
 
 class ElmoPreTrainedModel(ModelCardMixin, PreTrainedModel):
@@ -245,6 +218,7 @@ class ElmoModel(ElmoPreTrainedModel):
                 config.vocab_size, config.projection_size, padding_idx=config.pad_token_id
             )
         self.layers = nn.ModuleList(ElmoLayer(config, index) for index in range(config.num_hidden_layers))
+        self.alignment = ElmoAlignment(config) if config.aligned_layers else None
         self.scalar_mixes = nn.ModuleList(ElmoScalarMix(config) for _ in range(config.num_mixes))
         self.sentence_pooling = SentencePooling(config)
         self.post_init()
@@ -312,6 +286,7 @@ class ElmoModel(ElmoPreTrainedModel):
                 layers, final_state = self.run_layers(hidden, mask, state)
             else:
                 layers, final_state = self.run_layers_per_text(hidden, mask, token_type_ids), None
+            layers = self.align_layers(layers)
         mixes = [mix(layers, mask) for mix in self.scalar_mixes]
         return ElmoModelOutput(
             last_hidden_state=mixes[0],
@@ -346,6 +321,10 @@ class ElmoModel(ElmoPreTrainedModel):
             layers.append(hidden)
             final_states.append(final_state)
         return layers, stack_states(final_states, state)
+
+    def align_layers(self, layers: list[Tensor]) -> list[Tensor]:
+        """Return layers as hidden states and mixes have them: mapped to another language's where a matrix is stored."""
+        return layers if self.alignment is None else self.alignment(layers)
 
     def run_layers_per_text(self, hidden: Tensor, mask: Tensor, token_type_ids: Tensor) -> list[Tensor]:
         """Return all layers, `L + 1` tensors `(B, T, 2P)`, of rows whose two texts are sentences of their own."""
@@ -518,16 +497,6 @@ def word_mask(words: Tensor, attention_mask: Tensor | None) -> Tensor:
         expected, given = tuple(words.shape[:2]), tuple(attention_mask.shape)
         raise ValueError(f"`attention_mask` must be (B, T) = (batch, words) = {expected}, but is {given}")
     return attention_mask.to(device=words.device, dtype=torch.bool)
-
-
-def normalized_over_words(layer: Tensor, mask: Tensor) -> Tensor:
-    """Normalize a layer `(B, T, 2P)` as AllenNLP's scalar mix does: by one mean and variance over all words of the
-    batch, special tokens included."""
-    words = mask[..., None].to(layer.dtype)
-    count = words.sum() * layer.shape[-1]
-    mean = (layer * words).sum() / count
-    variance = ((layer - mean) * words).square().sum() / count
-    return (layer - mean) / torch.sqrt(variance + 1e-13) * words
 
 
 def with_rows(part: Tensor, rows: int) -> Tensor:

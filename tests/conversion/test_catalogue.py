@@ -117,7 +117,6 @@ def test_a_second_run_continues(models, tmp_path, capsys):
         list(convert_many(presets.values(), tmp_path / "all"))
 
 
-@pytest.mark.slow
 def test_models_are_pushed_to_an_organization(models, tmp_path):
     with running_hub() as hub:
         arguments = [

@@ -13,7 +13,7 @@ from fresh_process import REPOSITORY, run_python
 from many_langs_weights import CHARACTERS, SETTINGS, WORDS, write_model
 from transformers import AutoModel, AutoTokenizer
 
-from hf_elmo import ElmoForPreTraining, ElmoModel, ElmoTokenizer
+from hf_elmo import ElmoConfig, ElmoForPreTraining, ElmoModel, ElmoTokenizer
 from hf_elmo.conversion import convert, looks_unconverted
 
 SENTENCES = [["the", "bank", "b\u00e9zz\u4e00"], ["b" * 60, "\u6c49", "<bos>", ""], ["\U0001f600."]]
@@ -143,10 +143,65 @@ def test_a_zip_file_and_what_is_left_out(tmp_path):
 
 
 def test_there_is_no_way_to_bilm(converted, tmp_path):
-    with pytest.raises(ValueError, match="code points, for which bilm-tf's format has no place"):
+    with pytest.raises(ValueError, match="the character ids of bilm-tf are bytes; use --to elmoformanylangs"):
         convert(converted, tmp_path / "back", to="hdf5")
     convert(converted, tmp_path / "int8", dtype="int8")
     assert AutoTokenizer.from_pretrained(tmp_path / "int8").num_cut_words == 0
+
+
+def contents(folder):
+    """Everything that the original reads of a folder: tensors with their names, dictionaries, settings."""
+    states = {name: torch.load(folder / name, weights_only=True) for name in ("token_embedder.pkl", "encoder.pkl")}
+    numbers = {f"{file}: {name}": tensor.tolist() for file, state in states.items() for name, tensor in state.items()}
+    texts = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.dic")}
+    settings = json.loads((folder / json.loads((folder / "config.json").read_text())["config_path"]).read_text())
+    return numbers, texts, {name: settings[name] for name in ("encoder", "token_embedder", "dropout")}
+
+
+@pytest.mark.parametrize("words", [True, False])
+def test_the_way_back_is_exact(tmp_path, words):
+    settings = json.loads(json.dumps(SETTINGS))
+    settings["token_embedder"]["word_dim"] = 3 if words else 0
+    folder = write_model(tmp_path / "original", words=words, settings=settings)
+    (folder / "config.json").write_text('{"config_path": "cnn_sample.json"}')
+    convert(folder, tmp_path / "model")
+    assert convert(tmp_path / "model", tmp_path / "back", to="elmoformanylangs").notes == []
+    assert contents(tmp_path / "back") == contents(folder)
+    convert(folder, tmp_path / "copy", to="elmoformanylangs")
+    assert contents(tmp_path / "copy") == contents(folder)
+
+
+def test_a_forget_gate_with_a_bias_of_its_own_is_folded_in(converted, tmp_path):
+    """A model that was pretrained here adds 1 at run time; the original adds nothing."""
+    model = ElmoModel.from_pretrained(converted)
+    model.config.forget_bias = 1.0
+    model.save_pretrained(tmp_path / "model")
+    shutil.copy(converted / "dictionaries.json", tmp_path / "model")
+    convert(tmp_path / "model", tmp_path / "back", to="elmoformanylangs")
+    convert(tmp_path / "back", tmp_path / "again")
+    again = ElmoModel.from_pretrained(tmp_path / "again")
+    ids = ElmoTokenizer.from_pretrained(converted)("the bank", return_tensors="pt")
+    expected = ElmoModel.from_pretrained(tmp_path / "model")(**ids).last_hidden_state
+    torch.testing.assert_close(again(**ids).last_hidden_state, expected)
+    assert again.config.forget_bias == 0
+
+
+def test_models_that_the_format_cannot_hold(converted, tmp_path):
+    tiny = ElmoConfig(char_cnn_filters=[[1, 4]], projection_size=4, cell_size=6)
+    ElmoModel(tiny).save_pretrained(tmp_path / "bytes")
+    with pytest.raises(ValueError, match="reads bytes or words, but ELMoForManyLangs reads code points; use --to hdf5"):
+        convert(tmp_path / "bytes", tmp_path / "back", to="elmoformanylangs")
+    model = ElmoModel.from_pretrained(converted)
+    model.config.use_skip_connections = False
+    model.save_pretrained(tmp_path / "model")
+    with pytest.raises(ValueError, match="ELMoForManyLangs has no model with use_skip_connections=False"):
+        convert(tmp_path / "model", tmp_path / "back", to="elmoformanylangs")
+    model.config.use_skip_connections = True
+    model.save_pretrained(tmp_path / "model")
+    with pytest.raises(ValueError, match="lacks the dictionaries of its tokenizer"):
+        convert(tmp_path / "model", tmp_path / "back", to="elmoformanylangs")
+    with pytest.raises(ValueError, match="--to elmoformanylangs writes the weights as the original reads them; leave"):
+        convert(converted, tmp_path / "back", to="elmoformanylangs", dtype="int8")
 
 
 def spoiled(**changes):
@@ -196,6 +251,15 @@ LAYERS = {"layer-1": lambda layers: layers.mean(0), "layer-2": lambda layers: la
 LAYERS |= {f"layer{number}": lambda layers, number=number: layers[number] for number in range(3)}
 
 
+def test_the_fixture_comes_back_bit_by_bit(tmp_path, fixtures_dir):
+    folder = fixtures_dir / "elmoformanylangs_small"
+    convert(folder, tmp_path / "model")
+    convert(tmp_path / "model", tmp_path / "back", to="elmoformanylangs")
+    shutil.copytree(folder, tmp_path / "fixture")
+    (tmp_path / "fixture" / "config.json").write_text('{"config_path": "cnn_50_100_512_4096_sample.json"}')
+    assert contents(tmp_path / "back") == contents(tmp_path / "fixture")
+
+
 def test_outputs_of_the_fixture(tmp_path, fixtures_dir):
     folder = fixtures_dir / "elmoformanylangs_small"
     convert(folder, tmp_path / "model")
@@ -219,7 +283,6 @@ def test_outputs_of_the_fixture(tmp_path, fixtures_dir):
                     torch.testing.assert_close(combine(found), output, rtol=0, atol=5e-6)
 
 
-@pytest.mark.slow
 def test_training_continues_with_the_same_characters(converted, tmp_path):
     (tmp_path / "text.txt").write_text("the bank of b\u00e9 \u6c49\n" * 40, encoding="utf-8")
     script = ["-m", "hf_elmo.training.pretrain", "--model_name_or_path", converted, "--output_dir", tmp_path / "run"]

@@ -16,11 +16,12 @@ import zipfile
 from contextlib import suppress
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 import torch
 from allennlp_weights import state_dict, write_archive
 from checkpoint_writer import lay_out, write
-from lanes import first_fast
 from many_langs_weights import write_model
 from small_original import OPTIONS
 
@@ -34,6 +35,15 @@ VALUES = [None, True, -1, 0, 1.5, 1e300, 10**30, "", "x", "\n", [], {}, [[]], ".
 def hdf5(folder):
     write_files(folder, OPTIONS, random_weights(OPTIONS, words=4))
     (folder / "vocab.txt").write_text("<S>\n</S>\n<UNK>\nbank\n")
+
+
+def extras(folder):
+    """Weights without a character encoder, the token embeddings that take its place, and an alignment matrix."""
+    write_files(folder, OPTIONS, {name: array for name, array in TENSORS.items() if name.startswith("RNN")})
+    with h5py.File(folder / "cache.hdf5", "w") as file:
+        file["embedding"] = TENSORS["CNN_proj/W_proj"][:4]
+    (folder / "vocab.txt").write_text("<S>\n</S>\n<UNK>\nbank\n")
+    torch.save(np.eye(12, dtype=np.float32), folder / "best_mapping.pth")
 
 
 def nlpl(folder):
@@ -80,7 +90,7 @@ def saved(folder):
     shutil.rmtree(folder / "model")
 
 
-FORMATS = {form.__name__: form for form in (hdf5, nlpl, checkpoint, allennlp, state, many_langs, saved)}
+FORMATS = {form.__name__: form for form in (hdf5, extras, nlpl, checkpoint, allennlp, state, many_langs, saved)}
 
 
 def mutate(folder: Path, dice: random.Random):
@@ -116,6 +126,11 @@ def changed(value, dice: random.Random):
     return dice.choice(VALUES)
 
 
+def packed(folder: Path) -> Path:
+    """Return the archive of a format that is one, or its folder."""
+    return next((folder / file for file in ("model.zip", "model.tar.gz") if (folder / file).is_file()), folder)
+
+
 def attempt(name: str, sound: Path, work: Path, seed: int) -> str | None:
     """Convert a damaged copy. Returns the error in one line, and None for success."""
     dice = random.Random(f"{name} {seed}")
@@ -123,9 +138,9 @@ def attempt(name: str, sound: Path, work: Path, seed: int) -> str | None:
     shutil.copytree(sound, source)
     for _ in range(dice.randint(1, 2)):
         mutate(source, dice)
-    path = next((source / file for file in ("model.zip", "model.tar.gz") if (source / file).is_file()), source)
+    alignment = [source / "best_mapping.pth"] if name == "extras" else []
     try:
-        convert(path, output, to="hdf5" if name == "saved" else "safetensors")
+        convert(packed(source), output, alignment=alignment, to="hdf5" if name == "saved" else "safetensors")
     except (ValueError, OSError) as error:
         assert not output.exists()
         return str(error)
@@ -137,7 +152,7 @@ def attempt(name: str, sound: Path, work: Path, seed: int) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("name", first_fast(FORMATS, 2))
+@pytest.mark.parametrize("name", FORMATS)
 def test_damage_is_refused_in_one_line(name, tmp_path):
     sound, work = tmp_path / "sound", tmp_path / "work"
     sound.mkdir()
@@ -147,6 +162,23 @@ def test_damage_is_refused_in_one_line(name, tmp_path):
     refused = [error for error in errors if error is not None]
     assert len(refused) > 10
     assert not any("\n" in error for error in refused)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_pointer_of_git_lfs_in_place_of_any_file_is_named(name, tmp_path):
+    """And what to type; where the format does not need the file, it is named among what was left out."""
+    (tmp_path / "sound").mkdir()
+    FORMATS[name](tmp_path / "sound")
+    files = [path.relative_to(tmp_path / "sound") for path in (tmp_path / "sound").rglob("*") if path.is_file()]
+    for number, file in enumerate(files):
+        source, output = tmp_path / f"source{number}", tmp_path / f"output{number}"
+        shutil.copytree(tmp_path / "sound", source)
+        (source / file).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+        try:
+            notes = convert(packed(source), output, to="hdf5" if name == "saved" else "safetensors").notes
+        except ValueError as error:
+            notes = [str(error)] if "run `git lfs pull` in its repository" in str(error) else []
+        assert any(f"{source / file}: this is a git-lfs pointer" in note for note in notes), (file, notes)
 
 
 if __name__ == "__main__":

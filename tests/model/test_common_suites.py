@@ -16,7 +16,8 @@ from transformers.models.auto import modeling_auto
 
 import hf_elmo
 from hf_elmo import ElmoConfig, ElmoTokenizer
-from hf_elmo.model.modeling_elmo import ElmoPreTrainedModel, ElmoScalarMix
+from hf_elmo.model.modeling_elmo import ElmoPreTrainedModel
+from hf_elmo.model.scalar_mix_elmo import ElmoScalarMix
 
 pytestmark = pytest.mark.slow  # many tests, a second each
 

@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 SPEED = Path(__file__).resolve().parents[2] / "benchmarks" / "speed.py"
 
 
@@ -19,7 +17,6 @@ def speed(*arguments: str) -> str:
     return run.stdout
 
 
-@pytest.mark.slow
 def test_every_table_is_printed():
     machine, *tables = speed("--quick", "--device", "cpu").split("\n\n")
     assert "threads, torch" in machine
@@ -37,6 +34,5 @@ def test_every_table_is_printed():
     assert contestants == ["float32", "int8", "float32"]
 
 
-@pytest.mark.slow
 def test_memory_is_measured_in_a_process_of_its_own():
     assert float(speed("--memory-of", '["layer", "ours", "tiny", 3, false, "cpu", "float32"]')) >= 0

@@ -30,11 +30,14 @@ class Place(NamedTuple):
         return f"{self.source}, {self.unit} {self.number}"
 
 
-def numbered_lines(path: str | Path) -> Iterator[tuple[int, str]]:
+def numbered_lines(path: str | Path, errors: str = "strict") -> Iterator[tuple[int, str]]:
     """Yield the lines of a text file, numbered from 1, without their ends.
 
     A file that begins as gzip data do is decompressed, whatever its name. UTF-16 is recognized by its byte order mark,
     or by the zero bytes of its first characters.
+
+    Args:
+        errors: What becomes of bytes that are no text, as in `open`: `"surrogateescape"` keeps them as half characters.
 
     Raises:
         `ValueError`: if there is no such file, it is cut off, or it is not text in one of these encodings.
@@ -43,7 +46,7 @@ def numbered_lines(path: str | Path) -> Iterator[tuple[int, str]]:
     try:
         with open_binary(path) as raw:
             encoding = find_encoding(path, raw.peek(HEAD)[:HEAD])
-            for number, line in enumerate(io.TextIOWrapper(raw, encoding), start=1):
+            for number, line in enumerate(io.TextIOWrapper(raw, encoding, errors), start=1):
                 yield number, line.rstrip("\n")
     except UnicodeDecodeError:
         raise ValueError(undecodable(path, encoding)) from None

@@ -186,13 +186,9 @@ def half_character(examples: list[dict]) -> str:
 
 def named_splits(arguments: Any) -> dict[str, tuple[str, Dataset]]:
     """Return name and rows of each split of `--dataset_name`: on the Hub, or in a folder, saved to disk or of files."""
-    name, folder = arguments.dataset_name, Path(arguments.dataset_name)
+    name = arguments.dataset_name
     try:
-        if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
-            found = load_from_disk(name)
-            found = found if isinstance(found, DatasetDict) else DatasetDict({arguments.train_split: found})
-        else:
-            found = load_dataset(name, arguments.dataset_config_name)
+        found = load_splits(name, arguments.dataset_config_name, arguments.train_split)
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(f"--dataset_name {name}: {error}") from None
     names = {split: getattr(arguments, f"{split}_split") for split in SPLITS}
@@ -204,6 +200,15 @@ def named_splits(arguments: Any) -> dict[str, tuple[str, Dataset]]:
         options = "--train_split, --validation_split, --test_split"
         raise ValueError(f"{name} has the splits {', '.join(found)}: choose with {options}")
     return splits
+
+
+def load_splits(name: str, configuration: str | None, only_split: str) -> DatasetDict:
+    """Return the splits of a dataset; one that was saved to disk without splits is `only_split`."""
+    folder = Path(name)
+    if not ((folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()):
+        return load_dataset(name, configuration)
+    found = load_from_disk(name)
+    return found if isinstance(found, DatasetDict) else DatasetDict({only_split: found})
 
 
 def values(dataset: Dataset, column: str) -> list:

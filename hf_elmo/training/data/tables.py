@@ -71,20 +71,23 @@ def read_table(
 
 
 def parquet_rows(path: str) -> Iterator[Row]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
-    from pyarrow import ArrowInvalid
 
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such file")
+    number = 0
     try:
-        table = pq.read_table(path)
-    except (ArrowInvalid, OSError) as error:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(ROWS_TO_JUDGE):
+                yield from dataset_rows(Dataset(pa.Table.from_batches([batch])), path, number)
+                number += len(batch)
+    except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path}: not a Parquet file ({' '.join(str(error).split())})") from None
-    yield from dataset_rows(Dataset(table), path)
 
 
-def dataset_rows(dataset: Dataset, source: str) -> Iterator[Row]:
-    """Yield the rows of a dataset, numbered from 0, with names in place of the numbers of classes, `None` for -1."""
+def dataset_rows(dataset: Dataset, source: str, start: int = 0) -> Iterator[Row]:
+    """Yield the rows of a dataset, numbered from `start`; the numbers of classes become names, and -1 `None`."""
     inner = {name: getattr(feature, "feature", feature) for name, feature in dataset.features.items()}
     classes = {name: feature.names for name, feature in inner.items() if isinstance(feature, ClassLabel)}
 
@@ -93,7 +96,7 @@ def dataset_rows(dataset: Dataset, source: str) -> Iterator[Row]:
             return [named(one, names) for one in value]
         return names[value] if value is not None and value >= 0 else None
 
-    for number, row in enumerate(dataset):
+    for number, row in enumerate(dataset, start):
         yield (
             Place(source, number, "row"),
             {key: named(value, classes[key]) if key in classes else value for key, value in row.items()},
@@ -102,8 +105,7 @@ def dataset_rows(dataset: Dataset, source: str) -> Iterator[Row]:
 
 def json_rows(path: str, may_be_whole: bool) -> Iterator[Row]:
     """Yield the objects of lines, or of one array that is the whole file or the only list of its one object."""
-    first = next((line for _, line in numbered_lines(path) if line.strip()), "").strip()
-    if first.startswith("[") or (may_be_whole and first.startswith("{") and not first.endswith("}")):
+    if is_one_value(path, may_be_whole):
         content = load_json(path)
         lists = [value for value in content.values() if isinstance(value, list)] if isinstance(content, dict) else []
         for number, row in enumerate(lists[0] if len(lists) == 1 else content):
@@ -117,8 +119,14 @@ def json_rows(path: str, may_be_whole: bool) -> Iterator[Row]:
             yield place, json_row(line, place)
 
 
+def is_one_value(path: str, may_be_object: bool) -> bool:
+    """Return whether a JSON file is one array, or one object over several lines, in place of an object a line."""
+    first = next((line for _, line in numbered_lines(path, "surrogateescape") if line.strip()), "").strip()
+    return first.startswith("[") or (may_be_object and first.startswith("{") and not first.endswith("}"))
+
+
 def json_row(line: str, place: Place) -> dict[str, Any]:
-    """Return the object that a line of JSON holds."""
+    """Return the object that a line of JSON holds; `ValueError` with its place if it holds none."""
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:

@@ -1,0 +1,151 @@
+# Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
+"""The files that `hf-elmo embed` writes: HDF5 as `allennlp elmo` has it, Parquet, safetensors.
+
+N words, S sentences, L biLSTM layers, P projection width. A word has one vector `(2P,)`, or all layers `(L + 1, 2P)`.
+
+    .h5, .hdf5    a dataset for each sentence, named by its number, `(words, 2P)` or `(L + 1, words, 2P)`; and
+                  `sentence_to_index` `(1,)`, a JSON object from each sentence to its number, of several equal ones to
+                  the last. Order, types and bytes are those of AllenNLP 0.9.
+    .parquet      a row for each sentence: `line`, its number; `words`; `vectors`, a list of the words' vectors
+    .safetensors  `vectors` `(N, 2P)` or `(N, L + 1, 2P)`; `offsets` `(S + 1,)`: the words of sentence s are
+                  `vectors[offsets[s] : offsets[s + 1]]`; `lines` `(S,)`, its number
+
+With vectors of sentences there is no axis of words: `(2P,)` or `(L + 1, 2P)` in HDF5, a column `vector` in Parquet, and
+`vectors` `(S, ...)` and `lines` in safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+
+import h5py
+import numpy as np
+from torch import Tensor
+
+from .embedding_run import Sentence, StoredPart
+
+KINDS = {".h5": "hdf5", ".hdf5": "hdf5", ".parquet": "parquet", ".safetensors": "safetensors"}
+INDEX = "sentence_to_index"
+
+
+def write_file(
+    path: Path,
+    kind: str,
+    paths: Sequence[Path],
+    *,
+    of_sentences: bool = False,
+    sentence_keys: bool = False,
+    with_index: bool = True,
+) -> None:
+    """Write parts, in their order, as one file.
+
+    Args:
+        paths: Files of the parts.
+        kind: A value of `KINDS`.
+        of_sentences: Whether vectors are those of sentences.
+        sentence_keys: Whether HDF5 datasets are named by their sentences, as in AllenNLP up to 0.5.0.
+        with_index: Whether HDF5 has a `sentence_to_index`.
+    """
+    parts = map(StoredPart, paths)
+    if kind == "hdf5":
+        write_hdf5(path, parts, of_sentences, sentence_keys, with_index)
+    elif kind == "parquet":
+        write_parquet(path, parts, of_sentences)
+    else:
+        write_safetensors(path, paths, of_sentences)
+
+
+def sentences_of(part: StoredPart, of_sentences: bool) -> Iterator[tuple[Sentence, Tensor]]:
+    """Yield the sentences of a part, each with its vectors: `(words, ...)`, or without the axis of words."""
+    vectors = part.vectors()
+    lengths = [1 if of_sentences else len(sentence.words) for sentence in part.sentences]
+    for sentence, own in zip(part.sentences, vectors.split(lengths)):
+        yield sentence, own[0] if of_sentences else own
+
+
+def write_hdf5(
+    path: Path, parts: Iterable[StoredPart], of_sentences: bool, sentence_keys: bool, with_index: bool
+) -> None:
+    index = {}
+    with h5py.File(path, "w") as file:
+        for part in parts:
+            for sentence, vectors in sentences_of(part, of_sentences):
+                if not of_sentences and vectors.dim() == 3:
+                    vectors = vectors.transpose(0, 1)  # layers first
+                key = sentence.text if sentence_keys else str(sentence.number)
+                array = np.ascontiguousarray(vectors.numpy())
+                file.create_dataset(key, array.shape, dtype=array.dtype, data=array)
+                if with_index and not sentence_keys:
+                    index[sentence.text] = key
+        if with_index and not sentence_keys:
+            file.create_dataset(INDEX, (1,), dtype=h5py.string_dtype())[0] = json.dumps(index)
+
+
+def write_parquet(path: Path, parts: Iterable[StoredPart], of_sentences: bool) -> None:
+    """Write a group of rows for each part."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    writer = None
+    try:
+        for part in parts:
+            vectors, sentences = part.vectors(), part.sentences
+            column = pa.array(vectors.numpy().reshape(-1))
+            for size in reversed(vectors.shape[1:]):
+                column = pa.FixedSizeListArray.from_arrays(column, size)
+            if not of_sentences:
+                ends = list(accumulate((len(sentence.words) for sentence in sentences), initial=0))
+                column = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), column)
+            # Half characters, as JSON may have them, are no text for Parquet.
+            words = [[word.encode("utf-8", "replace").decode() for word in sentence.words] for sentence in sentences]
+            table = pa.table(
+                {
+                    "line": pa.array([sentence.number for sentence in sentences], pa.int64()),
+                    "words": pa.array(words, pa.list_(pa.string())),
+                    "vector" if of_sentences else "vectors": column,
+                }
+            )
+            if writer is None:
+                writer = pq.ParquetWriter(path, table.schema, compression="none", use_dictionary=False)
+            writer.write_table(table, max(1, len(table)))
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def write_safetensors(path: Path, paths: Sequence[Path], of_sentences: bool) -> None:
+    """Write the format as it is specified: the length of a header, the header in JSON, the bytes of all tensors.
+
+    The library itself would need all vectors in memory.
+    """
+    numbers, lengths, shapes = [], [], []
+    for part in map(StoredPart, paths):
+        numbers += [sentence.number for sentence in part.sentences]
+        lengths += [len(sentence.words) for sentence in part.sentences]
+        shape, dtype = part.shape()
+        shapes.append(shape)
+    small = {"lines": np.array(numbers, np.int64)}
+    if not of_sentences:
+        small["offsets"] = np.cumsum([0, *lengths], dtype=np.int64)
+    shape = [sum(rows for rows, *_ in shapes), *shapes[0][1:]]
+    sizes = {"F32": 4, "F16": 2}
+    tensors = {name: ("I64", list(array.shape), array.nbytes) for name, array in small.items()}
+    tensors["vectors"] = dtype, shape, math.prod(shape) * sizes[dtype]
+    header: dict[str, dict] = {"__metadata__": {"format": "pt"}}
+    start = 0
+    for name, (dtype, shape, size) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, start + size]}
+        start += size
+    content = json.dumps(header).encode()
+    content += b" " * (-len(content) % 8)  # tensors begin at multiples of 8 bytes
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(content)) + content)
+        for array in small.values():
+            file.write(array.tobytes())
+        for part in map(StoredPart, paths):
+            file.write(np.ascontiguousarray(part.vectors().numpy()).data)
