@@ -5,6 +5,7 @@ import transformers
 from .model.auto_map_elmo import AUTO_MAP
 from .model.causal_lm_elmo import ElmoForCausalLM
 from .model.configuration_elmo import ElmoConfig
+from .model.coreference_elmo import ElmoForCoreferenceResolution
 from .model.language_model_elmo import ElmoForMaskedLM, ElmoForPreTraining
 from .model.lstm_elmo import last_lstm_path, lstm_path
 from .model.modeling_elmo import ElmoModel, ElmoModelOutput, ElmoPreTrainedModel
@@ -18,6 +19,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ElmoConfig",
     "ElmoForCausalLM",
+    "ElmoForCoreferenceResolution",
     "ElmoForMaskedLM",
     "ElmoForPreTraining",
     "ElmoForQuestionAnswering",

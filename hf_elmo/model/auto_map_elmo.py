@@ -23,12 +23,14 @@ AUTO_MAP = {
     "AutoModelForSequenceClassification": "sequence_classification_elmo.ElmoForSequenceClassification",
     "AutoModelForQuestionAnswering": "question_answering_elmo.ElmoForQuestionAnswering",
 }
+# Classes for tasks that no Auto class stands for. They travel too, and `get_class_from_dynamic_module` opens them.
+WITHOUT_AUTO_CLASS = ("coreference_elmo.ElmoForCoreferenceResolution",)
 
 logger = logging.get_logger(__name__)
 
 
 def copy_code(folder: str | Path, source: str | None = None):
-    """Copy the files of all classes of `AUTO_MAP` into a folder.
+    """Copy the files of all classes of `AUTO_MAP` and `WITHOUT_AUTO_CLASS` into a folder.
 
     Code that was opened with `trust_remote_code=True` is present only as far as it was needed. The rest is fetched from
     where it came from; if that fails, a warning names the class that cannot open the folder.
@@ -38,7 +40,8 @@ def copy_code(folder: str | Path, source: str | None = None):
         source: Folder or repository that this code was opened from, for files that are missing beside this one.
     """
     here = Path(__file__).parent  # of fetched code, transformers names this folder by the commit
-    for auto_class, reference in AUTO_MAP.items():
+    references = {**AUTO_MAP, **{reference.split(".")[1]: reference for reference in WITHOUT_AUTO_CLASS}}
+    for auto_class, reference in references.items():
         path = here / f"{reference.split('.')[0]}.py"
         if not path.is_file():
             try:

@@ -12,14 +12,15 @@ from .auto_map_elmo import AUTO_MAP, copy_code
 ORIGINAL_FILTERS = ((1, 32), (2, 32), (3, 64), (4, 128), (5, 256), (6, 512), (7, 1024))
 POSITIVE = (
     "vocab_size char_embedding_size max_characters_per_token projection_size cell_size num_hidden_layers num_mixes "
-    "char_feature_width char_feature_embedding_size tagger_size sequence_size qa_size"
+    "char_feature_width char_feature_embedding_size tagger_size sequence_size qa_size "
+    "coref_size coref_hidden_size coref_feature_size coref_max_width coref_max_antecedents coref_depth"
 ).split()
 NOT_NEGATIVE = (
     "num_highway_layers word_vocab_size word_embedding_count word_embedding_size word_vector_count word_vector_size "
-    "char_feature_filters tagger_layers predicate_feature_size"
+    "char_feature_filters tagger_layers predicate_feature_size coref_layers"
 ).split()
 
-LAYERS = ("num_hidden_layers", "num_highway_layers", "num_mixes", "tagger_layers")
+LAYERS = ("num_hidden_layers", "num_highway_layers", "num_mixes", "tagger_layers", "coref_layers", "coref_depth")
 MOST_LAYERS = 1000  # more can only be a damaged file, and would fill the memory one by one
 
 PAIR_ENCODERS = ("esim", "decomposable_attention")  # choices of `sequence_encoder` that need two texts
@@ -152,6 +153,19 @@ class ElmoConfig(PreTrainedConfig):
             Words of a text that the pipeline reads at a time; `None` for all of them.
         qa_length_limits (`list[int | None]`, *optional*):
             Words of the question and of the text that the pipeline reads at all; what follows is cut off.
+        coref_layers (`int`, defaults to 1): Coreference: layers of the biLSTM over the words of a sentence; 0 for none.
+        coref_size (`int`, defaults to 200): Coreference: width of one direction of the biLSTM.
+        coref_hidden_size (`int`, defaults to 150): Coreference: width of the hidden layers of scorers.
+        coref_feature_size (`int`, defaults to 20): Coreference: width of the embeddings of widths and distances.
+        coref_max_width (`int`, defaults to 30): Coreference: words of the longest span that may be a mention.
+        coref_span_ratio (`float`, defaults to 0.4): Coreference: spans kept per word of the document.
+        coref_max_antecedents (`int`, defaults to 50): Coreference: candidate antecedents of a span.
+        coref_coarse_to_fine (`bool`, defaults to `True`):
+            Coreference: whether the candidates are those with the best bilinear score (Lee et al. 2018) or the nearest.
+        coref_depth (`int`, defaults to 1):
+            Coreference: how often antecedents are scored; from the second time on, of spans refined by them.
+        coref_singletons (`bool`, defaults to `False`):
+            Coreference: whether mentions without others are mentions too, as their annotation in the data decides.
     """
 
     model_type = "elmo"
@@ -225,6 +239,16 @@ class ElmoConfig(PreTrainedConfig):
     qa_max_answer_len: int | None = 17
     qa_context_len: int | None = 400
     qa_length_limits: list[int | None] | None = None
+    coref_layers: int = 1
+    coref_size: int = 200
+    coref_hidden_size: int = 150
+    coref_feature_size: int = 20
+    coref_max_width: int = 30
+    coref_span_ratio: float | int = 0.4
+    coref_max_antecedents: int = 50
+    coref_coarse_to_fine: bool = True
+    coref_depth: int = 1
+    coref_singletons: bool = False
 
     def __post_init__(self, **kwargs):
         self.char_cnn_filters = [list(width_and_count) for width_and_count in self.char_cnn_filters]
@@ -362,6 +386,8 @@ class ElmoConfig(PreTrainedConfig):
             )
         if self.feature_ids and (self.character_scheme != "bytes" or self.word_embedding_count):
             raise ValueError("`word_features` of words and characters go with `character_scheme='bytes'`")
+        if not self.coref_span_ratio > 0:
+            raise ValueError(f"`coref_span_ratio` must be above 0, but is {self.coref_span_ratio}")
         if self.char_feature_filters and not self.char_feature_width <= self.max_characters_per_token:
             raise ValueError(
                 f"`char_feature_width` must be at most max_characters_per_token ({self.max_characters_per_token}), "

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from .auto_map_elmo import WITHOUT_AUTO_CLASS
 from .configuration_elmo import PAIR_ENCODERS, ElmoConfig
 
 CARD = "README.md"
@@ -34,6 +35,7 @@ CLASSES = {
     "ElmoForTokenClassification": ClassFacts("labels every word", "token-classification"),
     "ElmoForSequenceClassification": ClassFacts("labels a text, or a pair of texts", "text-classification"),
     "ElmoForQuestionAnswering": ClassFacts("finds the answer to a question in a text", "question-answering"),
+    "ElmoForCoreferenceResolution": ClassFacts("finds which words of a document mean the same", "other"),
 }
 USAGE = {
     "feature-extraction": """\
@@ -53,6 +55,8 @@ batch = tokenizer("Where did I go?", "I went to the river bank.", return_tensors
 output = model(**batch)
 first, last = model.best_spans(output.start_logits, output.end_logits)[0].tolist()  # of words; 0, 0 is "no answer"
 answer = tokenizer.decode(batch["input_ids"][0, first : last + 1], skip_special_tokens=True)""",
+    "other": """\
+clusters = model.find_clusters(tokenizer, ["Ada went to the river.", "She saw it."])  # of mentions, by sentence""",
 }
 CARD_TEXT = """\
 # {name}
@@ -66,7 +70,7 @@ The code is saved with the weights, so transformers and torch are all that is ne
 installed, `import hf_elmo` first and leave `trust_remote_code` out.
 
 ```python
-from transformers import {auto_class}, AutoTokenizer
+{imports}
 
 tokenizer = AutoTokenizer.from_pretrained("{name}", trust_remote_code=True)
 model = {auto_class}.from_pretrained("{name}", trust_remote_code=True)
@@ -82,6 +86,11 @@ model = {auto_class}.from_pretrained("{name}", trust_remote_code=True)
 {scheme} Sentences may have any length: they are truncated only on request (`truncation=True, max_length=`, counted in
 words). The special tokens {specials} are added to each sentence.
 """
+IMPORT_BY_REFERENCE = """\
+from transformers import AutoTokenizer
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
+
+{auto_class} = get_class_from_dynamic_module("{reference}", "{name}")"""
 CHARACTERS = """\
 The model reads characters; there is no vocabulary, no lower-casing and no normalization. A character is a byte of
 UTF-8, its id the byte plus one. A word is a row of {width} ids: begin of word (259), its bytes, end of word (260), then
@@ -157,10 +166,16 @@ def model_card(
         "Results": results and results_table(results),
         "Citation": CITATION,
     }
+    auto_class = "AutoModel" if facts.task == "feature-extraction" else architecture.replace("Elmo", "AutoModel")
+    imports = "from transformers import {auto_class}, AutoTokenizer"
+    for reference in WITHOUT_AUTO_CLASS:
+        if reference.endswith(f".{architecture}"):
+            auto_class, imports = architecture, IMPORT_BY_REFERENCE.replace("{reference}", reference)
     text = CARD_TEXT.format(
         name=name,
         facts=facts,
-        auto_class="AutoModel" if facts.task == "feature-extraction" else architecture.replace("Elmo", "AutoModel"),
+        auto_class=auto_class,
+        imports=imports.format(auto_class=auto_class, name=name),
         usage=USAGE[facts.task].format(config=config, texts=texts),
         sizes=table(("", ""), describe_sizes(config, num_parameters)),
         scheme=describe_characters(config),

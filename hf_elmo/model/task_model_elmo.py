@@ -120,10 +120,14 @@ class ElmoTaskModel(ElmoPreTrainedModel):
         training = self.elmo.training
         self.elmo.eval()
         try:
-            texts = self.text_numbers(input_ids, attention_mask, None)
-            output = self.elmo(input_ids, attention_mask, token_type_ids=texts, output_hidden_states=True)
+            return self.all_layers(input_ids, attention_mask)
         finally:
             self.elmo.train(training)
+
+    def all_layers(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Return all layers of the encoder, `(B, T, L + 1, 2P)`."""
+        texts = self.text_numbers(input_ids, attention_mask, None)
+        output = self.elmo(input_ids, attention_mask, token_type_ids=texts, output_hidden_states=True)
         return torch.stack(output.hidden_states, dim=2)
 
     def text_numbers(

@@ -111,6 +111,18 @@ class QuestionArguments(DataArguments):
 
 
 @dataclass
+class DocumentArguments(DataArguments):
+    """Documents with clusters of mentions."""
+
+    max_train_words: int = option(0, "Maximum number of words of a document in training; longer ones are cut. 0: any.")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.max_train_words < 0:
+            raise ValueError(f"--max_train_words must not be negative, but is {self.max_train_words}")
+
+
+@dataclass
 class ModelArguments:
     """The model to start from."""
 

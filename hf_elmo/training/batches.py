@@ -98,20 +98,21 @@ class LengthGroupedSampler(Sampler):
 
 
 def collate(features: list[dict]) -> dict[str, Tensor]:
-    """Pad features on the right: ids, mask and layers with 0, labels of words with -100."""
-    length = max(len(feature["input_ids"]) for feature in features)
-    return {name: padded([feature[name] for feature in features], length, name) for name in features[0]}
+    """Pad features on the right: ids, mask and layers with 0, labels of words or of mentions with -100."""
+    return {name: padded([feature[name] for feature in features], name) for name in features[0]}
 
 
-def padded(values: list, length: int, name: str) -> Tensor:
-    """Stack `B` arrays `(T, ...)` as `(B, length, ...)`, and scalars as `(B,)`. Labels of a text are not padded."""
+def padded(values: list, name: str) -> Tensor:
+    """Stack arrays `(N, ...)`, padded to the longest, or scalars, in front `B`. Labels of a text are not padded."""
     if np.ndim(values[0]) == 0:
         return torch.tensor(values)
     values = [np.asarray(value) for value in values]
     if name == "labels" and values[0].dtype.kind == "f":
         return torch.from_numpy(np.stack(values))
     dtype = values[0].dtype if values[0].dtype.kind == "f" else np.int64
-    batch = np.full((len(values), length, *values[0].shape[1:]), -100 if name == "labels" else 0, dtype=dtype)
+    batch = np.full(
+        (len(values), max(map(len, values)), *values[0].shape[1:]), -100 if name == "labels" else 0, dtype=dtype
+    )
     for row, value in zip(batch, values):
         row[: len(value)] = value
     return torch.from_numpy(batch)

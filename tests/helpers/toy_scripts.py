@@ -8,14 +8,15 @@ from pathlib import Path
 import toy_tasks
 from toy_finetuning import QUIET, SMALL, command, write_encoder, write_texts, write_words
 
-from hf_elmo.training import classify, ner, nli, qa
+from hf_elmo.training import classify, coref, ner, nli, qa
 
 COUNTS = {"train": 48, "validation": 12, "test": 8}
 
 
 def write_data(folder: Path) -> Path:
     """Write the data of all scripts, each into a folder of its own with the encoder."""
-    for name, write in (("ner", write_words), ("classify", write_texts), ("nli", write_pairs), ("qa", write_questions)):
+    writers = {"ner": write_words, "classify": write_texts, "nli": write_pairs, "qa": write_questions}
+    for name, write in {**writers, "coref": write_documents}.items():
         (folder / name).mkdir(parents=True)
         write(folder / name)
     return folder
@@ -49,6 +50,25 @@ def write_questions(folder: Path) -> None:
     write_encoder(folder / "encoder")
 
 
+def write_documents(folder: Path) -> None:
+    """Documents of three sentences, in which a name always means the same person, in the format of CoNLL-2012."""
+    for seed, (split, count) in enumerate(COUNTS.items()):
+        sentences, lines = iter(toy_tasks.sentences(3 * count, seed)), []
+        for number in range(count):
+            lines.append(f"#begin document ({split}/{number}); part 000")
+            for words in (next(sentences) for _ in range(3)):
+                for place, word in enumerate(words):
+                    mention = f"({toy_tasks.NAMES.index(word)})" if word in toy_tasks.NAMES else "-"
+                    lines.append(f"{split}/{number} 0 {place} {word} {mention}")
+                lines.append("")
+            lines.append("#end document")
+        (folder / f"{split}.conll").write_text("\n".join(lines) + "\n")
+    write_encoder(folder / "encoder")
+
+
+SPANS = {"coref_size": 8, "coref_hidden_size": 8, "coref_feature_size": 4, "coref_max_width": 2}
+
+
 def short(data: Path, output: Path, name: str, suffix: str, *more: str, **options: object) -> list[str]:
     """Return the arguments of a script for two epochs."""
     files = [part for split in COUNTS for part in (f"--{split}_file", str(data / name / f"{split}.{suffix}"))]
@@ -71,4 +91,5 @@ SCRIPTS = {
     "classify": (classify.main, partial(short, name="classify", suffix="txt")),
     "nli": (nli.main, partial(short, name="nli", suffix="jsonl", sequence_size=8)),
     "qa": (qa.main, partial(short, name="qa", suffix="json", qa_size=8)),
+    "coref": (coref.main, partial(short, name="coref", suffix="conll", **SPANS)),
 }

@@ -160,6 +160,20 @@ print(*sorted(path.name for path in code.glob("*_elmo*.py")))
     assert set(process.stdout.split()) == FETCHED[auto_class]
 
 
+def test_a_class_without_an_auto_class_opens_by_its_reference(home, tmp_path):
+    """As its card says, and with what it computes where the package is installed."""
+    sizes = {"char_cnn_filters": [[1, 4]], "projection_size": 6, "cell_size": 8, "coref_size": 4}
+    model = shake(hf_elmo.ElmoForCoreferenceResolution(hf_elmo.ElmoConfig(**sizes)))
+    tokenizer, folder = hf_elmo.ElmoTokenizer(), tmp_path / "model"
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (block,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), flags=re.DOTALL)
+    process = run_python("-c", block.replace('"model"', repr(str(folder))) + "\nprint(clusters)", home=home)
+    expected = model.eval().find_clusters(tokenizer, ["Ada went to the river.", "She saw it."])
+    assert expected
+    assert process.stdout.splitlines()[-1] == str(expected)
+
+
 def test_the_page_on_trust_counts_what_is_fetched():
     """Files exactly, lines within a tenth."""
     page = (PACKAGE.parents[1] / "docs" / "trust.md").read_text(encoding="utf-8")

@@ -11,12 +11,12 @@ import toy_tasks
 from shaken import shake
 
 import hf_elmo
-from hf_elmo.training import classify, ner, nli, qa
+from hf_elmo.training import classify, coref, ner, nli, qa
 
 pytestmark = pytest.mark.slow  # each test trains
 
 RECIPES = Path(hf_elmo.__file__).parent / "training" / "recipes"
-SCRIPTS = {"conll2003_ner": ner, "sst5": classify, "snli": nli, "squad": qa}
+SCRIPTS = {"conll2003_ner": ner, "sst5": classify, "snli": nli, "squad": qa, "ontonotes_coref": coref}
 SMALL = [
     "--max_train_samples",
     "60",
@@ -58,6 +58,12 @@ def squad(rows):
     return json.dumps({"data": [{"title": "T", "paragraphs": [paragraph(*row) for row in enumerate(rows)]}]})
 
 
+def conll2012(words):
+    names = [f"({toy_tasks.NAMES.index(word)})" if word in toy_tasks.NAMES else "-" for word in words]
+    lines = [f"bn/a 0 {number} {word} NN * - - - - * {name}" for number, (word, name) in enumerate(zip(words, names))]
+    return "\n".join(["#begin document (bn/a); part 000", *lines, "", "#end document"]) + "\n"
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A folder with all that recipes name: the encoder, word vectors, and corpora in their own formats."""
@@ -70,7 +76,7 @@ def place(tmp_path, monkeypatch):
         (tmp_path / name).write_text("\n".join([*rows, rows[0].lower()]) + "\n")
     for seed, files in enumerate(zip(*(FILES[name] for name in FILES))):
         rows = toy_tasks.sentences(20, seed)
-        for path, write in zip(files, (conll, tree, snli, squad)):
+        for path, write in zip(files, (conll, tree, snli, squad, conll2012)):
             file = tmp_path / path
             file.parent.mkdir(exist_ok=True)
             file.write_text(squad(rows) if write is squad else "".join(map(write, rows)))
@@ -83,6 +89,7 @@ FILES = {
     "sst5": [f"trees/{part}.txt" for part in ("train", "dev", "test")],
     "snli": [f"snli_1.0/snli_1.0_{part}.jsonl" for part in ("train", "dev", "test")],
     "squad": [f"squad/{part}-v1.1.json" for part in ("train", "dev", "test")],
+    "ontonotes_coref": [f"conll-2012/{part}.english.v4_gold_conll" for part in ("train", "dev", "test")],
 }
 
 
@@ -113,7 +120,7 @@ def test_every_value_of_a_recipe_has_its_source(name):
     """In the table of the recipe, or in the table of all; a row names its arguments."""
     text = (RECIPES / "README.md").read_text(encoding="utf-8")
     sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", text, flags=re.MULTILINE | re.DOTALL))
-    tables = sections["In all four"] + sections[f"`{name}.json`"]
+    tables = sections["In all of them"] + sections[f"`{name}.json`"]
     told = {
         argument
         for row in re.findall(r"^\| (`.*?) \|", tables, re.MULTILINE)
