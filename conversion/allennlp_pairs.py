@@ -21,7 +21,6 @@ from .original import Head
 from .state_dict_rules import split_highway
 
 PAIRS, ANSWERS = "ElmoForSequenceClassification", "ElmoForQuestionAnswering"
-ALWAYS_ANSWERS = -1e4  # score of "no answer" in a model that has none: its probability is exactly 0
 
 
 # ---- similarities of words
@@ -236,7 +235,7 @@ def read_bidaf(archive: TaskArchive) -> Head:
         "task_layers": layers | {"highways": highways, "input_dropout": 0.0},
         "head_dropout": settings.check_rate("dropout", settings.pop("dropout", 0.2, int, float)),
         "qa_encoder": "bidaf_original",
-        "qa_null_score": ALWAYS_ANSWERS,
+        "qa_null_score": None,
         "qa_max_answer_len": None,
         "qa_context_len": None,
         "qa_length_limits": read_limits(archive),

@@ -82,7 +82,7 @@ class ElmoConfig(PreTrainedConfig):
         num_mixes (`int`, defaults to 1): Number of scalar mixes of the layers; the first is `last_hidden_state`.
         mix_layer_norm (`bool`, defaults to `False`):
             Whether layers are normalized before they are mixed, each by its mean and variance over all words of the
-            batch. Vectors then depend on the rest of the batch.
+            batch, or over those of all first and of all second texts. Vectors then depend on the rest of the batch.
         mix_initial_weights (`list[float]`, *optional*):
             Initial weights before the softmax, one per layer, lowest layer first. By default 0: the mean of the layers.
         mix_trainable (`bool`, defaults to `True`): Whether training changes the weights and the scale gamma of mixes.
@@ -145,8 +145,8 @@ class ElmoConfig(PreTrainedConfig):
         qa_size (`int`, defaults to 100): With both of `"bidaf"`, width of one direction of the biLSTMs.
         qa_no_answer (`bool`, defaults to `False`):
             With `"bidaf"`, whether the score of "no answer" is learnt from question and context (SQuAD 2.0) or fixed.
-        qa_null_score (`float`, defaults to 0):
-            With `"bidaf_original"`, the score of "no answer"; -10000 for a model that always answers.
+        qa_null_score (`float`, *optional*, defaults to 0):
+            With `"bidaf_original"`, the score of "no answer"; `None` for a model that always answers.
         qa_max_answer_len (`int`, *optional*, defaults to 17):
             The longest answer of the question-answering pipeline, in words; `None` for no limit.
         qa_context_len (`int`, *optional*, defaults to 400):
@@ -235,7 +235,7 @@ class ElmoConfig(PreTrainedConfig):
     qa_encoder: str = "bidaf"
     qa_size: int = 100
     qa_no_answer: bool = False
-    qa_null_score: float | int = 0.0
+    qa_null_score: float | int | None = 0.0
     qa_max_answer_len: int | None = 17
     qa_context_len: int | None = 400
     qa_length_limits: list[int | None] | None = None

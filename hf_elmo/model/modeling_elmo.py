@@ -287,7 +287,8 @@ class ElmoModel(ElmoPreTrainedModel):
             else:
                 layers, final_state = self.run_layers_per_text(hidden, mask, token_type_ids), None
             layers = self.align_layers(layers)
-        mixes = [mix(layers, mask) for mix in self.scalar_mixes]
+        second = None if token_type_ids is None else token_type_ids > 0
+        mixes = [mix(layers, mask, second) for mix in self.scalar_mixes]
         return ElmoModelOutput(
             last_hidden_state=mixes[0],
             hidden_states=tuple(layers) if output_hidden_states else None,

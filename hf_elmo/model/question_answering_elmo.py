@@ -29,6 +29,8 @@ from .task_layers_elmo import (
 )
 from .task_model_elmo import ElmoTaskModel, EncodedWords
 
+IMPOSSIBLE = -1e4  # score of "no answer" in a model that always answers: its probability is exactly 0
+
 
 class ElmoForQuestionAnswering(ElmoTaskModel):
     """Finder of an answer's first and last word in a context that follows its question: `tokenizer(question, context)`.
@@ -45,7 +47,8 @@ class ElmoForQuestionAnswering(ElmoTaskModel):
     The first word of a row, the `<S>` before the question, stands for "no answer". With `"bidaf"` its score is always
     0: other scores are log-odds against "no answer" and compare between windows of a text. For data with unanswerable
     questions (SQuAD 2.0), set `qa_no_answer`, so that the score of "no answer" is learnt from question and context.
-    With `"bidaf_original"` its score is `qa_null_score`. A row of one text is its own question.
+    With `"bidaf_original"` its score is `qa_null_score`; without one, the model always answers. A row of one text is
+    its own question.
     """
 
     separate_texts = True
@@ -84,8 +87,8 @@ class ElmoForQuestionAnswering(ElmoTaskModel):
             input_ids, attention_mask, inputs_embeds, output_hidden_states: As in [`ElmoModel`].
             start_positions, end_positions (`(B,)`, *optional*):
                 Place of the answer's first and last word in the row; any place that is not a word of the context, such
-                as 0, means "no answer". A row with a place outside of the row, such as -100, does not count. The `loss`
-                is the mean cross-entropy of both.
+                as 0, means "no answer". A row with a place outside of the row, such as -100, does not count, nor one
+                without an answer if the model always answers. The `loss` is the mean cross-entropy of both.
             layers (`(B, T, L + 1, 2P)`, *optional*): Result of `compute_layers` for the same `input_ids`.
             num_items_in_batch (`int`, *optional*): Rows that count in all batches of the step, to divide by.
         """
@@ -99,6 +102,7 @@ class ElmoForQuestionAnswering(ElmoTaskModel):
             scores = self.qa_outputs(words.features)
         else:
             null_score = 0.0 if self.config.qa_encoder == "bidaf" else self.config.qa_null_score
+            null_score = IMPOSSIBLE if null_score is None else null_score
             scores = self.qa_outputs(words, second, context)
             scores = scores.masked_fill((beginning & ~candidates)[..., None], null_score)
         scores = scores.masked_fill(~(candidates | beginning)[..., None], torch.finfo(scores.dtype).min)
@@ -106,7 +110,8 @@ class ElmoForQuestionAnswering(ElmoTaskModel):
         loss = None
         if start_positions is not None and end_positions is not None:
             places = torch.stack([start_positions.flatten(), end_positions.flatten()], dim=1)
-            places, counts = replace_no_answer(places.to(scores.device), candidates, beginning)
+            always_answers = self.config.qa_encoder == "bidaf_original" and self.config.qa_null_score is None
+            places, counts = replace_no_answer(places.to(scores.device), candidates, beginning, always_answers)
             if num_items_in_batch is None:
                 num_items_in_batch = counts.sum().clamp(min=1)  # without rows that count, the loss is 0
             start_positions, end_positions = places.unbind(1)
@@ -142,12 +147,15 @@ class ElmoForQuestionAnswering(ElmoTaskModel):
         return torch.stack([best // length, best % length], dim=1)
 
 
-def replace_no_answer(places: Tensor, candidates: Tensor, beginning: Tensor) -> tuple[Tensor, Tensor]:
+def replace_no_answer(
+    places: Tensor, candidates: Tensor, beginning: Tensor, always_answers: bool
+) -> tuple[Tensor, Tensor]:
     """Move places of answers that are not in the context to the row's first word, and see which rows count.
 
     Args:
         places (`(B, 2)`): First and last word of each answer.
         candidates, beginning (`(B, T)` of bool): Words of the context, and the first word of the row.
+        always_answers: Whether rows without an answer do not count.
 
     Returns:
         Places `(B, 2)`, T in rows that do not count; and which rows count, `(B,)` of bool.
@@ -157,6 +165,8 @@ def replace_no_answer(places: Tensor, candidates: Tensor, beginning: Tensor) -> 
     if not length:
         return torch.zeros_like(places), counts
     is_answer = candidates.gather(1, places.clamp(0, length - 1))
+    if always_answers:
+        counts = counts & is_answer.all(dim=1)
     places = torch.where(is_answer, places, beginning.long().argmax(dim=1, keepdim=True))
     return places.masked_fill(~counts[:, None], length), counts
 

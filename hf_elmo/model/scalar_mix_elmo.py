@@ -28,10 +28,16 @@ class ElmoScalarMix(nn.Module):
         if untrained and any(self.initial_weights):
             self.weights.copy_(torch.tensor(self.initial_weights))
 
-    def forward(self, layers: list[Tensor], mask: Tensor) -> Tensor:
-        """From `L + 1` tensors `(B, T, 2P)` and the mask `(B, T)` to `(B, T, 2P)`."""
+    def forward(self, layers: list[Tensor], mask: Tensor, second: Tensor | None = None) -> Tensor:
+        """Mix the layers of a batch.
+
+        Args:
+            layers (each `(B, T, 2P)`), mask (`(B, T)`): All layers, and where there is a word.
+            second (`(B, T)`, *optional*): Which words belong to second texts, which are normalized by themselves.
+        """
         if self.layer_norm:
-            layers = [normalized_over_words(layer, mask) for layer in layers]
+            texts = [mask] if second is None else [mask & ~second, mask & second]
+            layers = [sum(normalized_over_words(layer, text) for text in texts) for layer in layers]
         weights = self.gamma * torch.softmax(self.weights, dim=0)
         return sum(weight * layer for weight, layer in zip(weights, layers))
 
@@ -40,7 +46,7 @@ def normalized_over_words(layer: Tensor, mask: Tensor) -> Tensor:
     """Normalize a layer `(B, T, 2P)` as AllenNLP's scalar mix does: by one mean and variance over all words of the
     batch, special tokens included."""
     words = mask[..., None].to(layer.dtype)
-    count = words.sum() * layer.shape[-1]
+    count = words.sum().clamp(min=1) * layer.shape[-1]
     mean = (layer * words).sum() / count
     variance = ((layer - mean) * words).square().sum() / count
     return (layer - mean) / torch.sqrt(variance + 1e-13) * words

@@ -2,6 +2,7 @@
 """AllenNLP's models of two texts as working heads: the same scores, labels and answers as a plain computation."""
 
 import json
+from functools import cache
 
 import numpy as np
 import pytest
@@ -36,9 +37,9 @@ TEXTS = [
 ]
 
 
-def archive(folder, model, state, reader, words=True):
+def archive(folder, model, state, reader, words=True, **elmo):
     """Write an archive of a model that reads ELMo, and words if asked to."""
-    embedders = {"elmo": {"type": "elmo_token_embedder", "options_file": "elmo/options.json", "dropout": 0.0}}
+    embedders = {"elmo": {"type": "elmo_token_embedder", "options_file": "elmo/options.json", "dropout": 0.0, **elmo}}
     if words:
         embedders["tokens"] = {"type": "embedding", "embedding_dim": 5, "trainable": True}
         state[f"{PREFIX}tokens.weight"] = torch.randn(len(WORDS) + 2, 5)
@@ -58,12 +59,17 @@ def archive(folder, model, state, reader, words=True):
     return write_archive(folder / "model.tar.gz", state, config, members)
 
 
-def embedded(state, words):
-    """The vectors of a text's words as AllenNLP concatenates them."""
-    encoded = ElmoTokenizer()(words, is_split_into_words=True)["input_ids"]
-    found = all_layers(TENSORS, OPTIONS, np.array(encoded))[:, 1:-1]
+@cache
+def layers_of(*words):
+    """ELMo's layers of a text, `<S>` and `</S>` included."""
+    return all_layers(TENSORS, OPTIONS, np.array(ElmoTokenizer()(words, is_split_into_words=True)["input_ids"]))
+
+
+def embedded(state, words, found=None):
+    """The vectors of a text's words as AllenNLP concatenates them, out of ELMo's layers."""
     *weights, gamma = MIX
     shares = np.exp(weights) / np.exp(weights).sum()
+    found = (layers_of(*words) if found is None else found)[:, 1:-1]
     vectors = [torch.from_numpy(gamma * np.einsum("l,ltd->td", shares, found)).float()]
     if f"{PREFIX}tokens.weight" in state:
         rows = [WORDS.index(word) + 2 if word in WORDS else 1 for word in words]
@@ -158,6 +164,25 @@ def test_pairs_have_the_scores_of_a_plain_computation(tmp_path, name):
     for texts, logits in zip(TEXTS, found):
         expected = witness(state, model, *(embedded(state, [*words, *end]) for words in texts))
         torch.testing.assert_close(logits, expected, rtol=2e-5, atol=2e-5)
+
+
+@torch.no_grad()
+def test_layers_of_first_and_second_texts_are_normalized_apart(tmp_path):
+    torch.manual_seed(2)
+    model, state = esim(WIDTH - 5, 3, rnn("lstm", WIDTH - 5, 4), {NEW: {"type": "dot_product"}})
+    path = archive(tmp_path, model, state, {"type": "snli"}, words=False, do_layer_norm=True)
+    convert(path, tmp_path / "model")
+    loaded = ElmoForSequenceClassification.from_pretrained(tmp_path / "model").eval()
+    batch = ElmoTokenizer()(TEXTS, is_split_into_words=True, padding=True, return_tensors="pt")
+    sides = []
+    for texts in zip(*TEXTS):
+        found = [layers_of(*words) for words in texts]
+        whole = np.concatenate(found, axis=1)
+        mean, deviation = whole.mean(axis=(1, 2)), whole.std(axis=(1, 2))
+        normalized = [(layers - mean[:, None, None]) / deviation[:, None, None] for layers in found]
+        sides.append([embedded(state, words, layers) for words, layers in zip(texts, normalized)])
+    for logits, *vectors in zip(loaded(**batch).logits, *sides):
+        torch.testing.assert_close(logits, witness_esim(state, model, *vectors), rtol=2e-5, atol=2e-5)
 
 
 def reader_cases():
