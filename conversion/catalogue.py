@@ -3,15 +3,20 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
+
+from huggingface_hub.utils import WeakFileLock
 
 from .conversion import convert
 from .file_kinds import one_line
 from .presets import Preset
 from .push import push
 
+LOCK = ".catalogue.lock"
 STATE = "catalogue-state.json"  # in the output folder: what is done, so that a second run continues
 
 
@@ -34,6 +39,25 @@ def convert_many(presets: Iterable[Preset], output: Path, organization: str | No
         organization: Where on the Hub they are pushed; None for nowhere.
     """
     output.mkdir(parents=True, exist_ok=True)
+    with one_run(output):
+        for left in output.glob(".*.partial"):  # of a run that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        yield from convert_rest(presets, output, organization)
+
+
+@contextmanager
+def one_run(output: Path) -> Iterator[None]:
+    """Keep other runs out of a folder as long as the context lasts."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(WeakFileLock(output / LOCK, timeout=1))
+        except TimeoutError:
+            raise ValueError(f"{output}: another run converts into this folder; wait for it, or give another") from None
+        yield
+
+
+def convert_rest(presets: Iterable[Preset], output: Path, organization: str | None) -> Iterator[Outcome]:
+    """Convert and push what the state of the folder does not record as done."""
     state = read_state(output / STATE)
     for preset in presets:
         name = f"{organization}/{preset.name}" if organization else None

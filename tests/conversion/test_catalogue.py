@@ -3,14 +3,17 @@
 
 import json
 import re
+from functools import partialmethod
 
 import pytest
 from fresh_process import run_python
+from huggingface_hub import HfApi, constants
+from kills import run
 from loopback_hub import running_hub
 from small_original import OPTIONS
 
 from hf_elmo.cli import main
-from hf_elmo.conversion.catalogue import STATE, convert_many
+from hf_elmo.conversion.catalogue import LOCK, STATE, convert_many
 from hf_elmo.conversion.presets import catalogue, read_catalogue
 from hf_elmo.conversion.random_weights import random_weights, write_files
 from hf_elmo.conversion.sources import FORMATS
@@ -115,6 +118,42 @@ def test_a_second_run_continues(models, tmp_path, capsys):
     (tmp_path / "all" / STATE).write_text("{")
     with pytest.raises(ValueError, match="remove it to convert everything again"):
         list(convert_many(presets.values(), tmp_path / "all"))
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_anywhere_is_continued(models, tmp_path, monkeypatch):
+    """With a hub that takes the models: what is done stays done, and nothing half-written is left."""
+    with running_hub() as hub:
+        for name, value in (("ENDPOINT", hub.url), ("HF_HUB_OFFLINE", False)):
+            monkeypatch.setattr(constants, name, value)
+        monkeypatch.setattr(HfApi, "__init__", partialmethod(HfApi.__init__, endpoint=hub.url, token="hf_writes"))
+
+        def command(folder):
+            return ["convert", "--catalogue", str(models), str(folder), "--push-to-hub", folder.name]
+
+        def lenient(arguments):  # 1 is the code for the damaged model between
+            return main(arguments) - 1
+
+        whole = run(lenient, command(tmp_path / "whole"), tmp_path / "whole")
+        for number, kill_at in enumerate(range(2, whole, max(1, whole // 4))):
+            folder = tmp_path / f"killed{number}"
+            run(lenient, command(folder), folder, kill_at)
+            run(lenient, command(folder), folder)
+            names = {path.name for path in folder.iterdir()}
+            assert names == {"first", "last", STATE, LOCK}
+            assert set(json.loads((folder / STATE).read_text())) == {"first", "last"}
+            for model in ("first", "last"):
+                pushed = hub.repositories[f"{folder.name}/{model}"].files
+                assert pushed["model.safetensors"] == (folder / model / "model.safetensors").read_bytes()
+
+
+def test_two_runs_do_not_share_a_folder(models, tmp_path):
+    first = convert_many(read_catalogue(models).values(), tmp_path / "all")
+    next(first)
+    with pytest.raises(ValueError, match="another run converts into this folder"):
+        next(convert_many(read_catalogue(models).values(), tmp_path / "all"))
+    first.close()
+    assert next(convert_many(read_catalogue(models).values(), tmp_path / "all")).result == "done before"
 
 
 def test_models_are_pushed_to_an_organization(models, tmp_path):
