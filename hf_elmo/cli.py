@@ -77,6 +77,17 @@ GROUPS = {
                 "echo 'Alice lives in Paris .' | hf-elmo apply tagger",
             ),
         ),
+        "inspect": Command(
+            "hf_elmo.inspection.command",
+            "look into a model: weights of layers, senses of words, attributions, with plots",
+            (
+                "hf-elmo inspect --model tagger --model classifier --plot layers.png",
+                "hf-elmo inspect map --model elmo --word bank --corpus text.txt --plot bank.svg",
+                "hf-elmo inspect contextuality map --model elmo --word bank --corpus text.txt --html page.html",
+                "hf-elmo inspect wsd --model elmo --train semcor.tsv.gz --test ALL.data.xml.gz",
+                "hf-elmo inspect attribution --model classifier --text 'A gripping movie .'",
+            ),
+        ),
     },
     "training": {
         "train": Command(

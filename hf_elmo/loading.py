@@ -4,10 +4,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 # What transformers raises for files with values of other types, damaged weights, and sizes beyond the memory
 FAILURES = (OSError, ValueError, TypeError, AttributeError, LookupError, RuntimeError, MemoryError, SafetensorError)
@@ -39,9 +40,16 @@ def load_tokenizer(name: str, **options: object) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(name, **options)
 
 
+def load_model(model_class: type[PreTrainedModel], name: str) -> Any:
+    """Return a model in evaluation mode on the best device; `ValueError` in one line if it cannot be loaded."""
+    with loading(name):
+        model: Any = model_class.from_pretrained(name)
+    return model.to(best_device()).eval()
+
+
 def best_device() -> torch.device:
     """Return the accelerator of this machine, or the CPU."""
     return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
 
 
-__all__ = ["best_device", "load_tokenizer", "loading"]
+__all__ = ["best_device", "load_model", "load_tokenizer", "loading"]

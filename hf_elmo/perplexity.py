@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 
 from tqdm.auto import tqdm
 
-from .loading import best_device, load_tokenizer, loading
+from .loading import load_model, load_tokenizer
 from .model.language_model_elmo import ElmoForPreTraining
 from .model.tokenization_elmo import ElmoTokenizer
 from .model.word_splitting_elmo import SPLITTING_RULES
@@ -99,6 +99,4 @@ def load_language_model(name: str) -> tuple[ElmoForPreTraining, ElmoTokenizer]:
         )
     tokenizer = load_tokenizer(name)
     check_word_vocabulary(name, config.word_vocab_size, tokenizer.word_vocab)
-    with loading(name):
-        model = ElmoForPreTraining.from_pretrained(name)
-    return model.to(best_device()).eval(), tokenizer
+    return load_model(ElmoForPreTraining, name), tokenizer

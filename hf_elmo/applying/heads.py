@@ -8,13 +8,12 @@ question answering       the answer and its place in the context, or the best n
 
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import BatchEncoding
 
-from ..loading import best_device, load_tokenizer, loading
+from ..loading import load_model, load_tokenizer
 from ..model.configuration_elmo import PAIR_ENCODERS, ElmoConfig
 from ..model.label_schemes_elmo import find_scheme, spans
 from ..model.pipelines_elmo import ElmoQuestionAnsweringPipeline
@@ -217,9 +216,7 @@ def load_head(name: str, options: Namespace) -> Head:
     config = read_config(name)
     model_class, head = head_of(name, config)
     tokenizer = load_tokenizer(name)
-    with loading(name):
-        model: Any = model_class.from_pretrained(name)
-    return head(model.to(best_device()).eval(), tokenizer, options)
+    return head(load_model(model_class, name), tokenizer, options)
 
 
 def head_of(name: str, config: ElmoConfig) -> tuple[type[ElmoTaskModel], type[Head]]:
