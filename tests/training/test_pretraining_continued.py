@@ -174,3 +174,42 @@ def test_what_is_pushed_has_the_card_of_the_run(texts, tmp_path):
     assert len(card.data.eval_results) == 3
     assert "12 steps of 4 streams of 5 words" in card.text
     assert "hf_writes" not in card.content
+
+
+@pytest.mark.parametrize("words", [{}, {"word_embedding_size": 3, "word_embedding_count": 1}])
+def test_code_points_are_pretrained_continued_and_written_as_their_original_has_them(tmp_path, words):
+    (tmp_path / "a.txt").write_text("der \u00e9ch\u00e9ance \u6c49\u5b57 \U0001f600 .\n" * 60, encoding="utf-8")
+    scheme = {"character_scheme": "codepoints", **words}
+    assert not pretrained(*command(tmp_path, tmp_path / "model", **scheme))
+    model = ElmoForPreTraining.from_pretrained(tmp_path / "model").eval()
+    tokenizer = ElmoTokenizer.from_pretrained(tmp_path / "model")
+    characters = tokenizer.dictionaries["characters"]
+    special = {"<oov>", "<pad>", "<bos>", "<eos>", "<bow>", "<eow>"}
+    assert set(characters) == special | set("der\u00e9chan\u6c49\u5b57\U0001f600.")
+    assert (model.config.vocab_size, model.config.ids_per_token) == (len(characters) + 1, 51 if words else 50)
+    row = tokenizer(["\u6c49z"], is_split_into_words=True)["input_ids"][1]
+    expected = [characters[name] + 1 for name in ("<eow>", "\u6c49", "<oov>", "<bow>", "<pad>")]
+    assert row[:5] == expected
+    before = ElmoForPreTraining(model.config).eval()
+    batch = tokenizer(["der", "\u6c49\u5b57", "."], is_split_into_words=True, return_tensors="pt")
+    labels = torch.tensor([[-100, *tokenizer.convert_words_to_labels(["der", "\u6c49\u5b57", "."]), -100]])
+    assert model(**batch, labels=labels).loss < before(**batch, labels=labels).loss
+
+    again = command(tmp_path, tmp_path / "again", "--model_name_or_path", str(tmp_path / "model"), *STILL)
+    place = again.index("--config_overrides")
+    assert not pretrained(*again[:place], *again[place + 2 :])
+    assert_same_encoder(tmp_path / "model", tmp_path / "again")
+    assert ElmoTokenizer.from_pretrained(tmp_path / "again").dictionaries == tokenizer.dictionaries
+    assert (
+        hf_elmo_command(["convert", str(tmp_path / "model"), str(tmp_path / "back"), "--to", "elmoformanylangs"]) == 0
+    )
+    assert hf_elmo_command(["convert", str(tmp_path / "back"), str(tmp_path / "there")]) == 0
+    (ids, vectors), (other_ids, other_vectors) = (represent(tmp_path / name) for name in ("model", "there"))
+    assert torch.equal(ids, other_ids)
+    torch.testing.assert_close(vectors, other_vectors)
+
+
+def represent(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and vectors of a sentence."""
+    batch = ElmoTokenizer.from_pretrained(folder)(["der", "."], is_split_into_words=True, return_tensors="pt")
+    return batch["input_ids"], ElmoModel.from_pretrained(folder).eval()(**batch).last_hidden_state

@@ -11,7 +11,17 @@ from torch import Tensor
 
 from ...loading import loading
 from ...model.character_ids_elmo import BOS_WORD, EOS_WORD, read_word_vocabulary, write_word_vocabulary
-from ...model.code_points_elmo import DICTIONARIES_FILE, write_dictionaries
+from ...model.code_points_elmo import (
+    BOS,
+    DICTIONARIES_FILE,
+    EOS,
+    FIRST,
+    LAST,
+    OOV,
+    PAD,
+    Dictionaries,
+    write_dictionaries,
+)
 from ...model.configuration_elmo import ElmoConfig
 from ...model.language_model_elmo import ElmoForPreTraining
 from ...model.tokenization_elmo import ElmoTokenizer
@@ -83,16 +93,36 @@ def make_tokenizer(vocabulary: list[str], split: str, old: ElmoTokenizer | None,
 
     Args:
         split: Name of the rule that splits raw text.
+        config: Configuration of the model; a new one that reads code points gets the sizes of its dictionaries.
     """
     added = {} if old is None else {"added_words": old.added_words}
-    width = config.max_characters_per_token
+    width, dictionaries = config.max_characters_per_token, None if old is None else old.dictionaries
+    if old is None and config.character_scheme == "codepoints":
+        dictionaries = make_dictionaries(vocabulary, config)
     with tempfile.TemporaryDirectory() as folder:
-        if old is not None and old.dictionaries is not None:
+        if dictionaries is not None:
             added["dictionaries_file"] = str(Path(folder) / DICTIONARIES_FILE)
-            write_dictionaries(old.dictionaries, added["dictionaries_file"])
+            write_dictionaries(dictionaries, added["dictionaries_file"])
         vocab_file = Path(folder) / VOCABULARY_FILE
         write_word_vocabulary(vocabulary, vocab_file)
         return ElmoTokenizer(str(vocab_file), max_characters_per_token=width, split=split, **added)
+
+
+def make_dictionaries(vocabulary: list[str], config: ElmoConfig) -> Dictionaries:
+    """Return the dictionaries of a new model that reads code points, and set their sizes in its configuration.
+
+    Its characters are those of the vocabulary; others have the id of `<oov>`. Its words, where these have embeddings
+    of their own (`word_embedding_size`), are the vocabulary.
+    """
+    words = [word for word in vocabulary if word not in SPECIAL_TOKENS]
+    names = {"characters": [OOV, PAD, BOS, EOS, FIRST, LAST, *sorted(set("".join(words)))]}
+    if config.word_embedding_size:
+        names["words"] = [*dict.fromkeys([OOV, PAD, BOS, EOS, *words])]
+        config.word_embedding_count = len(names["words"]) + 1
+    ids = {kind: {name: number for number, name in enumerate(listed)} for kind, listed in names.items()}
+    config.vocab_size = len(names["characters"]) + 1
+    config.bos_token_id, config.eos_token_id = (ids["characters"][name] + 1 for name in (BOS, EOS))
+    return ids
 
 
 def make_model(
