@@ -22,11 +22,16 @@ def loading(name: str) -> Iterator[None]:
         name: Folder or repository that is loaded.
 
     Raises:
-        `ValueError`: in one line with the name, for whatever the loading raises.
+        `ValueError`: in one line with the name, for whatever the loading raises; for published weights that were not
+            converted, with the command that does it.
     """
     try:
         yield
     except FAILURES as error:
+        from .conversion import looks_unconverted
+
+        if advice := looks_unconverted(name):
+            raise ValueError(advice) from error
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, (ValueError, OSError)) and name in reason:
             raise ValueError(reason if reason.startswith((f"{name}:", f"{name}/")) else f"{name}: {reason}") from error

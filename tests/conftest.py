@@ -8,11 +8,6 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
-import torch
-import transformers_suite
-from shaken import shake
-
-import hf_elmo
 
 
 def pytest_addoption(parser):
@@ -25,8 +20,14 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    """Register the marks of transformers' own test suites, which tests/model/test_common_suites.py runs."""
-    transformers_suite.allow_unknown_reasons = config.getoption("--unlocked")
+    """Register the marks of transformers' own test suites, which tests/model/test_common_suites.py runs.
+
+    The libraries are imported where they are needed only: the process that hands out tests to workers does without.
+    """
+    if config.getoption("--unlocked"):
+        import transformers_suite
+
+        transformers_suite.allow_unknown_reasons = True
     for name in (
         "accelerate_tests",
         "flash_attn_test",
@@ -72,6 +73,8 @@ def data_dir() -> Path:
 @pytest.fixture
 def tiny_config():
     """A configuration that is small, yet has every part: several filters, highways, projections, clips, layers."""
+    import hf_elmo
+
     return hf_elmo.ElmoConfig(
         char_embedding_size=4,
         char_cnn_filters=[[1, 4], [2, 8], [3, 6]],
@@ -91,5 +94,10 @@ def tiny_config():
 
 @pytest.fixture
 def tiny_model(tiny_config):
+    import torch
+    from shaken import shake
+
+    import hf_elmo
+
     torch.manual_seed(0)
     return shake(hf_elmo.ElmoModel(tiny_config))

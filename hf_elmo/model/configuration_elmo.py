@@ -8,6 +8,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from .auto_map_elmo import AUTO_MAP, copy_code
+from .saved_folder_elmo import check_is_saved
 
 ORIGINAL_FILTERS = ((1, 32), (2, 32), (3, 64), (4, 128), (5, 256), (6, 512), (7, 1024))
 POSITIVE = (
@@ -265,6 +266,11 @@ class ElmoConfig(PreTrainedConfig):
         kwargs["auto_map"] = {**AUTO_MAP, **auto_map}
         kwargs.pop("hidden_size", None)  # derived; a saved config carries it for readers that know no ELMo
         super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *args, **kwargs) -> "ElmoConfig":
+        check_is_saved(pretrained_model_name_or_path, kwargs.get("subfolder"))
+        return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     @property
     def hidden_size(self) -> int:

@@ -12,6 +12,7 @@ from huggingface_hub import ModelCard, hf_hub_download
 from torch import nn
 
 from .model_card_elmo import CARD, CLASSES, ORIGIN, TOKENIZATION, UNRECORDED, model_card
+from .saved_folder_elmo import check_is_saved
 
 # A card with one of these lines was filled by this file, or from transformers' template, and may be replaced.
 AUTOMATIC = "<!-- This card was filled automatically. Remove this line, and what you write here is kept. -->"
@@ -26,6 +27,8 @@ class ModelCardMixin:
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path | None, *args, **kwargs):
+        if kwargs.get("config") is None:
+            check_is_saved(pretrained_model_name_or_path, kwargs.get("subfolder"))
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         model.trained_from = pretrained_model_name_or_path and str(pretrained_model_name_or_path)

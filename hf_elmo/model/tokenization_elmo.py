@@ -52,6 +52,7 @@ from .encoding_elmo import (
     truncate,
 )
 from .feature_ids_elmo import read_features
+from .saved_folder_elmo import check_is_saved
 from .tokenizer_files_elmo import FILES, VOCABULARY_FILE, make_word_rows, write_files
 from .word_splitting_elmo import SPLITTING_RULES, KeptWords, splitting_rule
 
@@ -440,6 +441,7 @@ class ElmoTokenizer(TokenizersBackend):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *args, **kwargs) -> "ElmoTokenizer":
+        check_is_saved(pretrained_model_name_or_path, kwargs.get("subfolder"))
         try:
             return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         except (AttributeError, KeyError, TypeError, UnicodeDecodeError) as error:  # the base class expects other types
@@ -481,8 +483,6 @@ class ElmoTokenizer(TokenizersBackend):
     def train_new_from_iterator(self, *args, **kwargs):
         raise NotImplementedError("there is nothing to train: characters are fixed, and words are not pieced together")
 
-
-# ---- Options
 
 # Passed by from_pretrained, or read by the base class out of a tokenizer.json; none of them describes this tokenizer
 NOT_OPTIONS = (

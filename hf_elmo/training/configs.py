@@ -1,7 +1,6 @@
 """The configuration that a run starts from: that of a model or of the original, with changes."""
 
 import json
-from pathlib import Path
 
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig
@@ -23,8 +22,6 @@ def read_config(name: str | None, overrides: str | None = None, is_trained: bool
         `ValueError`: if there is no such model, if it is not an ELMo or cannot be trained, or if changes are not JSON,
             name unknown fields or have invalid values.
     """
-    if name is not None:
-        check_is_converted(name)
     try:
         changes = json.loads(overrides or "{}")
     except json.JSONDecodeError as error:
@@ -52,14 +49,3 @@ def read_config(name: str | None, overrides: str | None = None, is_trained: bool
             "--random_encoder), or the model before it was quantized"
         )
     return config
-
-
-def check_is_converted(name: str) -> None:
-    """Refuse published ELMo weights, which transformers cannot open."""
-    path = Path(name)
-    if (path.is_dir() and not (path / "config.json").is_file()) or (path.is_file() and path.suffix != ".json"):
-        found = "there is no config.json in it" if path.is_dir() else "not a folder with a config.json"
-        raise ValueError(
-            f"{name}: {found}; published ELMo weights are converted first: `hf-elmo convert {name} elmo`, and then "
-            "the new folder `elmo` is given"
-        )

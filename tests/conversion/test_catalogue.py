@@ -156,6 +156,7 @@ def test_two_runs_do_not_share_a_folder(models, tmp_path):
     assert next(convert_many(read_catalogue(models).values(), tmp_path / "all")).result == "done before"
 
 
+@pytest.mark.slow
 def test_models_are_pushed_to_an_organization(models, tmp_path):
     with running_hub() as hub:
         arguments = [

@@ -283,6 +283,7 @@ def test_outputs_of_the_fixture(tmp_path, fixtures_dir):
                     torch.testing.assert_close(combine(found), output, rtol=0, atol=5e-6)
 
 
+@pytest.mark.slow
 def test_training_continues_with_the_same_characters(converted, tmp_path):
     (tmp_path / "text.txt").write_text("the bank of b\u00e9 \u6c49\n" * 40, encoding="utf-8")
     script = ["-m", "hf_elmo.training.pretrain", "--model_name_or_path", converted, "--output_dir", tmp_path / "run"]

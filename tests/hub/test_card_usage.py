@@ -9,6 +9,8 @@ from shaken import shake
 
 import hf_elmo
 
+pytestmark = pytest.mark.slow  # a process that opens ten models
+
 MODELS = {
     "encoder": (hf_elmo.ElmoModel, {}),
     "language-model": (hf_elmo.ElmoForPreTraining, {"word_vocab_size": 20}),

@@ -106,6 +106,7 @@ print(json.dumps(answer(json.loads(sys.argv[3]), top_k=3)))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["absent", "imported"])
 def test_code_that_came_with_the_weights(tmp_path, package):
     for part in parts().values():

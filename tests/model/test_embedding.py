@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from fresh_process import REPOSITORY, run_python
+from lanes import first_fast
 from shaken import shake
 from torch.testing import assert_close
 
@@ -54,7 +55,7 @@ def assert_all_close(actual, expected):
 
 
 @pytest.mark.parametrize("boundary_words", [False, True])
-@pytest.mark.parametrize("cached_words", [0, 7, 1000])
+@pytest.mark.parametrize("cached_words", first_fast([7, 0, 1000]))
 def test_each_sentence_has_the_vectors_that_it_has_alone(tiny_model, tokenizer, cached_words, boundary_words):
     sentences = made_up_sentences(60)
     options = {"layers": "all", "cached_words": cached_words, "boundary_words": boundary_words, **SMALL}
@@ -154,7 +155,7 @@ def test_half_precision(tiny_model, tokenizer):
         assert_close(vectors.float(), other, rtol=0, atol=0.03)
 
 
-@pytest.mark.parametrize("cached_words", [0, 7, 1000])
+@pytest.mark.parametrize("cached_words", first_fast([7, 0, 1000]))
 def test_weights_of_8_bits(tiny_model, tokenizer, cached_words):
     """Rounding may move single values to a neighboring code."""
     model = ElmoModel.from_pretrained(
@@ -269,6 +270,7 @@ print(number + 1, peak() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a process its peak")
 def test_memory_does_not_grow_with_the_text(tmp_path):
     """All words are new; 20,000 sentences that leak 150 bytes each would be noticed."""
@@ -290,6 +292,7 @@ with ThreadPoolExecutor(1) as thread:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux lists a process's threads")
 def test_the_encoding_thread_has_no_openmp_threads(tmp_path):
     """With more OpenMP threads than cores, small models need twice the time."""
@@ -430,6 +433,7 @@ def test_processes_get_windows_in_turn():
     assert [sentence for windows in rounds for window in windows for sentence in window] == sentences
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives(tiny_model, tokenizer, tmp_path):
     sentences = [" ".join(words) for words in made_up_sentences(45)]
     tiny_model.save_pretrained(tmp_path / "model")

@@ -369,6 +369,7 @@ def test_training_the_encoder_is_refused(int8):
 # ---- the house around it
 
 
+@pytest.mark.slow
 def test_compiled_and_exported_it_computes_the_same(int8, tmp_path):
     words = int8(**batch_of(SENTENCES[:1])).token_embeddings[:, :3].detach()
     expected = int8(token_embeddings=words).last_hidden_state
@@ -423,6 +424,7 @@ print(output.double().abs().sum().item())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("installed", [False, True], ids=["without the package", "beside the package"])
 def test_the_code_travels(int8, int8_folder, installed, tmp_path):
     """Beside the package, its quantizer is the registered one, and the layers are the travelling ones all the same."""

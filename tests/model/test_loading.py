@@ -1,4 +1,7 @@
-"""Loading as another class than the saved one is quiet but for a line about untrained parts; damage is reported."""
+"""Loading as another class than the saved one is quiet but for a line about untrained parts; damage is reported, and
+published weights are answered with the command that converts them."""
+
+from importlib.resources import as_file, files
 
 import pytest
 import torch
@@ -6,7 +9,14 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForTokenClassification, logging
 from transformers.testing_utils import CaptureLogger
 
-from hf_elmo import ElmoForMaskedLM, ElmoForPreTraining, ElmoForTokenClassification, ElmoModel
+from hf_elmo import (
+    ElmoConfig,
+    ElmoForMaskedLM,
+    ElmoForPreTraining,
+    ElmoForTokenClassification,
+    ElmoModel,
+    ElmoTokenizer,
+)
 
 UNTRAINED = "ElmoForTokenClassification starts with untrained parts that ElmoModel does not have: crf, score, tagger"
 
@@ -74,3 +84,26 @@ def test_damage_is_reported(encoder, auto_class):
     assert "LOAD REPORT" in logged
     assert "forward_lstm.input_gates.bias" in logged
     assert "layers.7.other" in logged
+
+
+@pytest.mark.parametrize("cls", [ElmoConfig, ElmoModel, ElmoTokenizer])
+def test_published_weights_are_answered_with_the_command_that_converts_them(cls, tmp_path):
+    """The loader would take default values where it finds no config.json of its kind."""
+    (tmp_path / "archive.zip").write_bytes(b"PK")
+    (tmp_path / "allennlp").mkdir()
+    (tmp_path / "allennlp" / "config.json").write_text('{"model": {"type": "crf_tagger"}}')
+    with as_file(files("hf_elmo.data")) as original:
+        for path in (original, original / "options.json", tmp_path / "archive.zip", tmp_path / "allennlp"):
+            with pytest.raises(ValueError, match="hf-elmo convert") as refusal:
+                cls.from_pretrained(path)
+            assert str(refusal.value).startswith(f"{path}: ")
+            assert "\n" not in str(refusal.value)
+
+
+def test_a_tokenizer_alone_and_weights_with_a_given_configuration_need_no_config_json(encoder, tmp_path):
+    ElmoTokenizer().save_pretrained(tmp_path / "tokenizer")
+    assert not (tmp_path / "tokenizer" / "config.json").exists()
+    assert ElmoTokenizer.from_pretrained(tmp_path / "tokenizer").split == "treebank"
+    config = ElmoConfig.from_pretrained(encoder)
+    (encoder / "config.json").unlink()
+    assert ElmoModel.from_pretrained(encoder, config=config).num_parameters()

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 import toy_tasks
+from lanes import first_fast
 from toy_tasks import CHECKPOINTING, TASKS
 from toy_trainer import collator, make_trainer
 
-all_tasks = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+tasks = pytest.mark.parametrize("task", first_fast(TASKS.values(), 3), ids=TASKS)
 
 
 def trained_weights(*arguments, **keywords):
@@ -31,7 +32,7 @@ def assert_all_moved(weights, task):
             assert not torch.equal(weights[name], before), f"training left {name} as it was"
 
 
-@all_tasks
+@tasks
 def test_accumulated_gradients_are_those_of_the_whole_batch(task, tmp_path):
     at_once = trained_weights(task, tmp_path)
     assert_all_moved(at_once, task)
@@ -39,7 +40,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(task, tmp_path):
     assert_same_weights(in_parts, at_once)
 
 
-@all_tasks
+@tasks
 def test_evaluation_between_steps_changes_no_step(task, tmp_path):
     alone = trained_weights(task, tmp_path, max_steps=4)
     evaluating = {"eval_strategy": "steps", "eval_steps": 1, "per_device_eval_batch_size": 2}
@@ -50,7 +51,7 @@ def test_evaluation_between_steps_changes_no_step(task, tmp_path):
     assert len(set(losses)) == 4, "every evaluation sees another model"
 
 
-@all_tasks
+@pytest.mark.parametrize("task", first_fast(TASKS.values()), ids=TASKS)
 @pytest.mark.parametrize("use_reentrant", [False, True])
 def test_activation_checkpointing_computes_the_same(task, tmp_path, use_reentrant):
     plain = trained_weights(task, tmp_path)
@@ -61,7 +62,7 @@ def test_activation_checkpointing_computes_the_same(task, tmp_path, use_reentran
     assert_same_weights(dict(trainer.model.named_parameters()), plain)
 
 
-@all_tasks
+@pytest.mark.parametrize("task", first_fast(TASKS.values()), ids=TASKS)
 def test_bfloat16_autocast_trains(task, tmp_path):
     full, mixed = (make_trainer(task, tmp_path, max_steps=10, bf16=bf16) for bf16 in (False, True))
     before = full.evaluate(full.train_dataset)["eval_loss"]
@@ -120,6 +121,7 @@ def test_label_smoothing_mixes_in_the_mean_over_labels(name, tmp_path):
     assert_all_moved(dict(trainer.model.named_parameters()), task)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["pretraining", "masked-lm", "token-classification", "text-classification", "question-answering"]
 )
@@ -141,6 +143,7 @@ def test_compiled_training_step_equals_the_plain_one(name):
     assert_same_weights(gradients[1], gradients[0])
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_step_of_one(tmp_path):
     """Data-parallel training over gloo, for all heads in one go: as with one process and a batch twice as large."""
     script = Path(__file__).parents[1] / "helpers" / "two_processes.py"

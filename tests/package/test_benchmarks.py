@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SPEED = Path(__file__).resolve().parents[2] / "benchmarks" / "speed.py"
 
 
@@ -17,6 +19,7 @@ def speed(*arguments: str) -> str:
     return run.stdout
 
 
+@pytest.mark.slow
 def test_every_table_is_printed():
     machine, *tables = speed("--quick", "--device", "cpu").split("\n\n")
     assert "threads, torch" in machine
@@ -34,5 +37,6 @@ def test_every_table_is_printed():
     assert contestants == ["float32", "int8", "float32"]
 
 
+@pytest.mark.slow
 def test_memory_is_measured_in_a_process_of_its_own():
     assert float(speed("--memory-of", '["layer", "ours", "tiny", 3, false, "cpu", "float32"]')) >= 0

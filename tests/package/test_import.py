@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from fresh_process import REPOSITORY, run_python
 
 BASE_CLASSES = """
@@ -40,6 +41,7 @@ def watched(import_lines: str, tmp_path) -> tuple[set[str], list[str]]:
     return set(told["modules"]), told["seen"]
 
 
+@pytest.mark.slow
 def test_import_loads_no_module_beside_those_of_its_base_classes(tmp_path):
     before, done_before = watched(BASE_CLASSES, tmp_path)
     after, done = watched("import hf_elmo", tmp_path)

@@ -19,7 +19,7 @@ SCRIPTS = ("pretrain", "ner", "sentiment", "nli", "qa", "coref")
 
 # The order of knowing: a file imports only from files above it, inside functions too.
 ORDER = """
-    auto_map_elmo configuration_elmo
+    saved_folder_elmo auto_map_elmo configuration_elmo
     word_splitting_elmo character_ids_elmo code_points_elmo feature_ids_elmo tokenizer_files_elmo encoding_elmo
     tokenization_elmo
     lora_elmo linear_elmo int8_elmo quantizer_elmo lstm_packed_elmo lstm_elmo_triton lstm_elmo

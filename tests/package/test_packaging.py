@@ -73,6 +73,7 @@ def test_wheels_of_checkout_and_source_distribution_are_alike(built):
     assert {"README.md", "LICENSE", "pyproject.toml", "conversion/__init__.py"} <= names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["wheel", "sdist"])
 def test_pip_installs_what_works_away_from_the_checkout(built, what, tmp_path):
     """The modules come from where pip put them, and the command does the main job there, conversion included."""

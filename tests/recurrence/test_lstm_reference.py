@@ -140,6 +140,7 @@ class Layer(nn.Module):
         return self.function(x, *self.weights, None, mask, reverse=True, cell_clip=0.3, projection_clip=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", [reference, fast], ids=["reference", "lstm"])
 @pytest.mark.parametrize("strict", [False, True], ids=["traced", "strict"])
 def test_export_with_any_batch_size(function, strict):

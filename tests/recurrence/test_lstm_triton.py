@@ -18,6 +18,7 @@ def in_fresh_process(*arguments, **environment):
     return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=600)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interpreted", [True, False], ids=["interpreter", "GPU"])
 def test_the_kernels_are_the_reference(interpreted):
     if not interpreted and not torch.cuda.is_available():
@@ -66,6 +67,7 @@ for dtype, torch_dtype, precision in (
 """
 
 
+@pytest.mark.slow
 def test_they_compile_to_machine_code(tmp_path):
     """For compute capability 8.0, by the assembler that comes with triton: no GPU is needed for that."""
     run = in_fresh_process("-c", COMPILE, TRITON_CACHE_DIR=str(tmp_path), TRITON_INTERPRET="0")

@@ -64,6 +64,7 @@ def test_any_number_of_labels(folder, tmp_path):
     assert {one["label"]: one["score"] > 0.5 for one in scores} == {"person": True, "place": False}
 
 
+@pytest.mark.slow
 def test_values(folder, tmp_path):
     assert run(folder, tmp_path, "share", "--problem_type", "regression") == 0
     found = results(tmp_path)
@@ -98,6 +99,7 @@ def test_balanced_classes_have_the_same_total_weight():
     torch.testing.assert_close(loss(SequenceClassifierOutput(logits=logits), ids, torch.tensor(16)), expected / 2)
 
 
+@pytest.mark.slow
 def test_class_weights_change_what_is_learned(folder, tmp_path):
     options = ["--first_label", "True", "--num_train_epochs", "1"]
     for name in ("none", "balanced"):

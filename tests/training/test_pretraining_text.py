@@ -101,6 +101,7 @@ def test_published_corpora_are_recognized_as_split(data_dir, fixtures_dir):
         assert "already" in choose_split(corpus, None, "treebank")
 
 
+@pytest.mark.slow
 def test_held_out_text_is_split_as_the_text(texts, tmp_path):
     """Raw and split held-out text have the same perplexity, here and in the command."""
     results = []
@@ -113,6 +114,7 @@ def test_held_out_text_is_split_as_the_text(texts, tmp_path):
     assert results[0]["eval_tokens"] == sum(len(sentence.split()) + 1 for sentence in SPLIT * 30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "more", "tokens", "split"),
     [
@@ -178,7 +180,7 @@ def test_a_default_size_is_named(texts, tmp_path, caplog):
         (["--size", "huge"], "--size must be one of tiny, small, medium, original, but is 'huge'"),
         (["--size", "tiny", "--model_name_or_path", "MODEL"], "--size tiny is for a new model"),
         (["--size", "tiny", "--config_name", "MODEL"], "--size tiny is for a new model"),
-        (["--model_name_or_path", "ORIGINAL"], "published ELMo weights are converted first: `hf-elmo convert"),
+        (["--model_name_or_path", "ORIGINAL"], "bilm-tf hdf5, not a saved model; type `hf-elmo convert"),
         (["--optim", "sgd"], "--optim sgd has no default learning rate here"),
         (["--lerning_rate", "1"], "did you mean --learning_rate?"),
     ],
@@ -244,6 +246,7 @@ def change_weight(folder: Path, name: str, row: int):
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
+@pytest.mark.slow
 def test_weights_that_are_damaged_have_no_perplexity(texts, tmp_path, capsys):
     assert not pretrained(*command(texts, tmp_path))
     change_weight(tmp_path, "lm_head.bias", 3)

@@ -154,6 +154,7 @@ def test_labels_that_only_some_splits_have(words, tmp_path, caplog):
     assert results["test_recall"] < 1
 
 
+@pytest.mark.slow
 def test_labels_of_texts_that_the_model_does_not_know(texts, tmp_path, capsys, caplog):
     (tmp_path / "some.txt").write_text("0 Ada met Max\n7 Rome again\n")
     with caplog.at_level("INFO", logger="hf_elmo.training"):
@@ -198,6 +199,7 @@ def test_a_model_of_another_kind(words, tmp_path, capsys):
     assert "is a model of type bert, not elmo" in said
 
 
+@pytest.mark.slow
 def test_a_model_with_other_labels_gets_new_ones(words, tmp_path):
     config = toy_tasks.config(tagger_layers=0, tagger_crf=False, id2label={0: "X", 1: "Y"}, word_vocab_size=0)
     ElmoForTokenClassification(ElmoConfig.from_dict(config.to_dict())).save_pretrained(tmp_path / "old")
