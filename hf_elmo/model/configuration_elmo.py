@@ -357,8 +357,8 @@ class ElmoConfig(PreTrainedConfig):
                 raise ValueError(f"`{name}` must be a positive number, or None for no clipping, but is {clip}")
 
     def validate_alignment(self):
-        known = range(self.num_hidden_layers + 1)
-        if not set(self.aligned_layers) <= set(known) or len(set(self.aligned_layers)) < len(self.aligned_layers):
+        known, layers = range(self.num_hidden_layers + 1), self.aligned_layers
+        if len(set(layers)) < len(layers) or not all(layer in known for layer in layers):
             raise ValueError(
                 f"`aligned_layers` must be different numbers from 0 to {known[-1]}, but is {self.aligned_layers}"
             )
