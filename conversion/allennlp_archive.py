@@ -89,7 +89,8 @@ def read_archive(source: Source) -> Original:
     if left and head is None:
         notes.append(describe_rest(left, settings))
     files = [file, *([options_file] if options_file else [])]
-    return Original(FORMAT.name, config, converted | mixes, files, notes, source.vocabulary, head=head)
+    facts = {} if head is None else head.facts
+    return Original(FORMAT.name, config, converted | mixes, files, notes, source.vocabulary, facts=facts, head=head)
 
 
 FORMAT = Format("AllenNLP archive", is_archive_folder, read_archive)

@@ -90,10 +90,8 @@ class Settings:
         """Take a name that must be one of several."""
         value = self.pop(name, default, str)
         if value not in choices:
-            known = ", ".join(choices)
-            raise ValueError(
-                f"{self.file}: {self.place}.{name} is {value!r}, which has no counterpart; known are {known}"
-            )
+            found = "missing" if value is None else f"{value!r}, which has no counterpart"
+            raise ValueError(f"{self.file}: {self.place}.{name} is {found}; known are {', '.join(choices)}")
         return value
 
     def ignore(self, *names: str):

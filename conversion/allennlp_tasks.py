@@ -5,10 +5,12 @@ To add one, write its reader, which takes every setting and every tensor of the 
 """
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from torch import Tensor
+
+from hf_elmo.model.word_splitting_elmo import splitting_rule
 
 from .allennlp_classification import read_basic_classifier, read_bcn
 from .allennlp_model import Settings, TaskArchive
@@ -86,7 +88,24 @@ def read_head(
     except ValueError as error:
         raise ValueError(f"{error}; {ALONE}") from error
     tokenizer, notes = read_tokenizer(archive)
-    return head._replace(kind=kind, tokenizer=tokenizer), [*archive.notes, *notes]
+    facts = describe(archive, kind, tokenizer, notes)
+    return head._replace(kind=kind, tokenizer=tokenizer, facts=facts), [*archive.notes, *notes]
+
+
+def describe(archive: TaskArchive, kind: str, tokenizer: Mapping[str, Any], notes: list[str]) -> dict[str, str]:
+    """Return what a model card says about a task model: what its config.json records of data and words."""
+    reader, data = archive.reader("type").content.get("type"), archive.config.get("train_data_path")
+    by = f"It is a `{kind}` of AllenNLP, with its trained weights"
+    by += f", and reads data as `{reader}`" if isinstance(reader, str) else ""
+    if isinstance(data, str) and data.strip("/"):
+        name = data if "://" in data else PurePosixPath(data).name  # no folders of the machine that trained it
+        by += f". It was trained on `{name}`"
+    words = f"{notes[0][0].upper()}{notes[0][1:]}." if notes else splitting_rule(tokenizer["split"]).description
+    return {
+        "origin": "The corpus of the encoder is not recorded in these files; see the publication of the weights.",
+        "training": f"{by}. Results of the archive are not carried over; dropouts are, optimizer and schedule are not.",
+        "tokenization": words,
+    }
 
 
 def read_tokenizer(archive: TaskArchive) -> tuple[dict[str, Any], list[str]]:

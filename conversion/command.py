@@ -167,6 +167,9 @@ def run_catalogue(arguments: Namespace) -> int:
 def report(conversion: Conversion, verification: Verification | None, url: str | None):
     size = f"{conversion.config.num_hidden_layers} layers, {conversion.config.hidden_size} wide"
     print(f"{conversion.output}: converted from {conversion.format}, {size}")
+    if head := conversion.head:
+        labels = f", {len(head.labels)} labels: {', '.join(head.labels)}" if head.labels else ""
+        print(f"  its {head.kind} became {head.architecture}{labels}")
     for name, digest in conversion.files.items():
         print(f"  {digest}  {name}")
     if verification:
@@ -179,7 +182,7 @@ def report(conversion: Conversion, verification: Verification | None, url: str |
 
 
 def as_json(conversion: Conversion, verification: Verification | None, url: str | None) -> dict:
-    config = conversion.config
+    config, head = conversion.config, conversion.head
     return {
         "output": str(conversion.output),
         "format": conversion.format,
@@ -187,6 +190,7 @@ def as_json(conversion: Conversion, verification: Verification | None, url: str 
         "num_hidden_layers": config.num_hidden_layers,
         "hidden_size": config.hidden_size,
         "word_vocab_size": config.word_vocab_size,
+        "task_model": head and {"type": head.kind, "architecture": head.architecture, "labels": head.labels},
         "notes": conversion.notes,
         "verification": verification and as_json_verification(verification),
         "url": url,

@@ -15,7 +15,7 @@ from .elmo_for_many_langs import check_writable, write_many_langs
 from .file_kinds import sha256
 from .model_card import converted_card
 from .new_folder import check_free, new_folder
-from .original import Original, Source
+from .original import Head, Original, Source
 from .output import OPTIONS, VOCABULARY, WEIGHTS, check_space, write_accumulators, write_model, write_original
 from .presets import Preset, find_preset, local_file, localize
 from .sentence_transformer import write_sentence_transformer
@@ -36,6 +36,7 @@ class Conversion:
         config: Configuration of the model.
         files: SHA-256 of the files that were read, by name.
         notes: One line for each assumption and for each part that was left out.
+        head: The task model that was carried over, if there is one.
     """
 
     output: Path
@@ -43,6 +44,7 @@ class Conversion:
     config: ElmoConfig
     files: dict[str, str]
     notes: list[str]
+    head: Head | None = None
 
 
 def convert(
@@ -150,7 +152,8 @@ def convert(
                     inherited=None if is_archive(request.path) else read_card(original.files[0].parent),
                 )
                 (folder / "README.md").write_text(card, encoding="utf-8")
-    return Conversion(output, original.format, original.config, files, original.notes)
+    head = None if to in WAYS_BACK else original.head
+    return Conversion(output, original.format, original.config, files, original.notes, head)
 
 
 def check_way(original: Original, source: str | Path, to: str, dtype: str | None, request: Source):

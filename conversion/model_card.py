@@ -49,6 +49,9 @@ def converted_card(
         "before that."
         if hasattr(model.config, "quantization_config")
         else "The numbers are the original's, bit by bit."
+        if original.head is None
+        else f"The encoder's numbers are the original's, bit by bit, and so are those of the {original.head.kind} "
+        "around it, but for the rounding where two biases became one."
     )
     read = f"| file | SHA-256 |\n| --- | --- |\n{rows}{notes}"
     facts = {"tokenization": TOKENIZATION, "tags": ["converted"], **original.facts}

@@ -44,6 +44,7 @@ class Head(NamedTuple):
         features: What the tokenizer carries for embeddings of the head's own, see `feature_ids_elmo`.
         tokenizer: Options of the tokenizer.
         kind: Name of the model in the foreign format.
+        facts: Entries of the model card.
     """
 
     architecture: str
@@ -53,6 +54,7 @@ class Head(NamedTuple):
     features: Mapping[str, Any] | None = None
     tokenizer: Mapping[str, Any] = {}
     kind: str = ""
+    facts: Mapping[str, str] = {}
 
 
 class Original(NamedTuple):

@@ -16,6 +16,7 @@ from .configuration_elmo import PAIR_ENCODERS, ElmoConfig
 CARD = "README.md"
 ORIGIN = "Where the weights come from"
 TOKENIZATION = "How the training text was split into words"
+MOST_LABELS = 200  # that a card lists
 UNRECORDED = "This is not recorded."
 
 
@@ -45,7 +46,7 @@ vectors = model(**batch).last_hidden_state  # (sentences, words with <S> and </S
 batch = tokenizer("I went to the", return_tensors="pt")
 text = tokenizer.batch_decode(model.generate(**batch, max_new_tokens=5), skip_special_tokens=True)[0]""",
     "token-classification": """\
-batch = tokenizer("I went to the river bank.", return_tensors="pt")
+batch = tokenizer("I went to the river bank.", return_tensors="pt"){predicate}
 labels = [model.config.id2label[label] for label in model(**batch).logits.argmax(-1)[0].tolist()]  # one per word""",
     "text-classification": """\
 batch = tokenizer({texts}, return_tensors="pt")
@@ -58,6 +59,8 @@ answer = tokenizer.decode(batch["input_ids"][0, first : last + 1], skip_special_
     "other": """\
 clusters = model.find_clusters(tokenizer, ["Ada went to the river.", "She saw it."])  # of mentions, by sentence""",
 }
+PREDICATE = """
+batch["token_type_ids"] = (batch["attention_mask"].cumsum(1) == 3).long()  # 1 at the predicate, here "went\""""
 CARD_TEXT = """\
 # {name}
 
@@ -105,6 +108,10 @@ exchanged, and the special tokens of a sentence are `<bos>` and `<eos>`. Convers
 Chinese characters is left to the user.
 
 **A word of more than {longest} characters is cut to its first {longest}.**"""
+FEATURES = (
+    "After these, each row has {count} ids of the whole word and of its characters by the vocabularies in "
+    "`word_features.json`, which the head's own embeddings read."
+)
 WORDS = "The model reads whole words: a word's id is its line number in `vocab.txt`, or that of `<UNK>`."
 CITATION = """\
 ```bibtex
@@ -125,7 +132,8 @@ def describe_characters(config: ElmoConfig) -> str:
         return WORDS
     words = ", then the id of the word, which has an embedding of its own" if config.word_embedding_size else ""
     text = CODE_POINTS if config.character_scheme == "codepoints" else CHARACTERS
-    return text.format(width=width, longest=width - 2, words=words)
+    text = text.format(width=width, longest=width - 2, words=words)
+    return f"{text} {FEATURES.format(count=config.feature_ids)}" if config.feature_ids else text
 
 
 def model_card(
@@ -176,8 +184,10 @@ def model_card(
         facts=facts,
         auto_class=auto_class,
         imports=imports.format(auto_class=auto_class, name=name),
-        usage=USAGE[facts.task].format(config=config, texts=texts),
-        sizes=table(("", ""), describe_sizes(config, num_parameters)),
+        usage=USAGE[facts.task].format(
+            config=config, texts=texts, predicate=PREDICATE * bool(config.predicate_feature_size)
+        ),
+        sizes=table(("", ""), [*describe_sizes(config, num_parameters), *describe_labels(config, facts.task)]),
         scheme=describe_characters(config),
         specials="`<bos>` and `<eos>`" if config.character_scheme == "codepoints" else "`<S>` and `</S>`",
     )
@@ -202,6 +212,14 @@ def describe_sizes(config: ElmoConfig, num_parameters: int | None) -> list[tuple
         "language-model head": config.word_vocab_size and f"{config.word_vocab_size:,} words, for both directions",
     }
     return [(name, value) for name, value in rows.items() if value]
+
+
+def describe_labels(config: ElmoConfig, task: str) -> list[tuple[str, str]]:
+    """Return a row with the names of a head's labels in the order of their ids, where they have names."""
+    names = [str(name).replace("|", "\\|") for _, name in sorted(config.id2label.items())]
+    if task not in ("token-classification", "text-classification") or "LABEL_0" in names:
+        return []
+    return [("labels", ", ".join(f"`{name}`" for name in names[:MOST_LABELS]) + ", ..." * (len(names) > MOST_LABELS))]
 
 
 def results_table(results: list[EvalResult]) -> str:

@@ -10,6 +10,7 @@ import json
 import random
 import shutil
 import sys
+import tarfile
 import tempfile
 import traceback
 import zipfile
@@ -20,6 +21,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from allennlp_archives import HIDDEN, Shapes, namespaces, write_task
 from allennlp_weights import state_dict, write_archive
 from checkpoint_writer import lay_out, write
 from lanes import first_fast
@@ -77,6 +79,35 @@ def state(folder):
     (folder / "config.json").write_text('{"model": {"type": "x", "elmo": {"options_file": "y"}}}')
 
 
+def tagger(folder):
+    """The files of an archive, with the tagger around the ELMo."""
+    shapes = Shapes().linear("tag_projection_layer._module", 3, 10).add("crf.transitions", 3, 3)
+    place = "text_field_embedder.token_embedder_"
+    shapes.add(f"{place}tokens.weight", 9, 4).add(f"{place}token_characters._embedding._module.weight", 17, 3)
+    shapes.cnn(f"{place}token_characters._encoder._module", 3, 4, [2]).add("crf._constraint_mask", 5, 5)
+    shapes.torch_rnn("encoder._module", 4, 4 + 4 + HIDDEN, 5, both=True).feedforward("_feedforward", 10, 10)
+    indexers = {"tokens": {"type": "single_id"}, "token_characters": {"type": "characters", "min_padding_length": 2}}
+    cnn = {"type": "cnn", "embedding_dim": 3, "num_filters": 4, "ngram_filter_sizes": [2]}
+    embedders = {
+        "elmo": {"type": "elmo_token_embedder", "options_file": "o"},
+        "tokens": {"type": "embedding", "embedding_dim": 4, "max_norm": 2.0},
+        "token_characters": {"type": "character_encoding", "embedding": {"embedding_dim": 3}, "encoder": cnn},
+    }
+    model = {
+        "type": "crf_tagger",
+        "text_field_embedder": {"token_embedders": embedders},
+        "encoder": {"type": "lstm", "input_size": 20, "hidden_size": 5, "num_layers": 1, "bidirectional": True},
+        "feedforward": {"input_dim": 10, "num_layers": 1, "hidden_dims": [10], "activations": "relu", "dropout": [0.1]},
+        "include_start_end_transitions": False,
+        "label_encoding": "BIO",
+    }
+    prefix = f"{place}elmo._elmo."
+    archive, _ = write_task(folder / "m.tar.gz", model, indexers, shapes, namespaces(["O", "B-X", "I-X"]), prefix)
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    archive.unlink()
+
+
 def many_langs(folder):
     write_model(folder)
 
@@ -91,7 +122,7 @@ def saved(folder):
     shutil.rmtree(folder / "model")
 
 
-FORMATS = {form.__name__: form for form in (hdf5, extras, nlpl, checkpoint, allennlp, state, many_langs, saved)}
+FORMATS = {form.__name__: form for form in (hdf5, extras, nlpl, checkpoint, allennlp, tagger, state, many_langs, saved)}
 
 
 def mutate(folder: Path, dice: random.Random):
