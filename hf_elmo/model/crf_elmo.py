@@ -10,12 +10,14 @@ as if they did not exist. All rows and labels are computed at once, in single pr
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 
 from .label_schemes_elmo import forbidden_transitions
+from .scan_elmo import scan
 
 Forbidden = tuple[Tensor, Tensor, Tensor]  # transitions (K, K) from row to column, starts (K,) and ends (K,), of bool
 FORBIDDEN = -1e4  # score of a transition that the scheme forbids, so low that any allowed sequence is better
@@ -67,7 +69,7 @@ class LinearChainCrf(nn.Module):
             return scores.new_zeros(scores.shape[0])
         scores, lengths, _ = left_aligned(at_least_single(scores), mask)
         transitions, start, end = (weight.to(scores.dtype) for weight in (self.transitions, self.start, self.end))
-        sums = prefix_scores(scores, lengths, transitions, start, torch.logsumexp)[-1]
+        sums = prefix_scores(scores, lengths, transitions, start, torch.logsumexp)[:, -1]
         return torch.where(lengths > 0, torch.logsumexp(sums + end, dim=-1), 0)
 
     def max_marginals(self, scores: Tensor, mask: Tensor, label_names: list[str]) -> Tensor:
@@ -133,7 +135,7 @@ def max_marginals(
         torch.stack([start, end])[:, None],
         torch.amax,
     )
-    forward, backward = torch.stack(both_directions, dim=2)  # each (B, T, K)
+    forward, backward = both_directions  # each (B, T, K)
     through = forward + backward.gather(1, mirror) - scores
     through = through - through.amax(dim=2, keepdim=True)
     best = best_sequence(forward.detach(), lengths, transitions.detach(), end.detach())
@@ -146,8 +148,8 @@ def max_marginals(
 
 def prefix_scores(
     scores: Tensor, lengths: Tensor, transitions: Tensor, start: Tensor, reduce: Callable[..., Tensor]
-) -> list[Tensor]:
-    """For each word, the scores `(..., B, K)` of all sequences that end with each of its labels, reduced.
+) -> Tensor:
+    """For each word, the scores `(..., B, T, K)` of all sequences that end with each of its labels, reduced.
 
     Args:
         scores (`(..., B, T, K)`): Scores of labels, the words of each chain at the left.
@@ -155,12 +157,21 @@ def prefix_scores(
         transitions (`(..., K, K)`), start (`(..., K)`): Weights of the chain.
         reduce: `torch.logsumexp` for the sum of all sequences, `torch.amax` for the best.
     """
-    first, *others = scores.unbind(-2)
-    sums = [start + first]
-    for word, score in enumerate(others, start=1):
-        reached = reduce(sums[-1][..., None] + transitions, dim=-2) + score
-        sums.append(torch.where((word < lengths)[:, None], reached, sums[-1]))
-    return sums
+    words = torch.arange(scores.shape[-2], device=scores.device)[:, None, None]
+    goes_on = (words > 0) & (words < lengths[:, None])  # (T, B, 1)
+    each_word = scores.movedim(-2, 0)
+    step = partial(prefix_step, reduce, transitions)
+    return scan(step, start + each_word[0], (each_word, goes_on))[1].movedim(0, -2)
+
+
+def prefix_step(
+    reduce: Callable[..., Tensor], transitions: Tensor, sums: Tensor, inputs: tuple[Tensor, ...]
+) -> tuple[Tensor, Tensor]:
+    """Go on to the next word: from sums `(..., B, K)` with its scores and whether its row has it."""
+    score, goes_on = inputs
+    reached = reduce(sums[..., None] + transitions, dim=-2) + score
+    sums = torch.where(goes_on, reached, sums)
+    return sums, sums
 
 
 @torch.no_grad()
@@ -171,13 +182,17 @@ def best_sequence(sums: Tensor, lengths: Tensor, transitions: Tensor, end: Tenso
         sums (`(B, T, K)`): Results of `prefix_scores` with `torch.amax`.
         lengths (`(B,)`), transitions (`(K, K)`), end (`(K,)`): As there.
     """
-    label = (sums[:, -1] + end).argmax(dim=1)
-    into, labels = transitions.T, [label]
-    for word in reversed(range(sums.shape[1] - 1)):
-        before = (sums[:, word] + into[label]).argmax(dim=1)
-        label = torch.where(word < lengths - 1, before, label)
-        labels.append(label)
-    return torch.stack(labels[::-1], dim=1)
+    last = (sums[:, -1] + end).argmax(dim=1)
+    is_before_last = torch.arange(sums.shape[1], device=sums.device)[:, None] < lengths - 1  # (T, B)
+    step = partial(backtrace_step, transitions.T)
+    return scan(step, last, (sums.transpose(0, 1), is_before_last), reverse=True)[1].T
+
+
+def backtrace_step(into: Tensor, label: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    """Go back to the previous word, `(B,)` to `(B,)`, by the scores `(K, K)` into each label."""
+    sums, is_before_last = inputs
+    label = torch.where(is_before_last, (sums + into[label]).argmax(dim=1), label)
+    return label, label
 
 
 def left_aligned(scores: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:

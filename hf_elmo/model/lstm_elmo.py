@@ -31,6 +31,7 @@ from torch.nn import functional as F
 from .int8_elmo import Int8Linear, Int8Weight, int8_layer, kernel_reason, refuse_gradients
 from .linear_elmo import unsupported_reason
 from .lstm_packed_elmo import PACKED, BackwardTask, CellOptions, Direction, Engine, Task, pack
+from .scan_elmo import scan
 
 LstmState = tuple[Tensor, Tensor]  # h (B, P) and c (B, C)
 
@@ -50,6 +51,8 @@ def lstm_reference(
 ) -> tuple[Tensor, LstmState]:
     """Run the recurrence step by step. Slow, differentiable by autograd, traceable, and the definition of correct.
 
+    A graph of `torch.compile` or `torch.export` holds one step and a loop (see `scan`).
+
     Args:
         x (`(B, T, I)`): Input.
         input_gates (`(B, T, I) -> (B, T, 4C)`): Input product and bias.
@@ -66,27 +69,49 @@ def lstm_reference(
     if mask is not None:  # a skipped token, be it NaN, must reach neither results nor gradients
         x = x.masked_fill(~mask[..., None], 0)
     gates_x = input_gates(x)
-    h, c = state[0].to(gates_x.dtype), state[1].to(at_least_float32(gates_x.dtype))
-    steps, outputs = range(x.shape[1]), [None] * x.shape[1]
-    for t in reversed(steps) if reverse else steps:
-        gates = (gates_x[:, t] + recurrent_gates(h)).to(c.dtype)
-        i, f, g, o = gates.chunk(4, dim=-1)  # (B, C) each
-        next_c = clip((f + forget_bias).sigmoid() * c + i.sigmoid() * g.tanh(), cell_clip)
-        next_h = (o.sigmoid() * next_c.tanh()).to(h.dtype)
-        if projection is not None:
-            next_h = clip(projection(next_h), projection_clip)  # (B, P)
-        if mask is None:
-            h, c, outputs[t] = next_h, next_c, next_h
-        else:
-            present = mask[:, t, None]
-            h, c = torch.where(present, next_h, h), torch.where(present, next_c, c)
-            outputs[t] = next_h.masked_fill(~present, 0)
-    outputs = torch.stack(outputs, dim=1) if outputs else h.new_zeros(h.shape[0], 0, h.shape[1])
+    state = state[0].to(gates_x.dtype), state[1].to(at_least_float32(gates_x.dtype))
+    numbers = forget_bias, cell_clip, projection_clip
+    if torch.compiler.is_compiling():  # numbers may be symbols there, which the loop of a graph does not take
+        numbers = tuple(None if number is None else state[1].new_full((), number) for number in numbers)
+    step = partial(lstm_step, recurrent_gates, projection, *numbers)
+    inputs = (gates_x,) if mask is None else (gates_x, mask[..., None])
+    (h, c), outputs = scan(step, state, tuple(part.transpose(0, 1) for part in inputs), reverse)
+    outputs = outputs.transpose(0, 1) if x.shape[1] else h.new_zeros(h.shape[0], 0, h.shape[1])
     return outputs, (h, c.to(h.dtype))
 
 
-def clip(x: Tensor, bound: float | None) -> Tensor:
-    return x if bound is None else x.clamp(-bound, bound)
+def lstm_step(
+    recurrent_gates: Callable[[Tensor], Tensor],
+    projection: Callable[[Tensor], Tensor] | None,
+    forget_bias: float | Tensor,
+    cell_clip: float | Tensor | None,
+    projection_clip: float | Tensor | None,
+    state: LstmState,
+    inputs: tuple[Tensor, ...],
+) -> tuple[LstmState, Tensor]:
+    """Compute one time step of the equations: from the previous state to the next one, and the output `(B, P)`.
+
+    Args:
+        inputs: The input's part of the gates, `(B, 4C)`, and the mask, `(B, 1)`, if there is one.
+    """
+    (h, c), (gates_x, *mask) = state, inputs
+    gates = (gates_x + recurrent_gates(h)).to(c.dtype)
+    i, f, g, o = gates.chunk(4, dim=-1)  # (B, C) each
+    next_c = clip((f + forget_bias).sigmoid() * c + i.sigmoid() * g.tanh(), cell_clip)
+    next_h = (o.sigmoid() * next_c.tanh()).to(h.dtype)
+    if projection is not None:
+        next_h = clip(projection(next_h), projection_clip)  # (B, P)
+    if not mask:
+        return (next_h, next_c), next_h
+    present = mask[0]
+    return (torch.where(present, next_h, h), torch.where(present, next_c, c)), next_h.masked_fill(~present, 0)
+
+
+def clip(x: Tensor, bound: float | Tensor | None) -> Tensor:
+    if bound is None:
+        return x
+    bound = bound.to(x.dtype) if isinstance(bound, Tensor) else bound
+    return x.clamp(-bound, bound)
 
 
 def at_least_float32(dtype: torch.dtype) -> torch.dtype:

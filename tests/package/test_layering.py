@@ -22,7 +22,7 @@ ORDER = """
     saved_folder_elmo auto_map_elmo configuration_elmo
     word_splitting_elmo character_ids_elmo code_points_elmo feature_ids_elmo tokenizer_files_elmo encoding_elmo
     tokenization_elmo
-    lora_elmo linear_elmo int8_elmo quantizer_elmo lstm_packed_elmo lstm_elmo_triton lstm_elmo
+    lora_elmo scan_elmo linear_elmo int8_elmo quantizer_elmo lstm_packed_elmo lstm_elmo_triton lstm_elmo
     model_card_elmo saved_card_elmo char_cnn_elmo alignment_elmo scalar_mix_elmo pooling_elmo
     modeling_elmo
     sampled_softmax_elmo label_schemes_elmo pipelines_elmo language_model_elmo causal_lm_elmo
@@ -34,8 +34,8 @@ ORDER = """
 MAX_LINES = {"a file": 550, "the files that travel": 9600, "training": 7300}
 EXTRAS = {"integrations"}  # folders whose modules need more than the package does
 # Private API of other libraries, which a release may change without notice.
-TORCH = "_C _are_functorch_transforms_active _forward_hooks _forward_pre_hooks _linear_pointwise _reorder_linear_weight"
-TORCH += " _values _version"
+TORCH = "_C _are_functorch_transforms_active _forward_hooks _forward_pre_hooks _higher_order_ops _linear_pointwise"
+TORCH += " _reorder_linear_weight _values _version"
 MODELS = "_adjust_missing_and_unexpected_keys _hf_hook _init_weights _is_hf_initialized _no_split_modules"
 MODELS += " _upload_modified_files _dequantize _process_model_after_weight_loading _process_model_before_weight_loading"
 TOKENIZERS = "_add_tokens _encode_plus _eventual_warn_about_too_long_sequence _get_padding_truncation_strategies"
