@@ -99,7 +99,8 @@ def test_every_file_imports_only_from_files_above_it_in_the_order_of_knowing():
 
 def test_the_recurrence_is_tensors_in_tensors_out():
     for path in MODEL.glob("lstm*_elmo*.py"):
-        assert siblings(path) <= {"lstm_elmo", "lstm_packed_elmo", "lstm_elmo_triton", "linear_elmo", "int8_elmo"}
+        backends = {"lstm_elmo", "lstm_packed_elmo", "lstm_elmo_triton"}
+        assert siblings(path) <= {*backends, "scan_elmo", "linear_elmo", "int8_elmo"}
         assert "transformers" not in {name.split(".")[0] for name in absolute(path)}
 
 
