@@ -66,6 +66,33 @@ GROUPS = {
                 "zcat text.gz | hf-elmo embed - vectors.h5 --model elmo --num-processes 4",
             ),
         ),
+        "score": Command(
+            "hf_elmo.scoring.score_command",
+            "log-probabilities of sentences and of their words",
+            (
+                "hf-elmo score text.txt --model elmo",
+                "echo 'The bank was closed .' | hf-elmo score --model elmo --words",
+                "hf-elmo score text.txt --model elmo --json",
+            ),
+        ),
+        "substitutes": Command(
+            "hf_elmo.scoring.substitutes_command",
+            "words that are expected in place of words of a sentence",
+            (
+                "hf-elmo substitutes text.txt --model elmo --word bank --top-k 5",
+                "echo 'The bank was closed .' | hf-elmo substitutes --model elmo --direction forward",
+            ),
+        ),
+        "generate": Command(
+            "hf_elmo.scoring.generate_command",
+            "continue texts by the forward language model",
+            (
+                "hf-elmo generate 'The river' --model elmo --samples 3 --seed 1",
+                "hf-elmo generate 'The river' --model elmo --beams 4",
+                "hf-elmo generate 'The river' --model elmo --next-words 10",
+                "hf-elmo generate --prompts-file prompts.txt --model elmo --top-p 0.9 --json",
+            ),
+        ),
         "apply": Command(
             "hf_elmo.applying.command",
             "label, classify and answer with a trained model: files or standard input",

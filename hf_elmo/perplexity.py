@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from tqdm.auto import tqdm
 
 from .loading import load_model, load_tokenizer
-from .model.language_model_elmo import ElmoForPreTraining
+from .model.language_model_elmo import ElmoForPreTraining, ElmoLanguageModel
 from .model.tokenization_elmo import ElmoTokenizer
 from .model.word_splitting_elmo import SPLITTING_RULES
 from .training.configs import read_config
@@ -89,8 +89,10 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def load_language_model(name: str) -> tuple[ElmoForPreTraining, ElmoTokenizer]:
-    """Load a model with its softmax, in evaluation mode on the best device, and its tokenizer."""
+def load_language_model(
+    name: str, kind: type[ElmoLanguageModel] = ElmoForPreTraining
+) -> tuple[ElmoLanguageModel, ElmoTokenizer]:
+    """Load a model of a class with its softmax, in evaluation mode on the best device, and its tokenizer."""
     config = read_config(name)
     if not config.word_vocab_size:
         raise ValueError(
@@ -99,4 +101,4 @@ def load_language_model(name: str) -> tuple[ElmoForPreTraining, ElmoTokenizer]:
         )
     tokenizer = load_tokenizer(name)
     check_word_vocabulary(name, config.word_vocab_size, tokenizer.word_vocab)
-    return load_model(ElmoForPreTraining, name), tokenizer
+    return load_model(kind, name), tokenizer
