@@ -486,6 +486,7 @@ save_file({{"output": output.last_hidden_state.contiguous()}}, {file!r})
 """
 
 
+@pytest.mark.slow
 def test_without_the_instructions_the_same_integers_are_multiplied_as_floats(int8, int8_folder, tmp_path):
     """oneDNN is told to do without them, and would then add in 16 bits, which overflow."""
     file = str(tmp_path / "output.safetensors")

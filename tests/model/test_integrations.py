@@ -73,6 +73,7 @@ def saved(tmp_path):
 # ---- torch.export, ONNX
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CLASSES)
 def test_torch_export_with_a_fixed_length_and_any_batch(name):
     model = model_of(name)

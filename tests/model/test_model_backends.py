@@ -72,6 +72,7 @@ def test_layers_that_must_be_called_are_the_reason(tiny_model):
         tiny_model(**ragged(5, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", [False, True], ids=["encoder", "head"])
 def test_compiled_for_batches_and_lengths_that_change(tiny_config, head):
     """One graph holds everything, for any number of sentences and words. (A convolution has another below 16 words.)"""
