@@ -45,7 +45,7 @@ class AtomicCheckpointTrainer(Trainer):
         except (OSError, RuntimeError, SafetensorError) as error:
             shutil.rmtree(staging, ignore_errors=True)  # its files may be what fills the disk
             raise OSError(
-                f"{output_dir / name} could not be written, earlier checkpoints are complete: {error}"
+                f"{output_dir / name} could not be written, {intact_checkpoint(output_dir)}: {error}"
             ) from error
         finally:
             self.args.output_dir, self.args.push_to_hub = str(output_dir), pushes
@@ -89,6 +89,12 @@ def correct_best_checkpoint(checkpoint: Path) -> None:
 def last_checkpoint(folder: str | Path) -> str | None:
     """Return the checkpoint that an interrupted run resumes from, or None if there is none."""
     return get_last_checkpoint(str(folder)) if Path(folder).is_dir() else None
+
+
+def intact_checkpoint(folder: str | Path) -> str:
+    """Say, for a message, which checkpoint a run that failed leaves."""
+    checkpoint = last_checkpoint(folder)
+    return f"{checkpoint} is intact" if checkpoint else "there is no checkpoint yet"
 
 
 def move_into_place(staging: Path, folder: Path, stale: list[str] | tuple[str, ...] = ()) -> None:

@@ -10,6 +10,7 @@ from transformers.integrations import get_reporting_integration_callbacks
 from ..model.task_model_elmo import ElmoTaskModel
 from .arguments import FineTuningArguments, ModelArguments
 from .checkpoints import TRAINER_STATE_FILE, last_checkpoint
+from .run_record import RunRecord
 from .script import suggestion
 
 LOWER_IS_BETTER = ("loss", "mse")
@@ -54,6 +55,8 @@ def check_checkpoint(args: FineTuningArguments) -> None:
     if str(asked).lower() == "true":
         args.resume_from_checkpoint = last_checkpoint(args.output_dir)
         if args.resume_from_checkpoint is None:
+            if RunRecord(args.output_dir, {}).read().get("ended"):
+                return  # with nothing left to resume, as the run will say
             raise ValueError(f"--resume_from_checkpoint: there is no checkpoint in {args.output_dir}")
     elif not Path(asked, TRAINER_STATE_FILE).is_file():
         raise ValueError(f"--resume_from_checkpoint {asked}: not a checkpoint, as {TRAINER_STATE_FILE} is missing")

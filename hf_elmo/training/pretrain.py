@@ -80,7 +80,8 @@ def train(text: TextArguments, model_args: ModelArguments, args: PretrainingArgu
     content = {name: value for name, value in content.items() if value is not None}
     run = RunRecord(args.output_dir, {**settings_of(text, model_args, args), "split": corpus.split, **content})
     if run.has_ended() and not args.overwrite_output_dir:
-        logger.info("%s: this run has ended before, and nothing is changed", args.output_dir)
+        ended = "%s: this run has ended before, and nothing is changed; --overwrite_output_dir True starts it again"
+        logger.info(ended, args.output_dir)
         return
     if held_out and args.eval_strategy == IntervalStrategy.NO:
         args.eval_strategy, args.eval_steps = IntervalStrategy.STEPS, args.save_steps

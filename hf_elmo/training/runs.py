@@ -35,6 +35,7 @@ logger = logging.getLogger("hf_elmo.training")
 
 RESULTS_FILE = "all_results.json"
 RESULT_FILES = ("*.safetensors", "*_predictions*", "*_results.json")  # removed before those of a new run are moved in
+ENDED = "%s: this run has ended before, and its results are kept; --overwrite_output_dir True starts it again"
 TIMINGS = ("_runtime", "_samples_per_second", "_steps_per_second", "_model_preparation_time")
 
 
@@ -91,7 +92,7 @@ class Runs:
             return False
         if [run["seed"] for run in self.record.read()["results"]["runs"]] != self.seeds:
             return False
-        logger.info("%s: this run has ended before, and its results are kept", self.folder)
+        logger.info(ENDED, self.folder)
         self.clean_up()
         return True
 
@@ -111,7 +112,7 @@ class Runs:
                     if not ended:
                         run.record.claim()
                 if ended:
-                    logger.info("%s: this run has ended before, and its results are kept", run.folder)
+                    logger.info(ENDED, run.folder)
                     self.results.append(run.record.read()["results"])
                     continue
             yield run
@@ -250,7 +251,7 @@ def expected_time(trainer: TaskTrainer) -> str:
         passes = args.max_steps * args.gradient_accumulation_steps
     seconds = 3 * passes * (time.time() - started)  # the backward pass takes about twice the time of the forward pass
     steps = math.ceil(passes / args.gradient_accumulation_steps)
-    return f"about {duration(seconds)} for {steps:,} steps on {args.device.type}"
+    return f"about {duration(seconds)} for {steps:,} steps on {args.device.type}, evaluations not included"
 
 
 def duration(seconds: float) -> str:

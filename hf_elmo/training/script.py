@@ -61,7 +61,8 @@ def run_script(
         logging.basicConfig(format="%(message)s", level=logging.INFO if parsed[-1].should_log else logging.WARNING)
         train(*parsed, ["python", "-m", f"hf_elmo.training.{name}", *arguments])
     except KeyboardInterrupt:
-        print(f"{name}: interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
+        # On a line of its own, below a progress bar and the ^C of the terminal
+        print(f"\n{name}: interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
         return 130
     except (ValueError, OSError, SafetensorError, ImportError) as error:
         print(f"{name}: error: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)

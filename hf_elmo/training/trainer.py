@@ -18,7 +18,7 @@ from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy, TrainOu
 from ..model.task_model_elmo import ElmoTaskModel
 from .arguments import FineTuningArguments
 from .batches import EncodedDataset, LengthGroupedSampler, collate
-from .checkpoints import TRAINER_STATE_FILE, AtomicCheckpointTrainer
+from .checkpoints import TRAINER_STATE_FILE, AtomicCheckpointTrainer, intact_checkpoint
 
 
 class TaskTrainer(AtomicCheckpointTrainer):
@@ -87,7 +87,7 @@ class TaskTrainer(AtomicCheckpointTrainer):
         if not loss.isfinite():
             raise ValueError(
                 f"the loss of step {self.state.global_step + 1} is {loss.item()}: give a lower --learning_rate or "
-                "--max_grad_norm; earlier checkpoints are complete"
+                f"--max_grad_norm; {intact_checkpoint(self.args.output_dir)}"
             )
         return loss
 

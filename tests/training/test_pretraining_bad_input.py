@@ -154,7 +154,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_complete(texts, finished, tmp_pa
     assert full.returncode == 2, full.stderr
     last = full.stderr.strip().splitlines()[-1]
     assert last.startswith("pretrain: error: ")
-    assert f"{tmp_path / 'checkpoint-8'} could not be written, earlier checkpoints are complete" in last
+    assert f"{tmp_path / 'checkpoint-8'} could not be written, {tmp_path / 'checkpoint-4'} is intact: " in last
     assert "Traceback" not in full.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-4", "run.json"}
     assert not pretrained(*arguments)

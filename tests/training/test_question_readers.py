@@ -93,7 +93,11 @@ def test_questions_without_an_answer(tmp_path):
             document(entry(), without(entry(), "id")),
             r"squad.json: data\[0\].paragraphs\[0\].qas\[1\]: expected an object with the field 'id'",
         ),
-        (document(entry(question="")), r"paragraphs\[0\].qas\[0\].question: expected a text, but found ''"),
+        (
+            document(entry(question=" ")),
+            r"squad.json: data\[0\]..*qas\[0\]: the question with the id 'q1' is empty",
+        ),
+        (document(entry(question=3)), r"paragraphs\[0\].qas\[0\].question: expected a text, but found 3"),
         (document(entry(answers="Oslo")), r"qas\[0\].answers: expected a list, but found 'Oslo'"),
         (document(entry(answers=["Oslo"])), r"qas\[0\].answers\[0\]: expected an object with the field 'text'"),
         (document(entry(start="16")), r"answers\[0\].answer_start: expected a whole number, but found '16'"),
@@ -138,6 +142,14 @@ def test_answers_that_are_not_in_the_context_can_be_kept_for_scores_alone(tmp_pa
     splits = read(tmp_path, content, split="train", keep_unplaced_answers=True)
     assert rows(splits, "train", "id", "answers") == expected[1:]
     assert "1 of train: questions whose answers are not in the text" in splits.describe()
+
+
+def test_empty_questions_are_left_out_of_training_visibly(tmp_path):
+    splits = read(tmp_path, document(entry(), entry("q2", question=" ")), split="train")
+    assert splits.train["id"] == ["q1"]
+    described = splits.describe()
+    assert "1 of train: empty questions" in described
+    assert "qas[1]" in described
 
 
 # ---- Tables and datasets

@@ -88,7 +88,7 @@ class QuestionReader:
             is_impossible = is_listed and entry.has("answers") and not answers["text"]
         return {
             "id": entry["id"].identifier(),
-            "question": entry["question"].text(),
+            "question": entry["question"].text(may_be_blank=True),
             "context": context.value,
             "answers": {"text": [], "answer_start": []} if is_impossible else answers,
             "is_impossible": is_impossible,
@@ -106,6 +106,10 @@ class QuestionReader:
             yield question
 
     def problem(self, example: dict, split: str) -> str | None:
+        if not example["question"].strip():
+            if split != "train":
+                raise ValueError(f"{example['source']}: the question with the id {example['id']!r} is empty")
+            return "empty questions"
         if split != "train" or example["is_impossible"]:
             return None
         starts = example["answers"]["answer_start"]
@@ -184,8 +188,8 @@ class Field:
             raise ValueError(f"{self.place}: expected a list, but found {self.value!r:.60}")
         return [Field(item, self.origin, f"{self.path}[{number}]") for number, item in enumerate(self.value)]
 
-    def text(self) -> str:
-        if not isinstance(self.value, str) or not self.value.strip():
+    def text(self, may_be_blank: bool = False) -> str:
+        if not isinstance(self.value, str) or not (self.value.strip() or may_be_blank):
             raise ValueError(f"{self.place}: expected a text, but found {self.value!r:.60}")
         return self.value
 

@@ -85,6 +85,13 @@ def choose_vocabulary(text: TextArguments, old: ElmoTokenizer | None, statistics
     words = build_vocabulary(statistics.counts, text.max_vocab_size, text.min_count)
     if len(words) == len(SPECIAL_TOKENS):
         raise ValueError(f"no word occurs {text.min_count} times in the text: lower --min_count, or give --vocab_file")
+    kept = len(words) - len(SPECIAL_TOKENS)
+    if kept < len(statistics.counts):
+        logger.info(
+            "The vocabulary has %s of the %s different words: those that occur at least %d times (--min_count), and of "
+            "these at most %s (--max_vocab_size); the others are <UNK> as words to predict",
+            *(f"{kept:,}", f"{len(statistics.counts):,}", text.min_count, f"{text.max_vocab_size:,}"),
+        )
     return words
 
 

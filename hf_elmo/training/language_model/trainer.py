@@ -21,7 +21,7 @@ from ..checkpoints import (
     TRAINER_STATE_FILE,
     AtomicCheckpointTrainer,
     correct_best_checkpoint,
-    last_checkpoint,
+    intact_checkpoint,
 )
 from ..runs import duration, empty
 from .arguments import PretrainingArguments
@@ -155,8 +155,7 @@ class BiLMTrainer(AtomicCheckpointTrainer):
 
     def divergence(self, finding: str) -> ValueError:
         """Return the error that ends a run whose numbers are not finite. Nothing of it is saved."""
-        checkpoint = last_checkpoint(self.args.output_dir)
-        last = f"{checkpoint} is intact" if checkpoint else "there is no checkpoint yet"
+        last = intact_checkpoint(self.args.output_dir)
         return ValueError(
             f"training diverged in step {self.state.global_step + 1}: {finding}; {last}; give a lower --learning_rate "
             f"(it is {self.args.learning_rate:g}) and another --output_dir or --overwrite_output_dir"
