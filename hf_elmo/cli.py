@@ -134,6 +134,7 @@ TASKS = {
     "sentiment": ("hf_elmo.training.sentiment", "the same as classify"),
     "pairs": ("hf_elmo.training.nli", "classify pairs of texts: inference, paraphrases"),
     "qa": ("hf_elmo.training.qa", "find answers in texts"),
+    "srl": ("hf_elmo.training.srl", "label semantic roles: who did what to whom"),
     "coref": ("hf_elmo.training.coref", "find which words of a document mean the same"),
     "pretrain": ("hf_elmo.training.pretrain", "train both language models of an ELMo"),
 }

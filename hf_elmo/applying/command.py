@@ -16,8 +16,9 @@ from typing import Any, TextIO
 from tqdm.auto import tqdm
 
 from .formats import Page, Pairs, conll, jsonl
-from .heads import Head, load_head
+from .heads import Head
 from .inputs import INPUT_FORMATS, Example, Input
+from .models import load_head
 
 SUFFIXES = {".conll": "conll", ".jsonl": "jsonl", ".html": "html", ".htm": "html"}
 UNITS = {"words": "sentence", "texts": "text", "questions": "question"}
@@ -25,9 +26,11 @@ SHOWN = 8  # labels whose counts the report shows
 EPILOG = """\
 input:
   The model's architecture says what it is applied to. Taggers take lines of text, files with a word per line, and
-  tables; classifiers take lines of text and tables; models of pairs take lines with a tab between both texts and
-  tables; models that answer questions take tables and SQuAD's .json, or lines of questions with --context FILE.
-  Standard input is answered line by line. Raw text is split into words by the model's tokenizer.
+  tables; so do labelers of semantic roles, which find the predicates. Classifiers take lines of text and tables, and
+  so do models of coreference, a line or cell being a text of any number of sentences. Models of pairs take lines with
+  a tab between both texts and tables; models that answer questions take tables and SQuAD's .json, or lines of
+  questions with --context FILE. Standard input is answered line by line. Raw text is split into words by the model's
+  tokenizer.
 
 output:
   conll  a word and its label per line (taggers; their default)

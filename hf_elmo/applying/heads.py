@@ -4,6 +4,8 @@
 token classification     words, their labels and scores, and the entities that the labels mark
 sequence classification  a label with the probabilities of all, labels, or a value, as the model was trained
 question answering       the answer and its place in the context, or the best n
+
+Structures over the words of a text are in `structures`.
 """
 
 from argparse import Namespace
@@ -13,16 +15,11 @@ import torch
 from torch import Tensor
 from transformers import BatchEncoding
 
-from ..loading import load_model, load_tokenizer
-from ..model.configuration_elmo import PAIR_ENCODERS, ElmoConfig
+from ..model.configuration_elmo import PAIR_ENCODERS
 from ..model.label_schemes_elmo import find_scheme, spans
 from ..model.pipelines_elmo import ElmoQuestionAnsweringPipeline
-from ..model.question_answering_elmo import ElmoForQuestionAnswering
-from ..model.sequence_classification_elmo import ElmoForSequenceClassification
 from ..model.task_model_elmo import ElmoTaskModel
-from ..model.token_classification_elmo import ElmoForTokenClassification
 from ..model.tokenization_elmo import ElmoTokenizer
-from ..training.configs import read_config
 from .inputs import Example
 
 DIGITS = 6  # of probabilities
@@ -198,34 +195,3 @@ class Answerer(Head):
 
     def counted(self, prediction: dict) -> list[str]:
         return ["answered" if prediction["answer"] else "without an answer"]
-
-
-HEADS = {
-    ElmoForTokenClassification: Tagger,
-    ElmoForSequenceClassification: Classifier,
-    ElmoForQuestionAnswering: Answerer,
-}
-
-
-def load_head(name: str, options: Namespace) -> Head:
-    """Load a trained model with its tokenizer; its architecture says what it is applied to.
-
-    Raises:
-        `ValueError`: in one line, if there is no such model, or it has no head that this command applies.
-    """
-    config = read_config(name)
-    model_class, head = head_of(name, config)
-    tokenizer = load_tokenizer(name)
-    return head(load_model(model_class, name), tokenizer, options)
-
-
-def head_of(name: str, config: ElmoConfig) -> tuple[type[ElmoTaskModel], type[Head]]:
-    saved = (config.architectures or ["no model"])[0]
-    for model_class, head in HEADS.items():
-        if model_class.__name__ == saved:
-            return model_class, head
-    known = ", ".join(model_class.__name__ for model_class in HEADS)
-    raise ValueError(
-        f"{name}: a model with a trained head is needed ({known}), but this is {saved}: train one with "
-        "`hf-elmo train ner`, `classify`, `pairs` or `qa`"
-    )

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from transformers import BatchEncoding
 
-from ..applying.heads import head_of
+from ..applying.models import head_of
+from ..applying.structures import Resolver, RoleLabeler
 from ..loading import load_model, load_tokenizer
 from ..model.configuration_elmo import ElmoConfig
 from ..model.question_answering_elmo import ElmoForQuestionAnswering
@@ -69,7 +70,9 @@ def inspect_attribution(options: Namespace) -> Findings:
 
 def load(name: str, config: ElmoConfig) -> tuple[ElmoTaskModel, ElmoTokenizer]:
     """Load a trained head with its tokenizer. Its parameters need no gradients."""
-    model_class, _ = head_of(name, config)
+    model_class, head = head_of(name, config)
+    if head in (Resolver, RoleLabeler):
+        raise ValueError(f"{name}: attribution is for taggers, classifiers and models that answer questions")
     if config.word_vector_count or config.char_feature_filters:
         raise ValueError(
             f"{name}: it reads static vectors or character features beside ELMo, which have no gradient by characters; "

@@ -111,6 +111,13 @@ class QuestionArguments(DataArguments):
 
 
 @dataclass
+class PredicateArguments(DataArguments):
+    """Sentences with predicates and labels of their arguments."""
+
+    learn_predicates: bool = option(True, "Learn to find the predicates of sentences, too.")
+
+
+@dataclass
 class DocumentArguments(DataArguments):
     """Documents with clusters of mentions."""
 

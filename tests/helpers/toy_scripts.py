@@ -8,7 +8,7 @@ from pathlib import Path
 import toy_tasks
 from toy_finetuning import QUIET, SMALL, command, write_encoder, write_texts, write_words
 
-from hf_elmo.training import classify, coref, ner, nli, qa
+from hf_elmo.training import classify, coref, ner, nli, qa, srl
 
 COUNTS = {"train": 48, "validation": 12, "test": 8}
 
@@ -16,7 +16,7 @@ COUNTS = {"train": 48, "validation": 12, "test": 8}
 def write_data(folder: Path) -> Path:
     """Write the data of all scripts, each into a folder of its own with the encoder."""
     writers = {"ner": write_words, "classify": write_texts, "nli": write_pairs, "qa": write_questions}
-    for name, write in {**writers, "coref": write_documents}.items():
+    for name, write in {**writers, "coref": write_documents, "srl": write_predicates}.items():
         (folder / name).mkdir(parents=True)
         write(folder / name)
     return folder
@@ -66,6 +66,25 @@ def write_documents(folder: Path) -> None:
     write_encoder(folder / "encoder")
 
 
+def write_predicates(folder: Path) -> None:
+    """Sentences of one or two predicates, in numbered columns: the word before is ARG0, the one behind it ARG1."""
+    for seed, (split, count) in enumerate(COUNTS.items()):
+        draw, lines = random.Random(seed), []
+        for number in range(count):
+            clauses = [draw.sample(toy_tasks.NAMES, 2) for _ in range(1 + number % 2)]
+            words = " and ".join(f"{one} {draw.choice(['met', 'saw'])} {other}" for one, other in clauses).split()
+            lines.append(f"# sent_id = {split}-{number}")
+            for place, word in enumerate(words):
+                roles = [
+                    {0: "B-ARG0", 1: "B-V", 2: "B-ARG1"}.get(place - 4 * clause, "O") for clause in range(len(clauses))
+                ]
+                frame = f"{word}.01" if word in ("met", "saw") else "_"
+                lines.append("\t".join([str(place + 1), word, word.lower(), "X", "Y", frame, *roles]))
+            lines.append("")
+        (folder / f"{split}.srl").write_text("\n".join(lines) + "\n")
+    write_encoder(folder / "encoder")
+
+
 SPANS = {"coref_size": 8, "coref_hidden_size": 8, "coref_feature_size": 4, "coref_max_width": 2}
 
 
@@ -92,4 +111,5 @@ SCRIPTS = {
     "nli": (nli.main, partial(short, name="nli", suffix="jsonl", sequence_size=8)),
     "qa": (qa.main, partial(short, name="qa", suffix="json", qa_size=8)),
     "coref": (coref.main, partial(short, name="coref", suffix="conll", **SPANS)),
+    "srl": (srl.main, partial(short, name="srl", suffix="srl", tagger_layers=1, predicate_feature_size=4)),
 }

@@ -11,12 +11,19 @@ import toy_tasks
 from shaken import shake
 
 import hf_elmo
-from hf_elmo.training import classify, coref, ner, nli, qa
+from hf_elmo.training import classify, coref, ner, nli, qa, srl
 
 pytestmark = pytest.mark.slow  # each test trains
 
 RECIPES = Path(hf_elmo.__file__).parent / "training" / "recipes"
-SCRIPTS = {"conll2003_ner": ner, "sst5": classify, "snli": nli, "squad": qa, "ontonotes_coref": coref}
+SCRIPTS = {
+    "conll2003_ner": ner,
+    "sst5": classify,
+    "snli": nli,
+    "squad": qa,
+    "ontonotes_coref": coref,
+    "ontonotes_srl": srl,
+}
 SMALL = [
     "--max_train_samples",
     "60",
@@ -60,7 +67,10 @@ def squad(rows):
 
 def conll2012(words):
     names = [f"({toy_tasks.NAMES.index(word)})" if word in toy_tasks.NAMES else "-" for word in words]
-    lines = [f"bn/a 0 {number} {word} NN * - - - - * {name}" for number, (word, name) in enumerate(zip(words, names))]
+    roles = ["(V*)", *["(ARG1*)"] * (len(words) - 1)]
+    frames = ["be 01", *["- -"] * (len(words) - 1)]
+    cells = zip(words, frames, roles, names)
+    lines = [f"bn/a 0 {n} {word} NN * {frame} - - * {role} {name}" for n, (word, frame, role, name) in enumerate(cells)]
     return "\n".join(["#begin document (bn/a); part 000", *lines, "", "#end document"]) + "\n"
 
 
@@ -71,7 +81,7 @@ def place(tmp_path, monkeypatch):
     shake(hf_elmo.ElmoModel(toy_tasks.config(word_vocab_size=0))).save_pretrained(tmp_path / "elmo-original")
     toy_tasks.tokenizer().save_pretrained(tmp_path / "elmo-original")
     chance = random.Random(0)
-    for name, size in (("glove.6B.50d.txt", 50), ("glove.840B.300d.txt", 300)):
+    for name, size in (("glove.6B.50d.txt", 50), ("glove.6B.100d.txt", 100), ("glove.840B.300d.txt", 300)):
         rows = [" ".join([word, *(f"{chance.random():.3f}" for _ in range(size))]) for word in toy_tasks.WORDS]
         (tmp_path / name).write_text("\n".join([*rows, rows[0].lower()]) + "\n")
     for seed, files in enumerate(zip(*(FILES[name] for name in FILES))):

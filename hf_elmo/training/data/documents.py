@@ -266,22 +266,27 @@ def read_clusters(clusters: Any, sentences: list[list[str]], place: Place) -> li
 
 
 def split_text(text: str) -> tuple[list[list[str]], list[tuple[int, int]]]:
-    """Split raw text into sentences of words, and give the place in the text of each word, as first and end.
+    """Split raw text into sentences of words, and give the place in the text of each word, as first and end."""
+    matches = list(splitting_rule("treebank").pattern.finditer(text))
+    offsets = [match.span() for match in matches]
+    return group_sentences([match.group() for match in matches], offsets), offsets
+
+
+def group_sentences(words: Sequence[str], offsets: Sequence[tuple[int, int]]) -> list[list[str]]:
+    """Return the sentences of a text of words.
 
     A sentence ends behind `.`, `!` or `?` and the quotes and brackets that are attached to it.
     """
     sentences: list[list[str]] = [[]]
-    offsets: list[tuple[int, int]] = []
-    is_over = False
-    for match in splitting_rule("treebank").pattern.finditer(text):
-        word = match.group()
-        if is_over and not (match.start() == offsets[-1][1] and re.fullmatch(CLOSING, word)):
+    is_over, end = False, 0
+    for word, (first, after) in zip(words, offsets):
+        if is_over and not (first == end and re.fullmatch(CLOSING, word)):
             sentences.append([])
             is_over = False
         is_over = is_over or word in (".", "!", "?")
         sentences[-1].append(word)
-        offsets.append(match.span())
-    return sentences, offsets
+        end = after
+    return sentences
 
 
 def words_at(row: dict, name: str, offsets: Sequence[tuple[int, int]], place: Place) -> list[int]:

@@ -1,0 +1,255 @@
+"""Sentences with predicates and their arguments: PropBank in columns, CoNLL-2005, CoNLL-2012, tables and datasets.
+
+    numbered    number, word, lemma, two tags, frame (`kill.01`, `_` for other words), then a column of IOB2 labels for
+                each predicate, in their order
+    CoNLL-2005  word first; then the predicates (`-` for other words) and a column of brackets for each, `(A0*`, `*)`
+    CoNLL-2012  word fourth, frame eighth, brackets from the twelfth to the last but one
+    JSON        `tokens` and `predicates`, objects with `words`, the numbers of the predicate's words, and `labels`
+
+The predicate's words are those labeled `V`, and without labels the word of its line. Where a test file has no column of
+labels, it is not known what is right.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+from datasets import Dataset
+
+from ...model.label_schemes_elmo import labels_of_scheme, spans
+from .files import Place, numbered_lines
+from .splits import Splits, Understood, read_examples, values
+from .tables import Row, find_column, is_table, peek, read_table
+
+IOB = re.compile(r"O|[BI]-\S+")
+BRACKETS = re.compile(r"(?:\(([^()*\s]+))?\*(\))?")
+LINES_TO_JUDGE = 5000
+PREDICATES = pa.list_(pa.struct({"name": pa.string(), "words": pa.list_(pa.int32()), "labels": pa.list_(pa.string())}))
+SCHEMA = pa.schema({"tokens": pa.list_(pa.string()), "predicates": PREDICATES, "source": pa.string()})
+NOT_LABELED = ("-", "_")  # in the column of predicates, for other words
+
+
+class Layout(NamedTuple):
+    """Where a file has words, predicates and labels: columns from 0, `last` that of the last label or None."""
+
+    kind: str
+    word: int
+    predicate: int | None  # None: the column before the brackets
+    last: int | None = None
+
+
+LAYOUTS = {
+    "numbered": Layout("numbered columns with IOB2 labels", 1, 5),
+    "CoNLL-2005": Layout("CoNLL-2005", 0, None),
+    "CoNLL-2012": Layout("CoNLL-2012", 3, 7, -1),
+}
+
+
+def read_predicates(arguments: Any, known_labels: Sequence[str] | None = None) -> Splits:
+    """Read sentences with predicates and labels of their arguments.
+
+    Examples have the columns `tokens`, `predicates` (their `name` in the data, the numbers of their `words`, and
+    `labels`, `None` where it is not known what is right) and `source`. Labels are those of BIO.
+
+    Args:
+        arguments: Fields as of `DataArguments`.
+        known_labels: Labels of a trained model. They are kept if they hold all labels of training.
+
+    Raises:
+        `ValueError`: in one line, for data that cannot be read.
+    """
+    understood = Understood("sentence")
+    examples = read_examples(arguments, understood, PredicateReader(arguments, understood))
+    for split, dataset in examples.items():
+        predicates = [one for row in values(dataset, "predicates") for one in row]
+        if not predicates:
+            raise ValueError(f"{dataset[0]['source']}: no sentence for {split} has a predicate")
+        counts = f"{split}: {len(predicates):,} predicates"
+        labeled = [one["labels"] for one in predicates if one["labels"] is not None]
+        understood.notes.append(f"{counts}, of which {len(labeled):,} have labels")
+        if not understood.label_counts:
+            understood.label_counts.update(span.type for labels in labeled for span in spans(labels))
+    names = list(known_labels or ())
+    if "train" in examples:
+        found = labels_of_scheme(understood.label_counts, "BIO")
+        names = names if set(found) <= set(names) else found
+    first = next(iter(examples.values()))[0]
+    understood.first = " ".join(first["tokens"])[:200]
+    return Splits(understood, names, **examples)
+
+
+class PredicateReader:
+    """Reader of one run's files and datasets."""
+
+    schema = SCHEMA
+
+    def __init__(self, arguments: Any, understood: Understood):
+        self.arguments, self.understood = arguments, understood
+
+    def read_file(self, path: str, split: str) -> Iterator[dict]:
+        if is_table(path):
+            wanted = getattr(self.arguments, f"{split}_split")
+            yield from self.read_rows(read_table(path, (), self.arguments.split_column, wanted), split)
+            return
+        layout = find_layout(path)
+        self.understood.record(split, layout.kind, words=f"column {layout.word}", labels="one column a predicate")
+        rows: list[tuple[Place, list[str]]] = []
+        for number, line in chain(numbered_lines(path), [(0, "")]):
+            if line.startswith("#") and (layout.word or not rows):  # a comment, unless words come first
+                continue
+            if line.strip():
+                rows.append((Place(path, number), line.split("\t") if "\t" in line else line.split()))
+            elif rows:
+                yield read_sentence(rows, layout)
+                rows = []
+
+    def read_rows(self, rows: Iterable[Row], split: str) -> Iterator[dict]:
+        head, names, rows = peek(rows)
+        if not head:
+            return
+        tokens = find_column(names, None, ("tokens", "words"), head[0][0])
+        predicates = find_column(names, None, ("predicates",), head[0][0])
+        self.understood.record(split, "a table", words=tokens, labels=predicates)
+        for place, row in rows:
+            words = row.get(tokens)
+            if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+                raise ValueError(f"{place}: {tokens} must be a list of words, but is {words!r:.60}")
+            found = [read_predicate(one, words, place) for one in row.get(predicates) or ()]
+            yield {"tokens": words, "predicates": found, "source": str(place)}
+
+    def problem(self, example: dict, split: str) -> str | None:
+        if not example["tokens"]:
+            return "sentences without words"
+        unlabeled = any(predicate["labels"] is None for predicate in example["predicates"])
+        return "sentences with predicates without labels" if split != "test" and unlabeled else None
+
+
+def find_layout(path: str) -> Layout:
+    """Return the layout of a file, by its first lines."""
+    for _, line in islice(numbered_lines(path), LINES_TO_JUDGE):
+        if line.startswith("#begin document"):
+            return LAYOUTS["CoNLL-2012"]
+        columns = line.split("\t") if "\t" in line else line.split()
+        if columns and not line.startswith("#"):
+            return LAYOUTS["numbered" if columns[0] == "1" and len(columns) >= 6 else "CoNLL-2005"]
+    raise ValueError(f"{path}: there is no sentence in it")
+
+
+def read_sentence(rows: list[tuple[Place, list[str]]], layout: Layout) -> dict:
+    """Return the example of a sentence's lines.
+
+    Raises:
+        `ValueError`: if lines have different numbers of columns, or there are not as many columns of labels as
+            predicates, or a label is none.
+    """
+    width = len(rows[0][1])
+    for place, columns in rows:
+        if len(columns) != width or width < 2 + layout.word:
+            raise ValueError(
+                f"{place}: {len(columns)} columns where the sentence begins with {width}: {' '.join(columns)[:60]!r}"
+            )
+    table = [[cell.strip() for cell in column] for column in zip(*(columns for _, columns in rows))]
+    named = layout.predicate
+    if named is None:  # columns of brackets are the last, and the predicates stand before them
+        named = max(
+            (number for number, column in enumerate(table) if not all("*" in cell for cell in column)), default=0
+        )
+    marked = [number for number, cell in enumerate(table[named]) if cell not in NOT_LABELED]
+    if layout.kind == "CoNLL-2012":  # a frame is named only where it is annotated
+        labeled = table[11 : layout.last]
+        marked = (
+            marked if not labeled else [column.index(v) for column in labeled for v in column if v.startswith("(V*")]
+        )
+    else:
+        labeled = table[named + 1 :]
+    if labeled and len(labeled) != len(marked):
+        raise ValueError(
+            f"{rows[0][0]}: {len(marked)} predicates in column {named}, but {len(labeled)} columns of labels behind it"
+        )
+    places = [place for place, _ in rows]
+    read = labels_of_brackets if layout.kind != LAYOUTS["numbered"].kind else labels_of_iob
+    predicates = []
+    for number, word in enumerate(marked):
+        labels = read(labeled[number], places) if labeled else None
+        own = [] if labels is None else [n for n, label in enumerate(labels) if label in ("B-V", "I-V")]
+        predicates.append({"name": table[named][word], "words": own or [word], "labels": labels})
+    return {"tokens": table[layout.word], "predicates": predicates, "source": str(places[0])}
+
+
+def labels_of_iob(cells: Sequence[str], places: Sequence[Place]) -> list[str]:
+    for cell, place in zip(cells, places):
+        if not IOB.fullmatch(cell):
+            raise ValueError(f"{place}: a label must be O, or B- or I- and a role, but is {cell!r}")
+    return list(cells)
+
+
+def labels_of_brackets(cells: Sequence[str], places: Sequence[Place]) -> list[str]:
+    """Return BIO labels of the arguments that are enclosed in brackets: `(A0*`, `*`, `*)`, `(V*)`."""
+    labels, role, first = [], None, places[0]
+    for cell, place in zip(cells, places):
+        found = BRACKETS.fullmatch(cell)
+        if found is None or (found[1] and role) or (found[2] and not (found[1] or role)):
+            raise ValueError(f"{place}: arguments must be bracketed one by one, (A0*, * and *), but are {cell!r}")
+        if found[1]:
+            role, first = found[1], place
+            labels.append(f"B-{role}")
+        else:
+            labels.append(f"I-{role}" if role else "O")
+        role = None if found[2] else role
+    if role:
+        raise ValueError(f"{first}: the argument {role} begins here, but does not end in its sentence")
+    return labels
+
+
+def read_predicate(value: Any, words: list[str], place: Place) -> dict:
+    """Return a predicate of a row of JSON, an object, or the number of its word.
+
+    Raises:
+        `ValueError`: if it names no words of the sentence, or has another number of labels than the sentence of words.
+    """
+    value = {"words": [value]} if isinstance(value, int) else value
+    own = value.get("words") if isinstance(value, dict) else None
+    if not isinstance(own, list) or not own or not all(isinstance(n, int) and 0 <= n < len(words) for n in own):
+        raise ValueError(
+            f"{place}: a predicate must be an object whose `words` are numbers from 0 to {len(words) - 1}, but is "
+            f"{value!r:.60}"
+        )
+    labels = value.get("labels")
+    if labels is not None:
+        if not isinstance(labels, list) or len(labels) != len(words):
+            raise ValueError(f"{place}: {len(words)} words need as many labels, but have {labels!r:.60}")
+        labels = labels_of_iob([str(label) for label in labels], [place] * len(labels))
+    return {"name": str(value.get("name") or words[own[0]]), "words": own, "labels": labels}
+
+
+# ---- Writing
+
+
+def write_props(path: str | Path, sentences: Dataset, labels: Sequence[Sequence[Sequence[str]]]) -> None:
+    """Write predicates and bracketed arguments in columns, as `srl-eval.pl` reads them.
+
+    Args:
+        labels: For each sentence, the labels of its words for each of its predicates.
+    """
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        for tokens, predicates, rows in zip(values(sentences, "tokens"), values(sentences, "predicates"), labels):
+            order = sorted(range(len(predicates)), key=lambda number: predicates[number]["words"][0])
+            names = {predicates[number]["words"][0]: predicates[number]["name"] for number in order}
+            columns = [brackets(rows[number]) for number in order]
+            for place in range(len(tokens)):
+                name = "_".join(names.get(place, "-").split())
+                name = "_" if name == "-" and place in names else name
+                file.write("\t".join([name, *(column[place] for column in columns)]) + "\n")
+            file.write("\n")
+
+
+def brackets(labels: Sequence[str]) -> list[str]:
+    """Return the brackets at each word of the arguments that labels mark."""
+    cells = ["*"] * len(labels)
+    for start, end, role in spans(labels):
+        cells[start] = f"({role}{cells[start]}"
+        cells[end - 1] += ")"
+    return cells
