@@ -86,6 +86,12 @@ WORDS = [["I", "did", "n't", "go", "."], [], ["The", "bank", "was", "closed", ";
 DATA = datasets.Dataset.from_dict({"text": TEXTS, "words": WORDS})
 
 
+def streamed_column():
+    """A column of a stream, which datasets has from its version 4 on; before, its rows."""
+    stream = DATA.to_iterable_dataset().map(lambda row: {"text": row["text"]})
+    return stream["text"] if int(datasets.__version__.split(".")[0]) >= 4 else (row["text"] for row in stream)
+
+
 @pytest.mark.parametrize(
     "sentences",
     [
@@ -95,7 +101,7 @@ DATA = datasets.Dataset.from_dict({"text": TEXTS, "words": WORDS})
         DATA["text"],
         DATA["words"],
         DATA.with_format("numpy")["words"],
-        DATA.to_iterable_dataset().map(lambda row: {"text": row["text"]})["text"],
+        streamed_column(),
     ],
     ids=["texts", "words", "mixed", "text column", "words column", "arrays", "streamed column"],
 )

@@ -88,6 +88,7 @@ def test_torch_export_with_a_fixed_length_and_any_batch(name):
             torch.testing.assert_close(exported[output], expected[output], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name"), [("Dynamo", "ElmoForTokenClassification"), ("Onnx", "ElmoModel")])
 def test_exporters_of_transformers(kind, name, tmp_path):
     if kind == "Onnx":

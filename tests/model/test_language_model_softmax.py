@@ -103,6 +103,7 @@ def test_all_but_one_word_can_be_drawn_and_not_more():
             draw_candidates(samples, 8)
 
 
+@pytest.mark.slow
 def test_sampled_softmax_has_its_optimum_where_the_full_one_has():
     """At the true distribution the expected gradient of both losses is 0; elsewhere that of the sampled one is not."""
     vocab_size, samples, rounds = 24, 6, 4000

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from lanes import first_fast
 from torch import nn
 from torch.testing import assert_close
 
@@ -32,6 +33,7 @@ def words(B, T):
     return torch.randint(1, 262, (B, T, 50), generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_a_model_of_two_workers_is_the_reference(two_threads, wide_model, mode):
     ids = words(B, T)
@@ -83,9 +85,9 @@ def calls():
     return []
 
 
-@pytest.mark.parametrize("layer", [0, 1])
+@pytest.mark.parametrize("layer", first_fast([0, 1]))
 @pytest.mark.parametrize("place", ["layer", "dropout", "recurrent_gates"])
-@pytest.mark.parametrize("hook", ["register_forward_hook", "register_forward_pre_hook"])
+@pytest.mark.parametrize("hook", first_fast(["register_forward_hook", "register_forward_pre_hook"]))
 def test_a_hook_is_called(two_threads, wide_model, calls, layer, place, hook):
     layer = wide_model.layers[layer]
     module = {"layer": layer, "dropout": layer.dropout, "recurrent_gates": layer.forward_lstm.recurrent_gates}[place]

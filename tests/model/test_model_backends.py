@@ -88,6 +88,7 @@ def test_compiled_for_batches_and_lengths_that_change(tiny_config, head):
     torch._dynamo.reset()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strict", [False, True], ids=["traced", "strict"])
 @pytest.mark.parametrize("head", [False, True], ids=["encoder", "head"])
 def test_exported_with_ragged_masks_for_any_batch_and_length(tiny_config, head, strict):

@@ -160,6 +160,7 @@ def leaves(results):
     return torch.utils._pytree.tree_leaves(results)
 
 
+@pytest.mark.slow
 def test_compiled_code_holds_the_whole_recurrence():
     torch.manual_seed(0)
     layer = Layer(fast)

@@ -7,17 +7,20 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import ModelCard
+from lanes import first_fast
 from safetensors.torch import load_file, save_file
 from toy_pretraining import command, pretrained, write_texts
 from transformers import AutoConfig, AutoTokenizer
 
 from hf_elmo import ElmoModel, cli
+from hf_elmo.model.word_splitting_elmo import SPLITTING_RULES
 from hf_elmo.training.language_model.arguments import ModelArguments, PretrainingArguments
 from hf_elmo.training.language_model.corpus import TextFiles, attached_punctuation, choose_split
 from hf_elmo.training.language_model.model import SIZES, starting_config
 
 RAW = ["I went to the river bank.", "It isn't far, is it?", "The bank was closed; we went home."]
 SPLIT = ["I went to the river bank .", "It is n't far , is it ?", "The bank was closed ; we went home ."]
+UNSPLIT_CLITICS = [sentence.replace(" n't", "n't") for sentence in SPLIT]
 
 
 @pytest.fixture(scope="module")
@@ -36,15 +39,24 @@ def run_on(texts: Path, name: str, output: Path, *more: str) -> int:
 
 @pytest.mark.parametrize(
     ("name", "more", "words", "split", "said"),
-    [
-        ("raw.txt", [], SPLIT, "treebank", "is raw ('bank.'), and is split into words by the rule 'treebank'"),
-        ("raw.txt", ["--split", "treebank"], SPLIT, "treebank", "by the rule 'treebank'"),
-        ("raw.txt", ["--split", "whitespace"], RAW, "whitespace", "looks unsplit: 'bank.' counts as one word"),
-        ("raw.txt", ["--language", "cy"], [s.replace(" n't", "n't") for s in SPLIT], "punctuation", "'punctuation'"),
-        ("split.txt", [], SPLIT, "treebank", "is split into words already, and is left as it is"),
-        ("split.txt", ["--split", "treebank"], SPLIT, "treebank", "by the rule 'treebank'"),
-        ("half.txt", ["--split", "treebank"], SPLIT, "treebank", "by the rule 'treebank'"),
-    ],
+    first_fast(
+        [
+            ("raw.txt", [], SPLIT, "treebank", "is raw ('bank.'), and is split into words by the rule 'treebank'"),
+            ("raw.txt", ["--split", "treebank"], SPLIT, "treebank", "by the rule 'treebank'"),
+            ("raw.txt", ["--split", "whitespace"], RAW, "whitespace", "looks unsplit: 'bank.' counts as one word"),
+            (
+                "raw.txt",
+                ["--language", "cy"],
+                UNSPLIT_CLITICS,
+                "punctuation",
+                "'punctuation'",
+            ),
+            ("split.txt", [], SPLIT, "treebank", "is split into words already, and is left as it is"),
+            ("split.txt", ["--split", "treebank"], SPLIT, "treebank", "by the rule 'treebank'"),
+            ("half.txt", ["--split", "treebank"], SPLIT, "treebank", "by the rule 'treebank'"),
+        ],
+        3,
+    ),
 )
 def test_a_text_is_split_once_and_visibly(texts, tmp_path, caplog, name, more, words, split, said):
     """The words that were learned, the rule that the tokenizer keeps, and what the run says and its card."""
@@ -66,7 +78,7 @@ def test_a_text_that_is_half_split_needs_a_rule(texts, tmp_path, capsys):
     assert run_on(texts, "half.txt", tmp_path / "model") == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert "of the punctuation is attached to words, as in 'bank.', the rest stands apart" in error
-    assert "--split treebank|punctuation|whitespace" in error
+    assert f"--split {'|'.join(SPLITTING_RULES)}" in error
     assert run_on(texts, "half.txt", tmp_path / "model", "--split", "moses") == 2
     assert "split must be one of" in capsys.readouterr().err
     assert not (tmp_path / "model").exists()
@@ -197,7 +209,7 @@ def test_unconverted_weights_given_to_perplexity(texts, capsys):
     folder = Path(cli.__file__).parent / "data"
     assert cli.main(["perplexity", str(texts / "raw.txt"), "--model", str(folder)]) == 2
     error = capsys.readouterr().err
-    assert f"`hf-elmo convert {folder} elmo`" in error
+    assert f"`hf-elmo convert {folder} OUTPUT`" in error
     assert error.count("\n") == 1
 
 
