@@ -50,6 +50,17 @@ HEADS = {
     "tagger without encoder": tagger(tagger_layers=0, **{**WORD_FEATURES, "word_vector_trainable": False}),
     "tagger word by word": tagger(tagger_crf=False, tagger_layers=1),
     "linear tagger": tagger(tagger_crf=False, tagger_layers=0),
+    "tagger of described layers": tagger(
+        word_features=[{"type": "elmo", "mix": 0, "projection": 12}],
+        task_layers={
+            "input_dropout": 0.0,
+            "encoder": {"type": "lstm", "size": 16, "bidirectional": True},
+            "feedforward": {"type": "feedforward", "sizes": [12], "activations": ["tanh"], "dropout": [0.0]},
+        },
+        task_special_tokens=False,
+        tagger_crf=False,
+        tagger_constraints="labels",
+    ),
     "mean": classifier(),
     "maximum, of pairs": classifier(is_of_pairs=True, pooling="max", **WORD_FEATURES),
     "attentive pooling": classifier(pooling="attention"),
@@ -57,6 +68,14 @@ HEADS = {
     "values, of pairs": classifier(is_of_pairs=True, problem_type="regression", num_labels=1, pooling="attention"),
     "biattentive network": classifier(sequence_encoder="bcn", **WORD_FEATURES),
     "biattentive network, of pairs": classifier(is_of_pairs=True, sequence_encoder="bcn", elmo_at_output=False),
+    "described pooling": classifier(
+        task_layers={
+            "encoder": {"type": "lstm", "size": 16},
+            "pooler": {"type": "cnn", "filters": 16, "widths": [1, 2], "activation": "tanh"},
+            "feedforward": {"type": "maxout", "sizes": [12], "pools": [2], "dropout": [0.0]},
+        },
+        task_special_tokens=False,
+    ),
     "inference": classifier(is_of_pairs=True, sequence_encoder="esim"),
     "inference with word features": classifier(
         is_of_pairs=True, sequence_encoder="esim", elmo_at_output=False, **WORD_FEATURES
