@@ -49,6 +49,14 @@ def write_model(original: Original, source: Path, folder: Path, dtype: str | Non
 
 def write_folder(original: Original, folder: Path, dtype: str | None = None) -> ElmoPreTrainedModel:
     """Write what `from_pretrained` loads: configuration, weights, tokenizer, and their code."""
+    model = build_model(original, dtype)
+    save_model(model, folder)
+    save_tokenizer(original, folder)
+    return model
+
+
+def build_model(original: Original, dtype: str | None = None) -> ElmoPreTrainedModel:
+    """Return the model of an original, with its head or its softmax if it has one."""
     config, head = original.config, original.head
     state = fresh_mixes(config) | dict(original.state)
     if head is not None:
@@ -66,8 +74,6 @@ def write_folder(original: Original, folder: Path, dtype: str | None = None) -> 
         model = type(model).from_pretrained(None, config=config, state_dict=state, quantization_config=ElmoInt8Config())
     else:
         model.load_state_dict(state, assign=True)
-    save_model(model, folder)
-    save_tokenizer(original, folder)
     return model
 
 

@@ -71,17 +71,28 @@ def sentences_of(part: StoredPart, of_sentences: bool) -> Iterator[tuple[Sentenc
 def write_hdf5(
     path: Path, parts: Iterable[StoredPart], of_sentences: bool, sentence_keys: bool, with_index: bool
 ) -> None:
-    index = {}
-    with h5py.File(path, "w") as file:
+    def arrays() -> Iterator[tuple[str, int, np.ndarray]]:
         for part in parts:
             for sentence, vectors in sentences_of(part, of_sentences):
                 if not of_sentences and vectors.dim() == 3:
                     vectors = vectors.transpose(0, 1)  # layers first
-                key = sentence.text if sentence_keys else str(sentence.number)
-                array = np.ascontiguousarray(vectors.numpy())
-                file.create_dataset(key, array.shape, dtype=array.dtype, data=array)
-                if with_index and not sentence_keys:
-                    index[sentence.text] = key
+                yield sentence.text, sentence.number, vectors.numpy()
+
+    write_datasets(path, arrays(), sentence_keys, with_index)
+
+
+def write_datasets(
+    path: str | Path, arrays: Iterable[tuple[str, int, np.ndarray]], sentence_keys: bool, with_index: bool
+) -> None:
+    """Write HDF5 in the layout of `allennlp elmo`, from the text of each sentence, its number and its vectors."""
+    index = {}
+    with h5py.File(path, "w") as file:
+        for text, number, vectors in arrays:
+            key = text if sentence_keys else str(number)
+            array = np.ascontiguousarray(vectors)
+            file.create_dataset(key, array.shape, dtype=array.dtype, data=array)
+            if with_index and not sentence_keys:
+                index[text] = key
         if with_index and not sentence_keys:
             file.create_dataset(INDEX, (1,), dtype=h5py.string_dtype())[0] = json.dumps(index)
 
