@@ -64,14 +64,14 @@ def read_archive(source: Source) -> Original:
     """Read the biLM of a task model and its scalar mixes."""
     file = weight_file(source.path)
     state = read_state_dict(file)
-    bilm = find_bilm(state, file)
-    elmo = bilm.removesuffix("_elmo_lstm.")
-    settings = read_settings(file.parent, elmo)
+    bilms, others = find_bilms(state, source.part, file)
+    bilm, elmos = bilms[0], [elmo_of(name) for name in bilms]
+    settings = common_settings(elmos, file)
     sizes = read_sizes(state, bilm, file)
     options_file = source.options or find_archive_options(file.parent, settings, source.archive or file)
     options = PUBLISHED_OPTIONS if options_file is None else read_options(options_file)
     config, notes = build_config(options, sizes, options_file or file, file)
-    mixes = read_mixes(state, elmo, config.num_hidden_layers + 1, file)
+    mixes, first_mixes = read_all_mixes(state, elmos, config.num_hidden_layers + 1, file)
     apply_settings(config, settings, len(mixes) // 2)
     if options_file is None:
         notes.append(published_note(file))
@@ -79,12 +79,15 @@ def read_archive(source: Source) -> Original:
         notes.append(f"options are those of {options_file}")
 
     converted, used = apply_rules(rules(config, bilm), state, file)
-    used |= {name for name in state if name.startswith(f"{elmo}scalar_mix_")}
+    used |= {f"{twin}{name.removeprefix(bilm)}" for name in used for twin in bilms[1:]}
+    used |= {name for name in state for elmo in elmos if name.startswith(f"{elmo}scalar_mix_")}
     head, left = None, {name: tensor for name, tensor in state.items() if name not in used}
-    notes += describe_leftovers({name: tensor for name, tensor in left.items() if elmo and name.startswith(elmo)}, file)
-    left = {name: tensor for name, tensor in left.items() if not (elmo and name.startswith(elmo))}
-    if left and not source.encoder_only and settings.model_type is not None:
-        head, more = read_head(file.parent, file, left, elmo, config.hidden_size, config.num_mixes)
+    inside = {name for name in left for elmo in elmos if elmo and name.startswith(elmo)}
+    notes += describe_leftovers({name: left.pop(name) for name in sorted(inside)}, file)
+    if len(elmos) > 1:
+        notes.append(f"{len(elmos)} ELMos of {file} have the same weights and become one, with the mixes of all")
+    if left and not source.encoder_only and settings.model_type is not None and not others:
+        head, more = read_head(file.parent, file, left, first_mixes, config.hidden_size)
         notes += more
     if left and head is None:
         notes.append(describe_rest(left, settings))
@@ -96,13 +99,62 @@ def read_archive(source: Source) -> Original:
 FORMAT = Format("AllenNLP archive", is_archive_folder, read_archive)
 
 
-def find_bilm(state: Mapping[str, Tensor], file: Path) -> str:
-    """Return the beginning of the names of the one biLM in a state dict."""
+def find_bilms(state: Mapping[str, Tensor], part: str | None, file: Path) -> tuple[list[str], list[str]]:
+    """Return the beginnings of the names of the biLMs to convert, which have the same weights, and of all others.
+
+    Args:
+        state: A state dict.
+        part: The ELMo to convert: the beginning of its names, or the name of its token embedder; None for all.
+        file: The file of the state dict.
+
+    Raises:
+        ValueError: There is none, or none of this name, or there are several of different weights.
+    """
     found = [name.removesuffix(ENTRY) for name in state if name.endswith(ENTRY)]
-    if len(found) == 1:
-        return found[0]
-    if len(found) > 1:
-        raise ValueError(f"{file}: holds {len(found)} ELMos, {', '.join(found)}; expected one")
+    if not found:
+        refuse_without_elmo(state, file)
+    elmos = {bilm: elmo_of(bilm) for bilm in found}
+    listed = ", ".join(elmo.rstrip(".") or "(the whole file)" for elmo in elmos.values())
+    if part is not None:
+        name = part.rstrip(".")
+        chosen = [b for b, elmo in elmos.items() if name == elmo.rstrip(".") or f"token_embedder_{name}." in elmo]
+        if len(chosen) != 1:
+            raise ValueError(f"{file}: --part {part} does not name one of its ELMos, which are {listed}")
+        return chosen, [bilm for bilm in found if bilm not in chosen]
+    if not all(are_equal(below(state, found[0]), below(state, other)) for other in found[1:]):
+        raise ValueError(f"{file}: holds {len(found)} ELMos of different weights, {listed}; choose one with --part")
+    return found, []
+
+
+def elmo_of(bilm: str) -> str:
+    """Return the beginning of the names of an `Elmo` module by that of its biLM."""
+    return bilm.removesuffix("_elmo_lstm.")
+
+
+def below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with a prefix, by the rest of their names."""
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def are_equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def common_settings(elmos: list[str], file: Path) -> ElmoSettings:
+    """Return the settings of ELMos that become one encoder."""
+    settings = [read_settings(file.parent, elmo) for elmo in elmos]
+    for name in ("layer_norm", "mix_is_trainable"):
+        values = [getattr(one, name) for one in settings]
+        if len(set(values)) > 1:
+            raise ValueError(
+                f"{file}: its ELMos {', '.join(elmos)} differ in {name}, {values}, which one encoder cannot; choose "
+                "one with --part"
+            )
+    return settings[0]
+
+
+def refuse_without_elmo(state: Mapping[str, Tensor], file: Path):
+    """Raise a `ValueError` that says what a state dict without an ELMo holds."""
     names = " ".join(state)
     if re.search(r"transformer|self_attn|attention\.self", names, re.IGNORECASE):
         raise ValueError(
@@ -144,17 +196,28 @@ def read_sizes(state: Mapping[str, Tensor], bilm: str, file: Path) -> dict[str, 
     }
 
 
-def read_mixes(state: Mapping[str, Tensor], elmo: str, layers: int, file: Path) -> dict[str, Tensor]:
-    """Return the parameters of all scalar mixes."""
+def read_mixes(state: Mapping[str, Tensor], elmo: str, layers: int, file: Path, first: int = 0) -> dict[str, Tensor]:
+    """Return the parameters of an ELMo's scalar mixes, numbered from `first` on."""
     mixes = {}
     while (gamma := f"{elmo}scalar_mix_{len(mixes) // 2}.gamma") in state:
-        number = len(mixes) // 2
-        names = [f"{elmo}scalar_mix_{number}.scalar_parameters.{layer}" for layer in range(layers)]
+        theirs, ours = f"{elmo}scalar_mix_{len(mixes) // 2}", f"scalar_mixes.{first + len(mixes) // 2}"
+        names = [f"{theirs}.scalar_parameters.{layer}" for layer in range(layers)]
         if missing := [name for name in names if name not in state]:
             raise ValueError(f"{file}: lacks {missing[0]}; expected a weight for each of the {layers} layers")
-        mixes[f"scalar_mixes.{number}.gamma"] = checked(gamma, state[gamma], (1,), file)
-        mixes[f"scalar_mixes.{number}.weights"] = torch.cat([checked(name, state[name], (1,), file) for name in names])
+        mixes[f"{ours}.gamma"] = checked(gamma, state[gamma], (1,), file)
+        mixes[f"{ours}.weights"] = torch.cat([checked(name, state[name], (1,), file) for name in names])
     return mixes
+
+
+def read_all_mixes(
+    state: Mapping[str, Tensor], elmos: list[str], layers: int, file: Path
+) -> tuple[dict[str, Tensor], dict[str, int]]:
+    """Return the parameters of the scalar mixes of all ELMos, and the number of the first mix of each."""
+    mixes, first = {}, {}
+    for elmo in elmos:
+        first[elmo] = len(mixes) // 2
+        mixes |= read_mixes(state, elmo, layers, file, first[elmo])
+    return mixes, first
 
 
 def apply_settings(config: ElmoConfig, settings: ElmoSettings, num_mixes: int):

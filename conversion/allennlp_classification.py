@@ -56,6 +56,8 @@ def read_bcn(archive: TaskArchive) -> Head:
     settings = archive.model
     at_input = settings.pop("use_input_elmo", False, bool)
     at_output = settings.pop("use_integrator_output_elmo", False, bool)
+    if len(archive.mixes) > 1 and (at_input or at_output):
+        raise ValueError(f"{archive.config_file}: a bcn with another ELMo beside its own has no counterpart")
     features = bcn_features(archive, settings, at_input)
     if not (at_output or any(part["type"] == "elmo" for part in features.described)):
         raise ValueError(

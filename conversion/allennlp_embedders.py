@@ -127,7 +127,9 @@ def read_elmo(archive: TaskArchive, settings: Settings, theirs: str) -> tuple[di
     tensors, hidden = {}, archive.hidden_size
     if size is not None:
         tensors = archive.linear(f"{theirs}._projection", "projection", size, hidden)
-    return {"type": "elmo", "mix": 0, "projection": size}, size or hidden, tensors
+    if (mix := archive.mixes.get(f"{theirs}._elmo.")) is None:
+        raise ValueError(f"{archive.file}: lacks the ELMo of {settings.place} in config.json")
+    return {"type": "elmo", "mix": mix, "projection": size}, size or hidden, tensors
 
 
 def read_words(

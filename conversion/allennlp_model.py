@@ -53,6 +53,7 @@ class Settings:
     def section(self, name: str) -> "Settings | None":
         """Take an entry that is a section; None where it is absent."""
         value = self.content.pop(name, None)
+        value = {"type": value} if isinstance(value, str) else value  # short for a section with a type alone
         return None if value is None else Settings(value, f"{self.place}.{name}", self.file)
 
     def required(self, name: str) -> "Settings":
@@ -112,15 +113,15 @@ class TaskArchive:
         folder: The unpacked archive.
         file: The file of the state dict.
         state: Its tensors, without those of the ELMo.
-        elmo: The beginning of the names of the ELMo's tensors.
+        mixes: Number of the first scalar mix of each ELMo, by the beginning of its tensors' names.
         hidden_size: Width of ELMo's vectors.
-        num_mixes: Number of its scalar mixes.
     """
 
     def __init__(
-        self, folder: Path, file: Path, state: Mapping[str, Tensor], elmo: str, hidden_size: int, num_mixes: int
+        self, folder: Path, file: Path, state: Mapping[str, Tensor], mixes: Mapping[str, int], hidden_size: int
     ):
-        self.folder, self.file, self.hidden_size, self.num_mixes = folder, file, hidden_size, num_mixes
+        self.folder, self.file, self.hidden_size = folder, file, hidden_size
+        self.mixes = {canonical(elmo): mix for elmo, mix in mixes.items()}
         self.config_file = folder / "config.json"
         self.config = json.loads(self.config_file.read_text(encoding="utf-8-sig"))
         self.names = {canonical(name): name for name in state}
@@ -128,7 +129,7 @@ class TaskArchive:
             raise ValueError(
                 f"{file}: holds tensors of the same name but for wrappers; expected one layout of AllenNLP"
             )
-        self.state, self.left, self.elmo = state, set(self.names), elmo
+        self.state, self.left = state, set(self.names)
         self.vocabulary = Vocabulary(folder / "vocabulary", self.config.get("vocabulary"))
         self.notes: list[str] = []
         self.counts_padding = is_older_than_1_2_1(folder, state)

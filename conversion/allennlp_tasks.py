@@ -61,7 +61,7 @@ ALONE = "--encoder-only converts its ELMo alone"
 
 
 def read_head(
-    folder: Path, file: Path, state: Mapping[str, Tensor], elmo: str, hidden_size: int, num_mixes: int
+    folder: Path, file: Path, state: Mapping[str, Tensor], mixes: Mapping[str, int], hidden_size: int
 ) -> tuple[Head | None, list[str]]:
     """Return the task model of an archive, None for one of an unknown type, and notes.
 
@@ -69,13 +69,13 @@ def read_head(
         folder: The unpacked archive.
         file: The file of the state dict.
         state: Its tensors outside of the ELMo.
-        elmo: The beginning of the names of the ELMo's tensors.
-        hidden_size, num_mixes: Width of ELMo's vectors, and number of its scalar mixes.
+        mixes: Number of the first scalar mix of each ELMo, by the beginning of its tensors' names.
+        hidden_size: Width of ELMo's vectors.
 
     Raises:
         ValueError: The model has no counterpart, or a part of it has none.
     """
-    archive = TaskArchive(folder, file, state, elmo, hidden_size, num_mixes)
+    archive = TaskArchive(folder, file, state, mixes, hidden_size)
     kind = archive.model.pop("type", "", str)
     if kind in WITHOUT_COUNTERPART:
         missing = WITHOUT_COUNTERPART[kind]

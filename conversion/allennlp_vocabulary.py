@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from .file_kinds import EMPTY, check_content, file_kind
+
 PADDING, UNKNOWN = "@@PADDING@@", "@@UNKNOWN@@"
 NON_PADDED_FILE = "non_padded_namespaces.txt"
 NON_PADDED = ("*tags", "*labels")
@@ -67,6 +69,8 @@ class Vocabulary:
 
 def read_lines(file: Path) -> list[str]:
     """Return the entries of a file. Only line feeds end a line: entries may be other white space."""
+    if file_kind(file) != EMPTY:
+        check_content(file, "one entry of the vocabulary a line")
     try:
         text = file.read_bytes().decode("utf-8")
     except (UnicodeDecodeError, OSError) as error:

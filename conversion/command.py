@@ -52,6 +52,7 @@ def add_arguments(parser: ArgumentParser):
     files.add_argument(
         "--encoder-only", action="store_true", help="leave out the task model around the ELMo of an AllenNLP archive"
     )
+    files.add_argument("--part", metavar="NAME", help="the ELMo to convert of an AllenNLP archive that holds several")
     files.add_argument("--keep-optimizer", action="store_true", help="keep Adagrad's state of a TensorFlow checkpoint")
     result = parser.add_argument_group("result")
     formats = ("safetensors", "sentence-transformers", "hdf5", "elmoformanylangs")
@@ -115,6 +116,7 @@ def run(arguments: Namespace) -> int:
         keep_optimizer=arguments.keep_optimizer,
         prefer=arguments.prefer,
         encoder_only=arguments.encoder_only,
+        part=arguments.part,
         overwrite=arguments.overwrite,
     )
     for note in conversion.notes:

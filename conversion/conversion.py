@@ -8,7 +8,7 @@ from pathlib import Path
 from hf_elmo.model.configuration_elmo import ElmoConfig
 from hf_elmo.model.saved_card_elmo import read_card
 
-from . import bilm_folder
+from . import allennlp_archive, bilm_folder
 from .alignment import align, parse_alignment
 from .archives import is_archive
 from .elmo_for_many_langs import check_writable, write_many_langs
@@ -65,6 +65,7 @@ def convert(
     keep_optimizer: bool = False,
     prefer: str | None = None,
     encoder_only: bool = False,
+    part: str | None = None,
     overwrite: bool = False,
 ) -> Conversion:
     """Convert a model.
@@ -90,6 +91,8 @@ def convert(
             training without a break. Checkpoints of bilm-tf hold it.
         prefer: `"hdf5"` (the default) or `"checkpoint"`, for folders that hold the weights in both forms.
         encoder_only: Whether to leave out the task model around the ELMo of an AllenNLP archive.
+        part: Which ELMo of an AllenNLP archive that holds several of different weights: the beginning of its tensors'
+            names, or the name of its token embedder. The task model around them is then left out.
         overwrite: Whether to replace a model that is at `output`.
     Raises:
         ValueError: The source is not supported or damaged, or its parts do not belong together.
@@ -111,11 +114,14 @@ def convert(
     request = request._replace(
         prefer=prefer,
         encoder_only=encoder_only,
+        part=part,
         embeddings=None if embeddings is None else local_file(embeddings),
         alignment={layer: local_file(file) for layer, file in parse_alignment(alignment).items()},
     )
     preset = find_preset(source)
     with open_source(request) as original:
+        if part is not None and original.format != allennlp_archive.FORMAT.name:
+            raise ValueError(f"{source}: a {original.format} has no parts to choose from; leave out --part")
         original = original._replace(facts={**(preset.facts() if preset else {}), **original.facts})
         check_way(original, source, to, dtype, request)
         original = align(original, request.alignment)

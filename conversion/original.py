@@ -28,6 +28,7 @@ class Source(NamedTuple):
     vocabulary: Path | None = None
     prefer: str | None = None  # "hdf5" or "checkpoint", where a folder holds both
     encoder_only: bool = False  # whether to leave out the task model around the ELMo
+    part: str | None = None  # which of several ELMos of an archive
     archive: Path | None = None  # the archive that `path` was unpacked from
     embeddings: Path | None = None  # token embeddings of a word list, in place of a character encoder
     alignment: Mapping[int, Path] = {}  # matrices to another language, by layer

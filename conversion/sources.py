@@ -13,7 +13,7 @@ from pathlib import Path
 
 from . import allennlp_archive, bilm_checkpoint, bilm_folder, elmo_for_many_langs, nlpl, saved_model, tfhub
 from .archives import is_archive, unpacked
-from .file_kinds import JSON, STAND_INS, StandInError, check_content, file_kind
+from .file_kinds import JSON, LFS_POINTER, STAND_INS, WEB_PAGE, StandInError, check_content, file_kind
 from .original import Format, Original, Source
 
 FORMATS: tuple[Format, ...] = (
@@ -78,7 +78,10 @@ def stand_ins(path: Path) -> list[Path]:
     folders = [path, path / "variables"] if path.is_dir() else []
     files = [file for folder in folders if folder.is_dir() for file in sorted(folder.iterdir())]
     files += [] if path.is_dir() else sorted(path.parent.glob(f"{path.stem}.*"))
-    return [file for file in files if PART.search(file.name) and file.is_file() and file_kind(file) in STAND_INS]
+    words = [file for file in sorted(path.glob("vocabulary/*.txt")) if file_kind(file) in (LFS_POINTER, WEB_PAGE)]
+    return words + [
+        file for file in files if PART.search(file.name) and file.is_file() and file_kind(file) in STAND_INS
+    ]
 
 
 @contextmanager

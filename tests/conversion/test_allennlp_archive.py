@@ -153,6 +153,40 @@ def test_the_rest_of_the_model_is_named(tmp_path):
     )
 
 
+@pytest.mark.parametrize("part", ["b", "text_field_embedder.token_embedder_b._elmo."])
+def test_one_of_several_elmos_is_chosen(tmp_path, original, part):
+    prefixes = [f"text_field_embedder.token_embedder_{name}._elmo." for name in "ab"]
+    state = state_dict(random_weights(OPTIONS, seed=6), prefixes[0]) | state_dict(TENSORS, prefixes[1], MIXES)
+    archive = write_archive(tmp_path / "model.tar.gz", state, config())
+    options = original / "original" / "options.json"
+    conversion = convert(archive, tmp_path / "model", options=options, part=part)
+    assert [note for note in conversion.notes if "token_embedder_a" in note]
+    expected, found = outputs(original / "model"), outputs(tmp_path / "model")
+    torch.testing.assert_close(found.hidden_states, expected.hidden_states, rtol=0, atol=2e-6)
+    assert len(found.mixes) == 2
+    with pytest.raises(
+        ValueError, match=r"--part c does not name one of its ELMos, which are text_field_emb.*_a\._elmo, t"
+    ):
+        convert(archive, tmp_path / "other", options=options, part="c")
+    with pytest.raises(ValueError, match="has no parts to choose from"):
+        convert(original / "original", tmp_path / "other", part="a")
+
+
+def test_several_elmos_of_the_same_weights_are_one_with_the_mixes_of_all(tmp_path, original):
+    prefixes = [f"text_field_embedder.token_embedder_{name}._elmo." for name in "ab"]
+    state = state_dict(TENSORS, prefixes[0], MIXES[:1]) | state_dict(TENSORS, prefixes[1], MIXES[1:])
+    archive = write_archive(tmp_path / "model.tar.gz", state, {"model": {"type": "unknown"}})
+    options = original / "original" / "options.json"
+    conversion = convert(archive, tmp_path / "model", options=options)
+    (note,) = conversion.notes
+    assert note.endswith("have the same weights and become one, with the mixes of all")
+    found = outputs(tmp_path / "model")
+    layers = torch.stack(found.hidden_states)
+    for (*weights, gamma), mix in zip(MIXES, found.mixes, strict=True):
+        shares = torch.softmax(torch.tensor(weights), 0)[:, None, None, None]
+        torch.testing.assert_close(mix, gamma * (shares * layers).sum(0), rtol=0, atol=2e-6)
+
+
 # ---- what is no such archive
 
 
@@ -174,7 +208,7 @@ def spoiled(state, change):
     elif change == "expanded":
         state[name] = torch.zeros(1).expand(state[name].shape)
     elif change == "two":
-        state |= state_dict(TENSORS, "other.")
+        state |= state_dict(random_weights(OPTIONS, seed=6), "other.")
     elif change == "mix":
         del state["scalar_mix_0.scalar_parameters.2"]
     return state
@@ -188,7 +222,7 @@ def spoiled(state, change):
         ("nan", "holds 1 NaN or infinite numbers among 40"),
         ("integers", "must hold floating-point numbers, but holds torch.int32"),
         ("expanded", "declares shape (40,), but fewer numbers are stored"),
-        ("two", "holds 2 ELMos"),
+        ("two", "holds 2 ELMos of different weights, (the whole file), other; choose one with --part"),
         ("mix", "lacks scalar_mix_0.scalar_parameters.2; expected a weight for each of the 3 layers"),
     ],
 )

@@ -37,14 +37,15 @@ TEXTS = [
 ]
 
 
-def archive(folder, model, state, reader, words=True, **elmo):
-    """Write an archive of a model that reads ELMo, and words if asked to."""
+def archive(folder, model, state, reader, words=True, twin=None, **elmo):
+    """Write an archive of a model that reads ELMo, and words if asked to, and a second ELMo if one is given."""
     embedders = {"elmo": {"type": "elmo_token_embedder", "options_file": "elmo/options.json", "dropout": 0.0, **elmo}}
     if words:
         embedders["tokens"] = {"type": "embedding", "embedding_dim": 5, "trainable": True}
         state[f"{PREFIX}tokens.weight"] = torch.randn(len(WORDS) + 2, 5)
     state |= state_dict(TENSORS, f"{PREFIX}elmo._elmo.", [MIX])
-    indexers = {"elmo": {"type": "elmo_characters"}, "tokens": {"type": "single_id", "lowercase_tokens": False}}
+    embedders |= twin or {}
+    indexers = {name: {"type": "elmo_characters"} for name in embedders} | {"tokens": {"type": "single_id"}}
     config = {
         "dataset_reader": {"token_indexers": {name: indexers[name] for name in embedders}, **reader},
         "model": {**model, "text_field_embedder": {"token_embedders": embedders}},
@@ -65,12 +66,16 @@ def layers_of(*words):
     return all_layers(TENSORS, OPTIONS, np.array(ElmoTokenizer()(words, is_split_into_words=True)["input_ids"]))
 
 
+def mixed(layers, mix=MIX):
+    """A scalar mix of ELMo's layers, without `<S>` and `</S>`."""
+    *weights, gamma = mix
+    shares = np.exp(weights) / np.exp(weights).sum()
+    return torch.from_numpy(gamma * np.einsum("l,ltd->td", shares, layers[:, 1:-1])).float()
+
+
 def embedded(state, words, found=None):
     """The vectors of a text's words as AllenNLP concatenates them, out of ELMo's layers."""
-    *weights, gamma = MIX
-    shares = np.exp(weights) / np.exp(weights).sum()
-    found = (layers_of(*words) if found is None else found)[:, 1:-1]
-    vectors = [torch.from_numpy(gamma * np.einsum("l,ltd->td", shares, found)).float()]
+    vectors = [mixed(layers_of(*words) if found is None else found)]
     if f"{PREFIX}tokens.weight" in state:
         rows = [WORDS.index(word) + 2 if word in WORDS else 1 for word in words]
         vectors.append(state[f"{PREFIX}tokens.weight"][rows])
@@ -182,6 +187,25 @@ def test_layers_of_first_and_second_texts_are_normalized_apart(tmp_path):
         normalized = [(layers - mean[:, None, None]) / deviation[:, None, None] for layers in found]
         sides.append([embedded(state, words, layers) for words, layers in zip(texts, normalized)])
     for logits, *vectors in zip(loaded(**batch).logits, *sides):
+        torch.testing.assert_close(logits, witness_esim(state, model, *vectors), rtol=2e-5, atol=2e-5)
+
+
+@torch.no_grad()
+def test_two_mixes_of_one_encoder(tmp_path):
+    """Embedders with the same frozen biLM and mixes of their own; and sections that are a type alone."""
+    torch.manual_seed(4)
+    model, state = esim(WIDTH - 5 + 12, 3, rnn("gru", WIDTH - 5 + 12, 4), {NEW: "dot_product"})
+    other_mix = (1.0, 2.0, -1.0, 0.5)
+    twin = {"second": {"type": "elmo_token_embedder", "options_file": "elmo/options.json"}}
+    state |= state_dict(TENSORS, f"{PREFIX}second._elmo.", [other_mix])
+    path = archive(tmp_path, model, state, {"type": "snli"}, words=False, twin=twin)
+    conversion = convert(path, tmp_path / "model")
+    assert any("have the same weights and become one" in note for note in conversion.notes)
+    loaded = ElmoForSequenceClassification.from_pretrained(tmp_path / "model").eval()
+    batch = ElmoTokenizer()(TEXTS, is_split_into_words=True, padding=True, return_tensors="pt")
+    model[NEW] = {"type": "dot_product"}
+    for logits, texts in zip(loaded(**batch).logits, TEXTS):
+        vectors = [torch.cat([mixed(layers_of(*w), mix) for mix in (MIX, other_mix)], dim=1) for w in texts]
         torch.testing.assert_close(logits, witness_esim(state, model, *vectors), rtol=2e-5, atol=2e-5)
 
 

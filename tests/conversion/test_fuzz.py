@@ -26,6 +26,7 @@ from allennlp_weights import state_dict, write_archive
 from checkpoint_writer import lay_out, write
 from lanes import first_fast
 from many_langs_weights import write_model
+from pair_archives import bidaf, rnn
 from small_original import OPTIONS
 
 from hf_elmo.conversion import convert
@@ -108,6 +109,20 @@ def tagger(folder):
     archive.unlink()
 
 
+def answers(folder):
+    """The files of an archive, with the finder of answers around the ELMo."""
+    phrase = rnn("lstm", HIDDEN, 3, bidirectional=True)
+    similarity = {"type": "linear", "tensor_1_dim": 6, "tensor_2_dim": 6}
+    model, shapes = bidaf(HIDDEN, phrase, {"matrix_attention": similarity})
+    indexers = {"elmo": {"type": "elmo_characters"}}
+    model["text_field_embedder"] = {"token_embedders": {"elmo": {"type": "elmo_token_embedder"}}}
+    prefix = "_text_field_embedder.token_embedder_elmo._elmo."
+    archive, _ = write_task(folder / "m.tar.gz", model, indexers, shapes, namespaces(["x"]), prefix)
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    archive.unlink()
+
+
 def many_langs(folder):
     write_model(folder)
 
@@ -122,7 +137,10 @@ def saved(folder):
     shutil.rmtree(folder / "model")
 
 
-FORMATS = {form.__name__: form for form in (hdf5, extras, nlpl, checkpoint, allennlp, tagger, state, many_langs, saved)}
+FORMATS = {
+    form.__name__: form
+    for form in (hdf5, extras, nlpl, checkpoint, allennlp, tagger, answers, state, many_langs, saved)
+}
 
 
 def mutate(folder: Path, dice: random.Random):
@@ -201,7 +219,8 @@ def test_a_pointer_of_git_lfs_in_place_of_any_file_is_named(name, tmp_path):
     """And what to type; where the format does not need the file, it is named among what was left out."""
     (tmp_path / "sound").mkdir()
     FORMATS[name](tmp_path / "sound")
-    files = [path.relative_to(tmp_path / "sound") for path in (tmp_path / "sound").rglob("*") if path.is_file()]
+    paths = [path for path in (tmp_path / "sound").rglob("*") if path.is_file() and path.name != ".lock"]
+    files = [path.relative_to(tmp_path / "sound") for path in paths]
     for number, file in enumerate(files):
         source, output = tmp_path / f"source{number}", tmp_path / f"output{number}"
         shutil.copytree(tmp_path / "sound", source)

@@ -48,6 +48,8 @@ def add_similarity(state: dict, model: Mapping):
     """Add the tensors of a similarity of words."""
     old = "similarity_function" in model
     section = model["similarity_function" if old else "matrix_attention"]
+    if isinstance(section, str):  # a type alone, without tensors
+        return
     prefix = f"_matrix_attention.{'_similarity_function.' if old else ''}"
     if section.get("type") == "linear":
         x, y = section["tensor_1_dim"], section["tensor_2_dim"]
