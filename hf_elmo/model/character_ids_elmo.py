@@ -135,7 +135,8 @@ def rust_tokenizer(rows: WordRows, pad: str, pattern: str) -> Tokenizer:
 class IdLists(list):
     """Lists of rows of ids as they are handed out: for each example (T, W) integers.
 
-    pyarrow stores them as int16 (int32 where W is 1), so a `datasets.map(batched=True)` needs 2 bytes an id.
+    pyarrow stores them as int16 (int32 where W is 1), so a `datasets.map(batched=True)` needs 2 bytes an id. Without
+    `batched`, `datasets` sees only the lists of single examples, and stores `input_ids` as int32, as of any tokenizer.
     """
 
     @classmethod

@@ -187,6 +187,10 @@ def test_rows(tmp_path):
             r"line 2: answers.text\[0\]: the answer 'Oslo' is not in its context at answer_start 4",
         ),
         (ROW, "line 2: two questions have the id '1'"),
+        (
+            {**without(ROW, "answers"), "id": "2", "answer": "Oslo"},
+            "line 2: answers are expected in `answers`",
+        ),
     ],
 )
 def test_rows_that_are_refused(tmp_path, broken, message):

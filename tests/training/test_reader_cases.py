@@ -297,6 +297,8 @@ def test_types_that_differ_in_case_are_noted(tmp_path):
         ("a O\nb O\nc O\n", "1 different labels for 3 words ('O'): name the column of labels with --label_column"),
         ("".join(f"w l{number}\n" for number in range(60)), "column 1, the last, has 60 different values in 60 lines"),
         ("".join(f"w{number} l{number}\n" for number in range(60)), "column 1, the last, has 60 different values"),
+        ("Ada/PER left/O\nBo/PER sat/O\n", "each word seems to be joined with its label by '/' ('Ada/PER')"),
+        ("The|DT bank|NN is|VBZ shut|JJ\nGo|VB !|.\n", "joined with its label by '|'"),
         ("a O\nb X\nc B-X\nd I-X\n", "most labels mark entities (B-X, I-X, ...), but not 'X' (1x, first in "),
     ],
 )

@@ -132,6 +132,12 @@ def read_answers(entry: "Field", context: str, keep_unplaced: bool) -> dict[str,
         `ValueError`: for such an answer, without `keep_unplaced`.
     """
     found = {"text": [], "answer_start": []}
+    others = [] if entry.has("answers") else [name for name in entry.value if str(name).startswith("answer")]
+    if others:
+        raise ValueError(
+            f"{entry.place}: answers are expected in `answers`, with lists `text` and `answer_start`, but there is "
+            f"{', '.join(others)}"
+        )
     if not entry.has("answers") or entry["answers"].value is None:
         return found
     answers = entry["answers"]

@@ -127,6 +127,11 @@ def find_layout(
         return layout._replace(kind="table", label=1)
     values = [Counter(columns[column].strip() for columns in cells) for column in range(width)]
     is_open = not (has_tabs or layout.is_numbered or word_column or label_column) and width > 1
+    if is_open and not is_test and (mark := joining_mark(body)):
+        raise ValueError(
+            f"{path}: each word seems to be joined with its label by {mark!r} ({body[0].split()[0]!r}): write a word "
+            "per line, its label after a tab"
+        )
     if is_open and is_text(widths, sentences, values, known):
         if is_test:
             return Layout("sentences")
@@ -193,6 +198,12 @@ def hold_sentences(cells: list[list[str]]) -> bool:
     """Return whether rows of two cells hold a sentence and as many labels each."""
     lengths = [[len(cell.strip().split(" ")) for cell in row] for row in cells]
     return all(words == labels for words, labels in lengths) and any(words > 1 for words, _ in lengths)
+
+
+def joining_mark(lines: list[str]) -> str | None:
+    """Return the character that stands between word and label in all cells, as in `Oslo/NNP is/VBZ`; None if none."""
+    cells = [cell for line in lines for cell in line.split()]
+    return next((mark for mark in "/|_" if all(0 < cell.rfind(mark) < len(cell) - 1 for cell in cells)), None)
 
 
 def is_text(
