@@ -16,6 +16,8 @@ from hf_elmo.model.task_encoders_elmo import ACTIVATIONS
 
 from .allennlp_model import Settings, TaskArchive
 
+MOST_NESTED = 20  # encoders inside one another; more can only be a damaged file
+
 
 class Layer(NamedTuple):
     """A layer as `task_encoders_elmo` describes it, the width of its output, and its tensors by their names there."""
@@ -183,7 +185,7 @@ def read_activation(value: Any, settings: Settings, name: str) -> str:
     """Return the name of an activation, which may be a section with a type and no more."""
     if isinstance(value, dict) and value.keys() == {"type"}:
         value = value["type"]
-    if value not in ACTIVATIONS:
+    if not isinstance(value, str) or value not in ACTIVATIONS:
         known = ", ".join(ACTIVATIONS)
         raise ValueError(
             f"{settings.file}: {settings.place}.{name} is {value!r:.60}, which has no counterpart; known are {known}"
@@ -243,6 +245,8 @@ def read_pass_through(archive: TaskArchive, settings: Settings, theirs: str, wid
 
 def read_compose(archive: TaskArchive, settings: Settings, theirs: str, width: int) -> Layer:
     """Read encoders that are applied one after the other."""
+    if settings.place.count(".encoders.") > MOST_NESTED:
+        raise ValueError(f"{settings.file}: {settings.place:.60}... nests more than {MOST_NESTED} encoders")
     parts, described, tensors = settings.pop("encoders", [], list), [], {}
     for number, content in enumerate(parts):
         section = Settings(content, f"{settings.place}.encoders.{number}", settings.file)

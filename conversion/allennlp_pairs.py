@@ -82,6 +82,8 @@ def read_similarity(archive: TaskArchive, model: Settings, width: int) -> Layer:
         model.content["similarity_function"] = settings.pop("similarity_function", {}, dict, str)
         settings.finish()
         settings = None
+    if settings is None and "similarity_function" not in model:
+        raise ValueError(f"{model.file}: {model.place} lacks matrix_attention, or similarity_function")
     if settings is None:
         theirs, settings = f"{theirs}._similarity_function", model.required("similarity_function")
     return read_layer(SIMILARITIES, archive, settings, theirs, width, default="dot_product")

@@ -209,6 +209,49 @@ def test_two_mixes_of_one_encoder(tmp_path):
         torch.testing.assert_close(logits, witness_esim(state, model, *vectors), rtol=2e-5, atol=2e-5)
 
 
+DOT = {"type": "dot_product"}
+NESTED = BILSTM
+for _ in range(200):
+    NESTED = {"type": "compose", "encoders": [NESTED]}
+REFUSED = [
+    ({NEW: {"type": "multiheaded"}}, "model.matrix_attention.type is 'multiheaded', which has no counterpart"),
+    ({NEW: {**LINEAR, "combination": "x,x*x"}}, "matrix_attention.combination 'x,x*x' has no counterpart"),
+    ({NEW: {**LINEAR, "tensor_2_dim": 7}}, "tensor_2_dim is 7, but the vectors before it are 8 wide"),
+    ({NEW: {**LINEAR, "activation": {}}}, "model.matrix_attention.activation is {}, which has no counterpart"),
+    (
+        {NEW: {**BILINEAR, "matrix_1_dim": 8, "matrix_2_dim": 8, "label_dim": 2}},
+        "label_dim is 2, where one score for a pair is needed",
+    ),
+    ({NEW: None}, "model lacks matrix_attention, or similarity_function"),
+    ({NEW: DOT, "mode": "x"}, "model has settings that have no counterpart: mode"),
+    ({NEW: DOT, "encoder": {**BILSTM, "type": "qanet_encoder"}}, "model.encoder.type is 'qanet_encoder'"),
+    ({NEW: DOT, "encoder": NESTED}, "nests more than 20 encoders"),
+]
+
+
+@pytest.mark.parametrize(("sections", "complaint"), REFUSED)
+def test_what_has_no_counterpart_is_refused_by_name(tmp_path, sections, complaint):
+    model, state = esim(WIDTH, 3, BILSTM, {NEW: LINEAR})
+    path = archive(tmp_path, model | sections, state, {"type": "snli"})
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 (the text is compared below)
+        convert(path, tmp_path / "model")
+    assert complaint in str(caught.value)
+    assert str(caught.value).endswith("--encoder-only converts its ELMo alone")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "model").exists()
+
+
+def test_tensors_that_contradict_config_json_are_refused(tmp_path):
+    model, state = decomposable_attention(WIDTH, 3, {NEW: DOT}, premise_encoder=BILSTM)
+    state["_hypothesis_encoder._module.weight_hh_l0"] = state["_hypothesis_encoder._module.weight_hh_l0"] + 1
+    with pytest.raises(ValueError, match=r"premise_encoder\.weight_hh_l0 are one tensor by config\.json, but differ"):
+        convert(archive(tmp_path, model, state, {"type": "snli"}), tmp_path / "model")
+    (tmp_path / "few").mkdir()
+    model, state = decomposable_attention(WIDTH, 2, {NEW: DOT})
+    with pytest.raises(ValueError, match=r"gives 2 scores for the 3 labels of vocabulary/labels\.txt"):
+        convert(archive(tmp_path / "few", model, state, {"type": "snli"}), tmp_path / "model")
+
+
 def reader_cases():
     yield "as published", lambda: bidaf(WIDTH, BILSTM, {NEW: LINEAR})
     yield (
