@@ -25,6 +25,8 @@ COLORS = "#0072B2 #E69F00 #000000 #D55E00 #56B4E9 #009E73 #CC79A7 #7F7F7F".split
 MARKERS = "osD^vPX*"
 DASHES = ["-", "--", ":", "-."]
 HATCHES = ["", "///", "...", "xx", "\\\\\\", "++", "oo", "--"]
+# Color and hatch of the parts of a bar; the first is what is right.
+PARTS = [("#d0d0d0", ""), (COLORS[0], "///"), (COLORS[1], "..."), ("white", "xx"), (COLORS[3], "\\\\\\")]
 # Text of an SVG stays text; ids in it depend on the content alone, so that equal plots are equal files.
 STYLE: Any = {
     "font.size": 10,
@@ -144,23 +146,25 @@ def bars(
 
 
 def curves(
-    axes: Axes, lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], styles: Mapping[str, int] | None = None
+    axes: Axes,
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    styles: Mapping[str, tuple[int, int]] | None = None,
 ) -> None:
     """Draw lines through points, each with a color, marker and dashes of its own.
 
     Args:
         lines: Name of each line, and the x and y of its points.
-        styles: Number of the style of each line; by default its position.
+        styles: Number of color and marker, and number of dashes, of each line; by default its position.
     """
     for number, (name, (x, y)) in enumerate(lines.items()):
-        style = styles[name] if styles is not None else number
+        style, dashes = (number, number) if styles is None else styles[name]
         axes.plot(
             x,
             y,
             label=name,
             color=COLORS[style % len(COLORS)],
             marker=MARKERS[style % len(MARKERS)],
-            linestyle=DASHES[style % len(DASHES)],
+            linestyle=DASHES[dashes % len(DASHES)],
             markersize=5,
             linewidth=1.6,
         )
@@ -225,17 +229,81 @@ def signed_bars(axes: Axes, names: Sequence[str], values: Sequence[float]) -> No
     axes.axvline(0, color="black", linewidth=0.8)
 
 
+def values(axes: Axes, right: Sequence[float], predicted: Sequence[float]) -> None:
+    """Draw predicted by right values, and the line on which they are equal."""
+    low, high = min([*right, *predicted]), max([*right, *predicted])
+    axes.plot([low, high], [low, high], color="black", linestyle="--", linewidth=1)
+    axes.scatter(right, predicted, s=14, color=COLORS[0], alpha=0.5, linewidth=0)
+    axes.set_xlabel("right value")
+    axes.set_ylabel("predicted value")
+
+
+def stacked_bars(axes: Axes, groups: Sequence[str], series: Mapping[str, Sequence[int]]) -> None:
+    """Draw a horizontal bar of counts for each group, from top to bottom, in parts that have their numbers."""
+    left = np.zeros(len(groups))
+    most = max(1, max(map(sum, zip(*series.values())), default=1))
+    for number, (name, values) in enumerate(series.items()):
+        color, hatch = PARTS[number % len(PARTS)]
+        drawn = axes.barh(
+            np.arange(len(groups)),
+            values,
+            left=left,
+            label=name,
+            color=color,
+            edgecolor="black",
+            linewidth=0.6,
+            hatch=hatch,
+        )
+        labels = [f"{value:,}" if value > 0.03 * most else "" for value in values]
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+        for text, label in zip(axes.bar_label(drawn, labels, label_type="center", fontsize=8), labels):
+            if label:
+                text.set_bbox(box)
+        left += values
+    axes.set_yticks(np.arange(len(groups)), groups)
+    axes.invert_yaxis()
+
+
+def layer_weights(
+    groups: Sequence[str], weights: Sequence[Sequence[float]], deviations: Sequence[Sequence[float] | None]
+) -> Figure:
+    """Draw the normalized weights of mixes, which may have different numbers of layers.
+
+    Args:
+        groups: Name of each mix.
+        deviations: Standard deviations of the weights of each mix over several runs, if there are several.
+    """
+    count = max(map(len, weights))
+    series, errors = {}, {}
+    for layer in range(count):
+        name = f"layer {layer}"
+        series[name] = [mix[layer] if layer < len(mix) else 0.0 for mix in weights]
+        errors[name] = [part[layer] if part and layer < len(part) else 0.0 for part in deviations]
+    has_errors = any(deviations)
+    with panels(1, width=max(5.5, 1.5 + 0.45 * count * len(groups)), height=3.4) as (figure, (axes,)):
+        bars(axes, groups, series, errors if has_errors else None, are_ordered=True)
+        axes.axhline(1 / count, color="black", linestyle=":", linewidth=1)
+        axes.set_ylabel("normalized weight" + ("\n(mean ± deviation over seeds)" if has_errors else ""))
+        axes.set_title("Weights of the layers in each mix (dotted: equal weights)", loc="left")
+    return figure
+
+
 __all__ = [
     "INSTALL",
+    "Axes",
+    "Figure",
     "bars",
     "check_plot_file",
     "content",
     "curves",
     "has_matplotlib",
+    "layer_weights",
     "legend_below",
     "matrix",
     "panels",
     "points",
     "save",
     "signed_bars",
+    "stacked_bars",
+    "values",
 ]

@@ -24,8 +24,9 @@ from ..model.task_model_elmo import ElmoTaskModel
 from ..model.token_classification_elmo import ElmoForTokenClassification
 from ..model.tokenization_elmo import ElmoTokenizer
 from ..plots import panels, signed_bars
+from ..tables import Table
 from ..training.configs import read_config
-from .report import Findings, Table
+from .report import Findings
 
 POINTS_PER_BATCH = 16
 ROUGH = 0.05  # part of the difference of both scores that the attributions may miss

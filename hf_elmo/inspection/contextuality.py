@@ -16,8 +16,9 @@ from argparse import Namespace
 import numpy as np
 
 from ..plots import curves, legend_below, panels
+from ..tables import Table
 from .corpora import load_encoder, normalized, read_sentences
-from .report import Findings, Table
+from .report import Findings
 
 LEAST_OCCURRENCES = 5  # of a word whose occurrences are compared (the paper: in at least 5 unique contexts)
 SAMPLE = 100  # occurrences of a word at most, and random words of the baseline of MEV

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from ..loading import load_model
 from ..model.modeling_elmo import ElmoModel
-from ..plots import bars, panels
+from ..plots import Figure, layer_weights
+from ..tables import Table
 from ..training.configs import read_config
-from .report import Findings, Table
+from .report import Findings
 
 RESULTS_FILE = "all_results.json"
 
@@ -67,21 +68,11 @@ def mixes_of(name: str) -> list[dict]:
     return mixes
 
 
-def draw(mixes: list[dict], layers: list[str]):
+def draw(mixes: list[dict], layers: list[str]) -> Figure:
     """Draw the weights of each mix as a group of bars."""
     several = max(mix["mix"] for mix in mixes) > 0
     groups = [Path(mix["model"]).name + (f", mix {mix['mix']}" if several else "") for mix in mixes]
-    series, errors = {}, {}
-    for number, layer in enumerate(layers):
-        series[layer] = [mix["weights"][number] if number < len(mix["weights"]) else 0.0 for mix in mixes]
-        errors[layer] = [mix["deviations"][number] if mix["deviations"] else 0.0 for mix in mixes]
-    has_errors = any(mix["deviations"] for mix in mixes)
-    with panels(1, width=max(5.5, 1.5 + 0.45 * len(layers) * len(mixes)), height=3.4) as (figure, (axes,)):
-        bars(axes, groups, series, errors if has_errors else None, are_ordered=True)
-        axes.axhline(1 / len(layers), color="black", linestyle=":", linewidth=1)
-        axes.set_ylabel("normalized weight" + ("\n(mean ± deviation over seeds)" if has_errors else ""))
-        axes.set_title("Weights of the layers in each mix (dotted: equal weights)", loc="left")
-    return figure
+    return layer_weights(groups, [mix["weights"] for mix in mixes], [mix["deviations"] for mix in mixes])
 
 
 __all__ = ["inspect_layers"]

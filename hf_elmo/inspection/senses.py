@@ -8,12 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..plots import legend_below, panels, points, signed_bars
+from ..tables import Table
 from .corpora import Encoder, Occurrence, layer_number, load_encoder, normalized, read_occurrences, vectors_of
-from .report import Findings, Table
+from .report import Findings
 
 SHOWN_GROUPS = 7  # beyond them, occurrences are one group, "others"
 OTHERS = "others"
-ONE_VECTOR = 1e-4  # a map that is smaller shows nothing but rounding
+ONE_VECTOR = 1e-5  # differences of vectors that are nothing but rounding
 METHODS = ("pca", "tsne", "umap")
 
 
@@ -170,6 +171,8 @@ def clusters(vectors: np.ndarray, count: int, rounds: int = 50) -> list[int]:
 
 def project(vectors: np.ndarray, method: str) -> tuple[np.ndarray, tuple[float, float] | None]:
     """Return places `(N, 2)`, and with PCA the parts of the variance that both axes have."""
+    if np.ptp(vectors, axis=0).max() < ONE_VECTOR:  # other methods than PCA would spread them at random
+        return np.zeros((len(vectors), 2)), None
     if method == "pca":
         centered = vectors - vectors.mean(axis=0)
         left, values, _ = np.linalg.svd(centered, full_matrices=False)
@@ -218,10 +221,9 @@ def draw_map(
         for one, name, place, part in zip(axes, layers, places, parts):
             points(one, place, names, order)
             one.set_title(f"{options.word!r} in {'the mix' if name == 'mix' else name}", loc="left")
-            if np.ptp(place, axis=0).max() < ONE_VECTOR:
+            if not place.any():
                 one.set(xlim=(-1, 1), ylim=(-1, 1))
                 one.text(0, -0.25, "all occurrences\nare one vector", ha="center", va="top", fontsize=9)
-                part = None
             first, second = ("", "") if part is None else (f" ({share:.0%} of variance)" for share in part)
             one.set_xlabel(f"{method} 1{first}", fontsize=9)
             one.set_ylabel(f"{method} 2{second}", fontsize=9)

@@ -26,9 +26,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..plots import bars, panels
+from ..tables import Table
 from ..training.data.files import Place, numbered_lines
 from .corpora import Encoder, load_encoder, normalized
-from .report import Findings, Table
+from .report import Findings
 
 # Parts of speech of test data, by the number that follows `%` in a WordNet sense key; 5 is an adjective satellite
 PARTS_OF_SPEECH = {"NOUN": "1", "VERB": "2", "ADJ": "3", "ADV": "4"}

@@ -1,5 +1,6 @@
 """Questions as windows over their texts, and how the logits of windows become answers, which are scored and written."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from .data.question_windows import (
     write_answers,
 )
 from .data.splits import values
-from .metrics import squad_scores
+from .errors import outcomes
+from .metrics import exact_match, f1_score, squad_scores
 
 
 class QuestionDataset(EncodedDataset):
@@ -63,6 +65,22 @@ class Answers:
             return {}
         return squad_scores(answer_texts(examples, answers, no_answer, self.data.no_answer_threshold), gold)
 
-    def write(self, path: Path, dataset: QuestionDataset, logits: tuple[np.ndarray, np.ndarray]) -> None:
-        """Write the predictions, and lists of the best answers."""
-        write_answers(path, dataset.examples, *self.find(dataset, logits), self.data.no_answer_threshold)
+    def write(self, path: Path, dataset: QuestionDataset, logits: tuple[np.ndarray, np.ndarray]) -> dict | None:
+        """Write the predictions, and lists of the best answers.
+
+        Returns:
+            The errors where it is known what is right, as `errors` counts them.
+        """
+        answers, no_answer = self.find(dataset, logits)
+        write_answers(path, dataset.examples, answers, no_answer, self.data.no_answer_threshold)
+        texts = answer_texts(dataset.examples, answers, no_answer, self.data.no_answer_threshold)
+        counts: dict[str, Counter[str]] = {}
+        rows = zip(*(values(dataset.examples, column) for column in ("id", "answers", "is_impossible")))
+        for id, reference, is_impossible in rows:
+            if reference["text"]:
+                scores = exact_match(texts[id], reference["text"]), f1_score(texts[id], reference["text"])
+                outcome = "right" if scores[0] else "in part" if scores[1] else "wrong" if texts[id] else "no answer"
+                counts.setdefault("with an answer", Counter())[outcome] += 1
+            elif is_impossible:
+                counts.setdefault("without an answer", Counter())["wrong" if texts[id] else "right"] += 1
+        return outcomes(counts, ("right", "in part", "wrong", "no answer"), "questions") if counts else None

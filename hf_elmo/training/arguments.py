@@ -163,6 +163,7 @@ class FineTuningArguments(TrainingArguments):
     load_best_model_at_end: bool | None = option(None, "Return the best checkpoint. By default, if each is evaluated.")
     metric_for_best_model: str | None = option(None, "Metric that selects the best checkpoint.")
     early_stopping_patience: int = option(5, "Evaluations without improvement before training stops; 0: never.")
+    plots: bool = option(True, "Draw curves, layer weights and errors, where matplotlib is installed.")
     seeds: list[int] = field(
         default_factory=list, metadata={"help": "Train once per seed; report mean and standard deviation."}
     )

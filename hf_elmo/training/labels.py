@@ -16,6 +16,7 @@ from .arguments import ModelArguments
 from .batches import EncodedDataset
 from .data.splits import Splits, values
 from .data.word_lines import write_conll
+from .errors import confusions, entity_errors, label_errors, value_errors
 from .metrics import accuracy, class_scores, entity_scores, multi_label_scores, strict_f1, value_scores
 from .starting_model import task_config
 
@@ -79,12 +80,22 @@ class WordLabels:
         gold = [labels for labels in values(splits.validation or splits.train or splits.test, "labels") if labels]
         return list(self.metrics([*zip(gold, gold)]))
 
-    def write(self, path: Path, dataset: EncodedDataset, logits: np.ndarray) -> None:
-        """Write a line per word: the word, the gold label if it is known, the predicted one, as conlleval reads it."""
-        examples = dataset.examples
+    def write(self, path: Path, dataset: EncodedDataset, logits: np.ndarray) -> dict | None:
+        """Write a line per word: the word, the gold label if it is known, the predicted one, as conlleval reads it.
+
+        Returns:
+            The errors where gold labels are known, as `errors` counts them.
+        """
+        examples, predicted = dataset.examples, self.predicted(dataset, logits)
         gold = [labels and self.written(labels) for labels in values(examples, "labels")]
-        rows = zip(values(examples, "tokens"), gold, self.predicted(dataset, logits), values(examples, "lines"))
+        rows = zip(values(examples, "tokens"), gold, predicted, values(examples, "lines"))
         write_conll(path.with_suffix(".conll"), rows)
+        known = [(right, guesses) for right, guesses in zip(gold, predicted) if right]
+        if not known:
+            return None
+        if self.mark_entities:
+            return entity_errors(*zip(*known))
+        return confusions((pair for right, guesses in known for pair in zip(right, guesses)), "words")
 
 
 class TextLabels:
@@ -138,10 +149,23 @@ class TextLabels:
         gold = values(splits.validation or splits.train or splits.test, "label")
         return list(self.metrics(gold, gold))
 
-    def write(self, path: Path, dataset: EncodedDataset, logits: np.ndarray) -> None:
-        """Write a table in the format of GLUE: id or number of each example, and its prediction (a list as JSON)."""
+    def write(self, path: Path, dataset: EncodedDataset, logits: np.ndarray) -> dict | None:
+        """Write a table in the format of GLUE: id or number of each example, and its prediction (a list as JSON).
+
+        Returns:
+            The errors where labels are known, as `errors` counts them.
+        """
         shown = {"regression": "{:.4f}".format, "multi_label": json.dumps}.get(self.problem_type, str)
         ids = range(len(logits)) if self.id_column is None else values(dataset.examples, self.id_column)
-        lines = [f"{id}\t{shown(label)}" for id, label in zip(ids, self.predicted(logits))]
+        predicted = self.predicted(logits)
+        lines = [f"{id}\t{shown(label)}" for id, label in zip(ids, predicted)]
         head = f"{'index' if self.id_column is None else 'id'}\tprediction"
         path.with_suffix(".tsv").write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
+        known = [
+            (right, guess) for right, guess in zip(values(dataset.examples, "label"), predicted) if right is not None
+        ]
+        if not known:
+            return None
+        if self.problem_type == "single_label":
+            return confusions(known, "texts")
+        return (label_errors if self.problem_type == "multi_label" else value_errors)(*zip(*known))

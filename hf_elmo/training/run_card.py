@@ -1,6 +1,7 @@
 """The card of a fine-tuned model, filled with what its runs measured, and the upload of its folder to the Hub."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import EvalResult, HfApi, ModelCard
@@ -10,6 +11,7 @@ from ..hub import hub_errors, keep_written_card
 from ..model.model_card_elmo import CLASSES, table
 from ..model.task_model_elmo import ElmoTaskModel
 from .arguments import DataArguments, FineTuningArguments, ModelArguments
+from .run_plots import pictures
 
 NOT_UPLOADED = ["checkpoint-*", "seed-*", "run.json", "_*"]  # what runs leave beside the model
 
@@ -21,8 +23,14 @@ def run_card(
     model_args: ModelArguments,
     args: FineTuningArguments,
     results: dict,
+    plots: Sequence[str] = (),
 ) -> ModelCard | None:
-    """Return the card of a trained model, or None if somebody wrote one in the output folder or its repository."""
+    """Return the card of a trained model, or None if somebody wrote one in the output folder or its repository.
+
+    Args:
+        results: Of all runs.
+        plots: Names of the plots that lie beside the card.
+    """
     repository = repository_name(args) if args.push_to_hub else None
     if keep_written_card(Path(args.output_dir), repository, args.hub_token):
         return None
@@ -46,7 +54,7 @@ def run_card(
         repository or Path(args.output_dir).resolve().name,
         online=args.push_to_hub,
         eval_results=measured or None,
-        training=training_section(command, model_args, args, results),
+        training="\n\n".join(filter(None, [training_section(command, model_args, args, results), pictures(plots)])),
         license=args.license,
         language=args.language,
         datasets=[data.dataset_name] if data.dataset_name and not Path(data.dataset_name).exists() else None,

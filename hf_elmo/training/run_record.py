@@ -23,10 +23,12 @@ from ..model.tokenization_elmo import ElmoTokenizer
 RUN_FILE = "run.json"
 # Files and folders that a run writes. Without a run file beside them nobody knows which run they are of.
 PRODUCTS = ("*.safetensors", f"{PREFIX_CHECKPOINT_DIR}-*", "seed-*", "*_predictions*", "*_results.json", "_unfinished")
+# Its plots, by their exact names: other pictures may lie beside them.
+PLOTS = ("training_curves.png", "layer_weights.png", "errors.png")
 # Arguments on which no result depends. The data is identified by its content, so that its path may change.
 WITHOUT_EFFECT = {
     *("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "save_total_limit", "keep_checkpoints"),
-    *("seeds", "cache_dir", "license", "language", "do_train", "do_eval", "do_predict", "local_rank"),
+    *("plots", "seeds", "cache_dir", "license", "language", "do_train", "do_eval", "do_predict", "local_rank"),
     *("log_level", "log_level_replica", "log_on_each_node", "logging_strategy", "logging_steps", "logging_first_step"),
     *("disable_tqdm", "report_to", "run_name", "project", "trackio_space_id", "trackio_bucket_id", "logging_dir"),
     *("trackio_static_space_id", "push_to_hub", "hub_token", "hub_private_repo", "hub_model_id", "hub_strategy"),
@@ -106,7 +108,7 @@ class RunRecord:
 
     def remove_products(self):
         """Remove everything a run wrote; files of other names, and a card that somebody wrote, are kept."""
-        for path in [path for pattern in PRODUCTS for path in self.folder.glob(pattern)]:
+        for path in [path for pattern in (*PRODUCTS, *PLOTS) for path in self.folder.glob(pattern)]:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         self.path.unlink(missing_ok=True)
 

@@ -20,6 +20,7 @@ from transformers.trainer_utils import IntervalStrategy
 
 from ..hub import remove_code_and_card
 from ..model.task_model_elmo import ElmoTaskModel
+from ..tables import Table
 from .arguments import DataArguments, FineTuningArguments, ModelArguments
 from .batches import collate
 from .checkpoints import STAGING_FOLDER, TRAINER_STATE_FILE, last_checkpoint, move_into_place, remove_checkpoints
@@ -27,14 +28,16 @@ from .checks import check_optimizer
 from .data.splits import Splits
 from .encoder_cache import EncoderCache
 from .run_card import publish, repository_name, run_card
-from .run_record import RunRecord, configuration_digest, digest, settings_of, tokenizer_digest
+from .run_plots import draw_run, drawn
+from .run_record import PLOTS, RunRecord, configuration_digest, digest, settings_of, tokenizer_digest
 from .starting_model import StartingModel
 from .trainer import TaskTrainer
 
 logger = logging.getLogger("hf_elmo.training")
 
 RESULTS_FILE = "all_results.json"
-RESULT_FILES = ("*.safetensors", "*_predictions*", "*_results.json")  # removed before those of a new run are moved in
+# Removed before those of a new run are moved in.
+RESULT_FILES = ("*.safetensors", "*_predictions*", "*_results.json", *PLOTS)
 ENDED = "%s: this run has ended before, and its results are kept; --overwrite_output_dir True starts it again"
 TIMINGS = ("_runtime", "_samples_per_second", "_steps_per_second", "_model_preparation_time")
 
@@ -129,7 +132,7 @@ class Runs:
             "seconds": round(time.time() - self.started, 1),
             "seconds_computing_layers": round(self.cache.seconds, 1),
         }
-        report(results)
+        report(results, self.args.metric_for_best_model)
         staging = self.folder / STAGING_FOLDER
         if self.args.seeds:
             best = self.folder / f"seed-{results['best_seed']}"
@@ -139,6 +142,14 @@ class Runs:
             model = self.start.head.from_pretrained(best) if list(best.glob("*.safetensors")) else None
         else:
             model = self.last.model
+        if self.args.plots:
+            names = (
+                {f"seed {seed}": self.folder / f"seed-{seed}" for seed in self.seeds}
+                if self.args.seeds
+                else {"": staging}
+            )
+            states = {name: folder / TRAINER_STATE_FILE for name, folder in names.items()}
+            draw_run(staging, results, states, self.args.metric_for_best_model)
         if model is not None:
             self.save(model, staging, results)
         write_json(staging / RESULTS_FILE, results)
@@ -160,7 +171,7 @@ class Runs:
         model.save_pretrained(folder)
         self.start.tokenizer.save_pretrained(folder)
         (folder / "README.md").unlink(missing_ok=True)
-        card = run_card(model, self.command, self.data, self.model_args, self.args, results)
+        card = run_card(model, self.command, self.data, self.model_args, self.args, results, drawn(folder))
         if card is not None:
             card.save(folder / "README.md")
 
@@ -207,7 +218,8 @@ class Run:
         """Score validation and test examples, and write predictions.
 
         Args:
-            write: Called with the path of a file without its suffix, the dataset and its predictions.
+            write: Called with the path of a file without its suffix, the dataset and its predictions; it may return
+                what was predicted wrongly, as `errors` counts it.
         """
         if self.args.should_save:
             empty(self.staging)
@@ -216,7 +228,9 @@ class Run:
                 output = trainer.predict(trainer.datasets[name], metric_key_prefix=prefix)
                 self.results |= {key: value for key, value in output.metrics.items() if is_metric(key, value)}
                 if self.args.should_save:
-                    write(self.staging / f"{name}_predictions", trainer.datasets[name], output.predictions)
+                    errors = write(self.staging / f"{name}_predictions", trainer.datasets[name], output.predictions)
+                    if errors:
+                        self.results.setdefault("errors", {})[name] = errors
         mixes = trainer.accelerator.unwrap_model(trainer.model).elmo
         self.results["mix_weights"] = [[round(one, 6) for one in mix] for mix in mixes.mix_weights().tolist()]
         self.results["mix_scales"] = [round(scale, 6) for scale in mixes.mix_scales().tolist()]
@@ -288,11 +302,30 @@ def best_of(runs: list[dict], args: FineTuningArguments) -> dict:
     return (max if args.greater_is_better else min)(runs, key=lambda run: run[metric])
 
 
-def report(results: dict) -> None:
-    """Log mean and deviation of each metric."""
-    for name, mean in results["mean"].items():
-        deviation = f" ± {results['std'][name]:.4f} ({len(results['runs'])} runs)" if results["std"] else ""
-        logger.info("%s: %.4f%s", name, mean, deviation)
+def report(results: dict, metric: str | None) -> None:
+    """Log the metrics of all runs, and the mixes, in one table; the metric that selects checkpoints is first."""
+    means, deviations, runs = results["mean"], results["std"], results["runs"]
+    names = list(dict.fromkeys(name.partition("_")[2] for name in means))
+    names.sort(key=lambda name: name != metric)
+    splits = [split for split in ("eval", "test") if any(name.startswith(f"{split}_") for name in means)]
+
+    def cell(name: str) -> str:
+        deviation = f" ± {deviations[name]:.4f}" if name in deviations else ""
+        return f"{means[name]:.4f}{deviation}" if name in means else ""
+
+    rows = [[name, *(cell(f"{split}_{name}") for split in splits)] for name in names]
+    title = f"results, mean ± standard deviation of {len(runs)} runs" if len(runs) > 1 else "results"
+    header = ["", *({"eval": "validation", "test": "test"}[split] for split in splits)]
+    tables = [Table(title, header, rows)] if rows else []
+    mixes = [[f"mix {number}"] for number in range(len(runs[0]["mix_weights"]))]
+    for number, row in enumerate(mixes):
+        for layer in zip(*(run["mix_weights"][number] for run in runs)):
+            deviation = f" ± {statistics.stdev(layer):.3f}" if len(layer) > 1 else ""
+            row.append(f"{statistics.fmean(layer):.3f}{deviation}")
+        row.append(f"{statistics.fmean(run['mix_scales'][number] for run in runs):.3f}")
+    layers = [f"layer {layer}" for layer in range(len(runs[0]["mix_weights"][0]))]
+    tables.append(Table("weights of the layers (0: characters), and scale", ["", *layers, "scale"], mixes))
+    logger.info("\n%s\n", "\n\n".join(table.text() for table in tables))
 
 
 def write_json(path: Path, content: dict) -> None:

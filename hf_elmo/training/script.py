@@ -18,7 +18,14 @@ from transformers import HfArgumentParser, TrainingArguments
 from transformers.utils import logging as transformers_logging
 
 RECIPES = Path(__file__).parent / "recipes"
-OUTPUT_OPTIONS = ("output_dir", "overwrite_output_dir", "save_strategy", "save_total_limit", "keep_checkpoints")
+OUTPUT_OPTIONS = (
+    "output_dir",
+    "overwrite_output_dir",
+    "save_strategy",
+    "save_total_limit",
+    "keep_checkpoints",
+    "plots",
+)
 OUTPUT_OPTIONS += ("license", "language", "hub_strategy", "cache_dir")
 INHERITED = "options of transformers.TrainingArguments"
 METAVARS = {int: "N", float: "X", str: "TEXT"}

@@ -10,7 +10,7 @@ from shaken import shake
 import hf_elmo
 from hf_elmo.training import ner, sentiment
 
-QUIET = ["--use_cpu", "True", "--report_to", "none", "--disable_tqdm", "True"]
+QUIET = ["--plots", "False", "--use_cpu", "True", "--report_to", "none", "--disable_tqdm", "True"]
 SMALL = {
     "tagger_layers": 0,
     "char_feature_filters": 8,

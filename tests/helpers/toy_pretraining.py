@@ -13,7 +13,7 @@ SIZES = {
     "projection_size": 6,
     "cell_size": 12,
 }
-QUIET = ["--use_cpu", "True", "--report_to", "none", "--disable_tqdm", "True"]
+QUIET = ["--plots", "False", "--use_cpu", "True", "--report_to", "none", "--disable_tqdm", "True"]
 
 
 def write_texts(folder: Path) -> Path:

@@ -16,7 +16,7 @@ from hf_elmo.training import nli
 pytestmark = pytest.mark.slow  # each test trains
 
 ANSWERS = {"true": "entailment", "false": "contradiction", "unsure": "neutral"}
-QUIET = ["--use_cpu", "True", "--report_to", "none", "--disable_tqdm", "True"]
+QUIET = ["--plots", "False", "--use_cpu", "True", "--report_to", "none", "--disable_tqdm", "True"]
 SMALL = {"sequence_size": 32, "classifier_dropout": 0.0, "head_dropout": 0.0}
 
 

@@ -18,7 +18,7 @@ from hf_elmo.training.metrics import squad_scores
 
 pytestmark = pytest.mark.slow  # each test trains
 
-QUIET = ["--use_cpu", "True", "--report_to", "none", "--disable_tqdm", "True"]
+QUIET = ["--plots", "False", "--use_cpu", "True", "--report_to", "none", "--disable_tqdm", "True"]
 SMALL = {"qa_size": 8, "classifier_dropout": 0.0, "head_dropout": 0.0}
 WINDOWS = ["--max_context_words", "8", "--context_stride", "4", "--max_answer_length", "2"]
 

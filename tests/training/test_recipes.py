@@ -34,7 +34,18 @@ SMALL = [
     "--num_train_epochs",
     "2",
 ]
-QUIET = ["--use_cpu", "True", "--report_to", "none", "--disable_tqdm", "True", "--save_only_model", "True"]
+QUIET = [
+    "--plots",
+    "False",
+    "--use_cpu",
+    "True",
+    "--report_to",
+    "none",
+    "--disable_tqdm",
+    "True",
+    "--save_only_model",
+    "True",
+]
 
 
 def conll(words):

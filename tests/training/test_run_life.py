@@ -265,7 +265,7 @@ def test_what_was_understood_is_said_before_training(words, tmp_path, caplog):
         "time:        about ",
     ):
         assert line in text
-    assert text.index("parameters: ") < text.index("Computing the encoder's layers") < text.index("eval_f1: ")
+    assert text.index("parameters: ") < text.index("Computing the encoder's layers") < text.index("\nf1 ")
 
 
 def test_results_of_data_without_labels_are_json(words, tmp_path):

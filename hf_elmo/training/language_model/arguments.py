@@ -73,6 +73,7 @@ class PretrainingArguments(TrainingArguments):
     save_steps: float = option(1250, "Steps between two checkpoints.")
     save_total_limit: int | None = option(2, "Number of checkpoints to keep.")
     keep_checkpoints: bool = option(True, "Keep them after the end, to train longer.")
+    plots: bool = option(True, "Draw the curves, where matplotlib is installed.")
     license: str | None = option(None, "License of the weights, for the model card.")
     language: str | None = option(None, "Language code of the text; default: en.")
     hub_strategy: str = option("end", "When to push; `every_save` pushes checkpoints too.")

@@ -10,6 +10,7 @@ from ...hub import keep_written_card
 from ...model.language_model_elmo import ElmoForPreTraining
 from ...model.word_splitting_elmo import splitting_rule
 from ..run_card import command_block
+from ..run_plots import drawn, pictures
 from .arguments import PretrainingArguments, TextArguments
 from .corpus import Corpus, TextStatistics
 from .streams import TrainingWindows
@@ -111,6 +112,7 @@ def save_card(
 {trainer.num_negative_samples or "all"} words in the softmax of a training step, {args.world_size} process(es) on \
 {args.device.type}. Perplexities are of held-out text, by the full softmax, from a zero state at each sentence\
 {f"; word frequencies alone (unigrams, one added to each count) reach {unigram:.2f}" if unigram else ""}."""
+    training = "\n\n".join(filter(None, [training, pictures(drawn(folder))]))
     name = trainer.hub_model_id or Path(args.output_dir).resolve().name
     card = trainer.accelerator.unwrap_model(trainer.model).card(
         name,
