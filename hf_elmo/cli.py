@@ -37,6 +37,11 @@ GROUPS = {
             "show versions, devices, and which backend computes the recurrence and why",
             ("hf-elmo env", "hf-elmo env --json"),
         ),
+        "completion": Command(
+            "hf_elmo.completion",
+            "print a script by which bash, zsh or fish complete commands and options",
+            ("hf-elmo completion bash > ~/.local/share/bash-completion/completions/hf-elmo",),
+        ),
     },
     "models": {
         "convert": Command(
