@@ -140,9 +140,13 @@ class TaskArchive:
         return Settings(self.config.get("model"), "model", self.config_file)
 
     def reader(self, entry: str) -> Settings:
-        """The section of the dataset reader that has an entry; that of validation first, as predictors use it."""
+        """The section of the dataset reader that has an entry; that of validation first, as predictors use it. Of a
+        reader around another, as `sharded` and `multiprocess` are, the inner one."""
         for place in ("validation_dataset_reader", "dataset_reader"):
-            if isinstance(section := self.config.get(place), dict) and entry in section:
+            section = self.config.get(place)
+            if isinstance(section, dict) and isinstance(section.get("base_reader"), dict):
+                place, section = f"{place}.base_reader", section["base_reader"]
+            if isinstance(section, dict) and entry in section:
                 return Settings(section, place, self.config_file)
         return Settings(self.config.get("dataset_reader") or {}, "dataset_reader", self.config_file)
 

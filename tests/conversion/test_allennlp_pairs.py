@@ -37,7 +37,7 @@ TEXTS = [
 ]
 
 
-def archive(folder, model, state, reader, words=True, twin=None, **elmo):
+def archive(folder, model, state, reader, words=True, twin=None, is_sharded=False, **elmo):
     """Write an archive of a model that reads ELMo, and words if asked to, and a second ELMo if one is given."""
     embedders = {"elmo": {"type": "elmo_token_embedder", "options_file": "elmo/options.json", "dropout": 0.0, **elmo}}
     if words:
@@ -46,8 +46,9 @@ def archive(folder, model, state, reader, words=True, twin=None, **elmo):
     state |= state_dict(TENSORS, f"{PREFIX}elmo._elmo.", [MIX])
     embedders |= twin or {}
     indexers = {name: {"type": "elmo_characters"} for name in embedders} | {"tokens": {"type": "single_id"}}
+    reader = {"token_indexers": {name: indexers[name] for name in embedders}, **reader}
     config = {
-        "dataset_reader": {"token_indexers": {name: indexers[name] for name in embedders}, **reader},
+        "dataset_reader": {"type": "sharded", "base_reader": reader} if is_sharded else reader,
         "model": {**model, "text_field_embedder": {"token_embedders": embedders}},
     }
     members = {
@@ -289,10 +290,11 @@ READERS = dict(reader_cases())
 def test_answers_are_those_of_a_plain_computation(tmp_path, name):
     torch.manual_seed(1)
     model, state = READERS[name]()
-    reader = {"type": "squad", "tokenizer": {"type": "letters_digits"}}
-    convert(archive(tmp_path, model, state, reader), tmp_path / "model")
+    reader = {"type": "squad", "tokenizer": {"type": "letters_digits"}, "passage_length_limit": 9}
+    convert(archive(tmp_path, model, state, reader, is_sharded="published" in name), tmp_path / "model")
     loaded = ElmoForQuestionAnswering.from_pretrained(tmp_path / "model").eval()
     tokenizer = ElmoTokenizer.from_pretrained(tmp_path / "model")
+    assert (tokenizer.split, loaded.config.qa_length_limits) == ("letters_digits", [None, 9])
     questions, passages = [second for _, second in TEXTS], [first for first, _ in TEXTS]
     batch = tokenizer(questions, passages, is_split_into_words=True, padding=True, return_tensors="pt")
     output = loaded(**batch)

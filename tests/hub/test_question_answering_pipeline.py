@@ -79,6 +79,18 @@ def test_no_answer_is_among_the_answers_where_it_was_trained():
     assert without(question="Who?", context=" ") == []
 
 
+def test_limits_of_the_configuration():
+    """Without limits, the whole text is one window and an answer may be all of it; limits of length cut texts off."""
+    free = ElmoQuestionAnsweringPipeline(**parts(qa_context_len=None, qa_max_answer_len=None))
+    words = len(free.tokenizer.tokenize(TEXT))
+    assert len(free(question="Who?", context=TEXT, top_k=2000)) == words * (words + 1) // 2
+    assert len(free(question="Who?", context=TEXT, top_k=2000, max_answer_len=1)) == words
+    cut = ElmoQuestionAnsweringPipeline(**parts(qa_length_limits=[1, 4]))
+    found = cut(question="Who met Bob?", context=TEXT, top_k=100)
+    assert found == cut(question="Who", context="Ada met Bob in", top_k=100)
+    assert max(part["end"] for part in found) == len("Ada met Bob in")
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
