@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from shaken import shake
@@ -9,6 +10,7 @@ from toy_tasks import WORDS
 from toy_tasks import config as toy_config
 
 from hf_elmo import ElmoForMaskedLM, ElmoForPreTraining, ElmoTokenizer
+from hf_elmo.conversion import convert
 from hf_elmo.scoring import next_words, previous_words, score_sentences, substitutes
 from hf_elmo.training.language_model.perplexity import sentence_losses
 from hf_elmo.training.language_model.streams import WordTable
@@ -120,3 +122,37 @@ def test_wrong_arguments(parts, tmp_path):
         next_words(model, tokenizer, "Ada", top_k=0)
     with pytest.raises(ValueError, match=r"softmax is over 21 words, and vocab.txt is missing"):
         next_words(model, ElmoTokenizer(max_characters_per_token=12), "Ada")
+
+
+# ---- bilm-tf's numbers
+
+
+@pytest.fixture(scope="module")
+def trained(fixtures_dir, tmp_path_factory):
+    """The model that bilm-tf trained, and its tokenizer."""
+    source, folder = fixtures_dir / "bilm_checkpoint", tmp_path_factory.mktemp("trained") / "model"
+    convert(source / "checkpoint", folder, vocab=source / "vocab.txt")
+    return ElmoForPreTraining.from_pretrained(folder).eval(), ElmoTokenizer.from_pretrained(folder)
+
+
+def test_losses_of_bilm_tf(trained, fixtures_dir):
+    folder = fixtures_dir / "bilm_checkpoint"
+    losses = np.load(folder / "heldout_losses.npz")["token_losses_stateless"]
+    lines = (folder / "heldout.txt").read_text(encoding="utf-8").splitlines()
+    scores = [*score_sentences(*trained, map(str.split, lines))]
+    forward = [-chance for score in scores for chance in score.forward]
+    backward = [-chance for score in scores for chance in reversed(score.backward)]
+    np.testing.assert_allclose(np.stack([forward, backward], axis=1), losses, rtol=0, atol=1e-5)
+
+
+def test_predictions_of_bilm_tf(trained, fixtures_dir):
+    folder = fixtures_dir / "bilm_checkpoint"
+    expected = np.load(folder / "lm_predictions.npz")
+    lines = (folder / "lm_sentences.txt").read_text(encoding="utf-8").splitlines()
+    for number, words in enumerate(map(str.split, lines)):
+        for direction, function in (("fw", next_words), ("bw", previous_words)):
+            found = function(*trained, words, top_k=10, specials=True)
+            ids = trained[1].convert_words_to_labels([word for word, _ in found])
+            assert ids == expected[f"sent{number}/{direction}/top10_ids"][len(words)].tolist()
+            wanted = expected[f"sent{number}/{direction}/top10_logprob"][len(words)]
+            np.testing.assert_allclose([chance for _, chance in found], wanted, rtol=0, atol=1e-5)
