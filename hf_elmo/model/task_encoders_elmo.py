@@ -30,6 +30,7 @@ from torch.nn import functional as F
 from transformers import initialization as init
 
 from .pooling_elmo import masked_mean
+from .scan_elmo import scan
 from .task_layers_elmo import TaskBiLstm, init_glorot_gates
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -91,17 +92,27 @@ class RecurrentCell(nn.Module):
         gates = self.input_gates(x.masked_fill(~mask[..., None], 0))
         state = tuple(gates.new_zeros(x.shape[0], self.size) for _ in range(self.num_states))
         kept = F.dropout(torch.ones_like(state[0]), self.rate, self.training)
-        steps, outputs = range(x.shape[1]), [state[0]] * x.shape[1]
-        for t in reversed(steps) if reverse else steps:
-            products = self.state_gates(state[0] * kept)
-            present = mask[:, t, None]
-            following = self.step(gates[:, t], products, state)
-            state = tuple(torch.where(present, new, old) for new, old in zip(following, state))
-            outputs[t] = state[0].masked_fill(~present, 0)
-        return torch.stack(outputs, dim=1) if outputs else gates.new_zeros(x.shape[0], 0, self.size), state[0]
+        inputs = gates.transpose(0, 1), mask.transpose(0, 1)[..., None]
+        state, outputs = scan(partial(masked_step, self, kept), state, inputs, reverse)
+        return outputs.transpose(0, 1) if x.shape[1] else gates.new_zeros(x.shape[0], 0, self.size), state[0]
 
     def step(self, gates: Tensor, products: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         raise NotImplementedError
+
+
+def masked_step(
+    cell: RecurrentCell, kept: Tensor, state: tuple[Tensor, ...], inputs: tuple[Tensor, ...]
+) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Compute one time step of a cell, which leaves the state as it was where there is no word.
+
+    Args:
+        kept (`(B, H)`): Factors of variational dropout.
+        inputs: The product of the input `(B, ...)`, and the mask `(B, 1)`.
+    """
+    gates, present = inputs
+    following = cell.step(gates, cell.state_gates(state[0] * kept), state)
+    state = tuple(torch.where(present, new, old) for new, old in zip(following, state))
+    return state, state[0].masked_fill(~present, 0)
 
 
 class GruCell(RecurrentCell):

@@ -106,3 +106,15 @@ def test_a_labeler_of_roles_decodes_by_logarithms_unless_told_otherwise():
     probabilities = torch.tensor([[[0.80, 0.15, 0.05], [0.02, 0.12, 0.86]]])
     # allowed: O B .096 (sum .92), B I .129 (sum 1.01)
     assert model.best_sequences(probabilities.log(), chain).argmax(-1)[0].tolist() == [1, 2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gru", "alternating"])
+def test_a_graph_holds_for_any_number_of_words(name):
+    encoder, x = made(build_encoder, LAYERS[name]), torch.randn(4, 6, 4)
+    words = torch.export.Dim("words", min=2)
+    shapes = {1: words}, {1: words}
+    graph = torch.export.export(encoder, (x, MASK), dynamic_shapes=shapes, strict=True).module()
+    longer, mask = torch.randn(4, 9, 4), torch.cat([MASK, MASK[:, :3]], dim=1)
+    with torch.no_grad():
+        assert_close(graph(longer, mask), encoder(longer, mask), rtol=0, atol=1e-6)
