@@ -6,6 +6,7 @@ from .model.auto_map_elmo import AUTO_MAP
 from .model.causal_lm_elmo import ElmoForCausalLM
 from .model.configuration_elmo import ElmoConfig
 from .model.coreference_elmo import ElmoForCoreferenceResolution
+from .model.encoder_decoder_elmo import ElmoForSeq2SeqLM
 from .model.language_model_elmo import ElmoForMaskedLM, ElmoForPreTraining
 from .model.lstm_elmo import last_lstm_path, lstm_path
 from .model.modeling_elmo import ElmoModel, ElmoModelOutput, ElmoPreTrainedModel
@@ -23,6 +24,7 @@ __all__ = [
     "ElmoForMaskedLM",
     "ElmoForPreTraining",
     "ElmoForQuestionAnswering",
+    "ElmoForSeq2SeqLM",
     "ElmoForSequenceClassification",
     "ElmoForTokenClassification",
     "ElmoInt8Config",

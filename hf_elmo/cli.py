@@ -141,6 +141,7 @@ TASKS = {
     "qa": ("hf_elmo.training.qa", "find answers in texts"),
     "srl": ("hf_elmo.training.srl", "label semantic roles: who did what to whom"),
     "coref": ("hf_elmo.training.coref", "find which words of a document mean the same"),
+    "seq2seq": ("hf_elmo.training.seq2seq", "write a text from another: translations, summaries, replies"),
     "pretrain": ("hf_elmo.training.pretrain", "train both language models of an ELMo"),
 }
 

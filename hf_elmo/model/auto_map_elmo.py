@@ -29,8 +29,8 @@ WITHOUT_AUTO_CLASS = ("coreference_elmo.ElmoForCoreferenceResolution",)
 logger = logging.get_logger(__name__)
 
 
-def copy_code(folder: str | Path, source: str | None = None):
-    """Copy the files of all classes of `AUTO_MAP` and `WITHOUT_AUTO_CLASS` into a folder.
+def copy_code(folder: str | Path, source: str | None = None, classes: dict[str, str] | None = None):
+    """Copy the files of classes, by default all of `AUTO_MAP` and `WITHOUT_AUTO_CLASS`, into a folder.
 
     Code that was opened with `trust_remote_code=True` is present only as far as it was needed. The rest is fetched from
     where it came from; if that fails, a warning names the class that cannot open the folder.
@@ -38,9 +38,10 @@ def copy_code(folder: str | Path, source: str | None = None):
     Args:
         folder: Where to copy the files; it must exist.
         source: Folder or repository that this code was opened from, for files that are missing beside this one.
+        classes: The classes by the Auto classes that open them.
     """
     here = Path(__file__).parent  # of fetched code, transformers names this folder by the commit
-    references = {**AUTO_MAP, **{reference.split(".")[1]: reference for reference in WITHOUT_AUTO_CLASS}}
+    references = classes or {**AUTO_MAP, **{reference.split(".")[1]: reference for reference in WITHOUT_AUTO_CLASS}}
     for auto_class, reference in references.items():
         path = here / f"{reference.split('.')[0]}.py"
         if not path.is_file():

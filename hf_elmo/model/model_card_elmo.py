@@ -36,6 +36,7 @@ CLASSES = {
     "ElmoForTokenClassification": ClassFacts("labels every word", "token-classification"),
     "ElmoForSequenceClassification": ClassFacts("labels a text, or a pair of texts", "text-classification"),
     "ElmoForQuestionAnswering": ClassFacts("finds the answer to a question in a text", "question-answering"),
+    "ElmoForSeq2SeqLM": ClassFacts("is read by a decoder, which writes another text", "text2text-generation"),
     "ElmoForCoreferenceResolution": ClassFacts("finds which words of a document mean the same", "other"),
 }
 USAGE = {
@@ -45,6 +46,10 @@ vectors = model(**batch).last_hidden_state  # (sentences, words with <S> and </S
     "text-generation": """\
 batch = tokenizer("I went to the", return_tensors="pt")
 text = tokenizer.batch_decode(model.generate(**batch, max_new_tokens=5), skip_special_tokens=True)[0]""",
+    "text2text-generation": """\
+target = AutoTokenizer.from_pretrained("{name}", subfolder="target")  # of the text that the decoder writes
+batch = tokenizer("I went to the river bank.", return_tensors="pt")
+text = target.batch_decode(model.generate(**batch), skip_special_tokens=True)[0]""",
     "token-classification": """\
 batch = tokenizer("I went to the river bank.", return_tensors="pt"){predicate}
 labels = [model.config.id2label[label] for label in model(**batch).logits.argmax(-1)[0].tolist()]  # one per word""",
@@ -185,7 +190,7 @@ def model_card(
         auto_class=auto_class,
         imports=imports.format(auto_class=auto_class, name=name),
         usage=USAGE[facts.task].format(
-            config=config, texts=texts, predicate=PREDICATE * bool(config.predicate_feature_size)
+            config=config, texts=texts, name=name, predicate=PREDICATE * bool(config.predicate_feature_size)
         ),
         sizes=table(("", ""), [*describe_sizes(config, num_parameters), *describe_labels(config, facts.task)]),
         scheme=describe_characters(config),

@@ -67,6 +67,11 @@ class ElmoModelOutput(ModelOutput):
         others = () if self.other_mixes is None else self.other_mixes.unbind(1)
         return (self.last_hidden_state, *others)
 
+    @property
+    def attentions(self) -> None:
+        """Return None: ELMo has no attention, for which encoder-decoder models of the library ask."""
+        return None
+
 
 class ElmoLstm(nn.Module):
     """One direction of one biLSTM layer: the projected, clipped LSTM of `lstm_elmo`."""

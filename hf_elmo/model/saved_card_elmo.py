@@ -11,6 +11,7 @@ import yaml
 from huggingface_hub import ModelCard, hf_hub_download
 from torch import nn
 
+from .configuration_elmo import ElmoConfig
 from .model_card_elmo import CARD, CLASSES, ORIGIN, TOKENIZATION, UNRECORDED, model_card
 from .saved_folder_elmo import check_is_saved
 
@@ -58,6 +59,10 @@ class ModelCardMixin:
             card.save(Path(working_dir) / CARD)
         return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)
 
+    def config_of_card(self) -> ElmoConfig:
+        """Return the configuration that the card describes."""
+        return self.config
+
     def card(self, name: str, online: bool = False, **facts) -> ModelCard:
         """Fill the model's card from its configuration and from the card of the model it was loaded from.
 
@@ -80,7 +85,7 @@ class ModelCardMixin:
             facts = {**inherited_facts(source, known_as, changed), **facts}
             if not is_folder and "/" in self.trained_from:
                 facts.setdefault("base_model", self.trained_from)
-        card = model_card(name, self.config, architecture, num_parameters=self.num_parameters(), **facts)
+        card = model_card(name, self.config_of_card(), architecture, num_parameters=self.num_parameters(), **facts)
         card.text = f"{card.text.rstrip()}\n\n{AUTOMATIC}\n"
         return card
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 import torch
-from transformers import TrainingArguments
+from transformers import Seq2SeqTrainingArguments, TrainingArguments
 
 from .data.word_labels import LABEL_SCHEMES
 from .script import option
@@ -130,6 +130,24 @@ class DocumentArguments(DataArguments):
 
 
 @dataclass
+class ParallelArguments(DataArguments):
+    """Source texts and their targets: translations, summaries, headlines, replies."""
+
+    source_language: str | None = option(None, "Parallel lines: the part of file names that sources have, as en.")
+    target_language: str | None = option(None, "Parallel lines: the part that their targets have, as de.")
+    source_column: str | None = option(None, "Tables: column of the sources.")
+    target_column: str | None = option(None, "Tables: column of the targets.")
+    max_source_words: int = option(400, "Maximum number of words of a source; longer ones are cut.")
+    max_target_length: int = option(128, "Maximum number of tokens of a target; longer ones are cut.")
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("max_source_words", "max_target_length"):
+            if getattr(self, name) < 4:
+                raise ValueError(f"--{name} must be at least 4, but is {getattr(self, name)}")
+
+
+@dataclass
 class ModelArguments:
     """The model to start from."""
 
@@ -140,6 +158,33 @@ class ModelArguments:
     mix: str = option("learnt", "Mix of the layers: learnt, mean, top, or one layer's number.")
     word_vectors: str | None = option(None, "Static word vectors to use beside ELMo: GloVe or fastText text.")
     all_word_vectors: bool = option(False, "Keep the vectors of all words, not only of words in the data.")
+
+
+@dataclass
+class Seq2SeqModelArguments(ModelArguments):
+    """The encoder to start from, and the decoder, which is new; or a pair that was trained for the task."""
+
+    decoder_layers: int = option(3, "Layers of the decoder.")
+    decoder_size: int = option(256, "Width of the decoder.")
+    decoder_heads: int = option(4, "Attention heads of each of its layers.")
+    decoder_dropout: float = option(0.2, "Dropout of the decoder.")
+    target_tokenizer: str | None = option(None, "Tokenizer of the targets. By default one is trained on them.")
+    target_vocab_size: int = option(8000, "Tokens of a tokenizer that is trained on the targets.")
+
+    def __post_init__(self):
+        for name in ("decoder_layers", "decoder_size", "decoder_heads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name} must be at least 1, but is {getattr(self, name)}")
+        size, heads = self.decoder_size, self.decoder_heads
+        if size % heads:
+            raise ValueError(f"--decoder_size must be a multiple of --decoder_heads ({heads}), but is {size}")
+        if not 0 <= self.decoder_dropout < 1:
+            raise ValueError(f"--decoder_dropout must be from 0 to below 1, but is {self.decoder_dropout:g}")
+        if self.target_vocab_size < 300:
+            size = self.target_vocab_size
+            raise ValueError(f"--target_vocab_size must be at least 300, as 256 of them are bytes, but is {size}")
+        if self.word_vectors is not None:
+            raise ValueError("--word_vectors are read by task heads; a decoder reads only the encoder: leave it out")
 
 
 @dataclass
@@ -193,3 +238,12 @@ class FineTuningArguments(TrainingArguments):
             raise ValueError(f"--mix_l2 must not be negative, but is {self.mix_l2:g}")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"--seeds must be different, but are {' '.join(map(str, self.seeds))}")
+
+
+@dataclass
+class Seq2SeqArguments(FineTuningArguments, Seq2SeqTrainingArguments):
+    """The options of fine-tuning with those of generation, by which a model is evaluated."""
+
+    predict_with_generate: bool = option(True, "Evaluate by what the model writes.")
+    generation_num_beams: int | None = option(4, "Beams of the search.")
+    generation_max_length: int | None = option(None, "Maximum number of tokens; default: --max_target_length.")

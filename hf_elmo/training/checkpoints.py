@@ -101,13 +101,15 @@ def move_into_place(staging: Path, folder: Path, stale: list[str] | tuple[str, .
     """Move the files of a complete staging folder to their final names, after removing what they replace.
 
     Args:
-        staging: Holds only files.
+        staging: Holds files and folders.
         stale: Patterns of files in `folder` that belong to an earlier result. They are removed before the first file is
             moved, so that old predictions never lie beside new weights.
     """
     for path in [path for pattern in stale for path in folder.glob(pattern)]:
         path.unlink()
     for path in sorted(staging.iterdir()):
+        if path.is_dir():
+            shutil.rmtree(folder / path.name, ignore_errors=True)
         os.replace(path, folder / path.name)
     staging.rmdir()
 

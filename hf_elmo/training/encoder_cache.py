@@ -57,7 +57,7 @@ class EncoderCache:
 
     def fill(self, model: ElmoTaskModel, dataset: EncodedDataset):
         """Add the layers that the encoder of `model` computes to a dataset, from a file or by computing them."""
-        layers, width = model.config.num_hidden_layers + 1, model.config.hidden_size
+        layers, width = model.elmo.config.num_hidden_layers + 1, model.elmo.config.hidden_size
         path = self.folder / f"layers-{fingerprint(model, dataset)}.f32"
         size = dataset.num_words * layers * width * np.dtype(np.float32).itemsize
         if not path.is_file() or path.stat().st_size != size:
@@ -110,7 +110,7 @@ def fingerprint(model: ElmoTaskModel, dataset: EncodedDataset) -> str:
     return digest(
         [
             model.separate_texts,
-            *((name, getattr(model.config, name)) for name in names),
+            *((name, getattr(model.elmo.config, name)) for name in names),
             *(part for weight in weights for part in weight),
             *(feature["input_ids"] for feature in dataset.features),
         ]

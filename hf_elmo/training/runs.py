@@ -169,7 +169,7 @@ class Runs:
     def save(self, model: ElmoTaskModel, folder: Path, results: dict) -> None:
         """Save the trained model with its tokenizer and code, and the card, unless somebody wrote one."""
         model.save_pretrained(folder)
-        self.start.tokenizer.save_pretrained(folder)
+        self.start.save_tokenizers(folder)
         (folder / "README.md").unlink(missing_ok=True)
         card = run_card(model, self.command, self.data, self.model_args, self.args, results, drawn(folder))
         if card is not None:

@@ -3,6 +3,7 @@
 import copy
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from transformers import PreTrainedTokenizerBase, set_seed
@@ -96,6 +97,10 @@ class StartingModel:
             model.elmo.freeze_encoder()
         return model
 
+    def save_tokenizers(self, folder: Path) -> None:
+        """Save what turns texts into what the model reads."""
+        self.tokenizer.save_pretrained(folder)
+
 
 def load(head: type[ElmoTaskModel], name: str, config: ElmoConfig) -> ElmoTaskModel:
     """Load a model with the encoder of `name`; task layers that `name` lacks, or has in another size, are new."""
@@ -124,7 +129,7 @@ def load(head: type[ElmoTaskModel], name: str, config: ElmoConfig) -> ElmoTaskMo
 
 def set_mixes(model: ElmoTaskModel, choice: str):
     """Set all mixes as `--mix` says: learnt, or fixed to the mean, the top layer, or one layer by its number."""
-    layers = model.config.num_hidden_layers + 1
+    layers = model.elmo.config.num_hidden_layers + 1
     if choice == "learnt":
         return
     if choice == "mean":
@@ -137,4 +142,4 @@ def set_mixes(model: ElmoTaskModel, choice: str):
     for mix in range(len(model.elmo.scalar_mixes)):
         model.elmo.set_mix_weights(weights, mix=mix)
     model.elmo.freeze_mix()
-    model.config.mix_trainable = False
+    model.elmo.config.mix_trainable = False

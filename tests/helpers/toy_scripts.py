@@ -8,7 +8,7 @@ from pathlib import Path
 import toy_tasks
 from toy_finetuning import QUIET, SMALL, command, write_encoder, write_texts, write_words
 
-from hf_elmo.training import classify, coref, ner, nli, qa, srl
+from hf_elmo.training import classify, coref, ner, nli, qa, seq2seq, srl
 
 COUNTS = {"train": 48, "validation": 12, "test": 8}
 
@@ -16,7 +16,8 @@ COUNTS = {"train": 48, "validation": 12, "test": 8}
 def write_data(folder: Path) -> Path:
     """Write the data of all scripts, each into a folder of its own with the encoder."""
     writers = {"ner": write_words, "classify": write_texts, "nli": write_pairs, "qa": write_questions}
-    for name, write in {**writers, "coref": write_documents, "srl": write_predicates}.items():
+    rest = {"coref": write_documents, "srl": write_predicates, "seq2seq": write_parallel}
+    for name, write in {**writers, **rest}.items():
         (folder / name).mkdir(parents=True)
         write(folder / name)
     return folder
@@ -85,6 +86,17 @@ def write_predicates(folder: Path) -> None:
     write_encoder(folder / "encoder")
 
 
+def write_parallel(folder: Path) -> None:
+    """Sentences, and the same in capitals, in parallel lines."""
+    for seed, (split, count) in enumerate(COUNTS.items()):
+        lines = "".join(f"{' '.join(words[:4])}\n" for words in toy_tasks.sentences(count, seed))
+        (folder / f"{split}.low").write_text(lines)
+        (folder / f"{split}.up").write_text(lines.upper())
+    write_encoder(folder / "encoder")
+
+
+DECODER = ["--decoder_layers", "1", "--decoder_size", "8", "--decoder_heads", "2", "--target_vocab_size", "300"]
+DECODER += ["--source_language", "low", "--target_language", "up", "--max_target_length", "12"]
 SPANS = {"coref_size": 8, "coref_hidden_size": 8, "coref_feature_size": 4, "coref_max_width": 2}
 
 
@@ -112,4 +124,5 @@ SCRIPTS = {
     "qa": (qa.main, partial(short, name="qa", suffix="json", qa_size=8)),
     "coref": (coref.main, partial(short, name="coref", suffix="conll", **SPANS)),
     "srl": (srl.main, partial(short, name="srl", suffix="srl", tagger_layers=1, predicate_feature_size=4)),
+    "seq2seq": (seq2seq.main, lambda data, output, *more: short(data, output, "seq2seq", "low", *DECODER, *more)),
 }

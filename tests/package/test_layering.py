@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = REPOSITORY / "hf_elmo"
 MODEL = PACKAGE / "model"
 TRAVELLING = sorted(MODEL.glob("*_elmo*.py"))
-SCRIPTS = ("pretrain", "ner", "sentiment", "nli", "qa", "coref", "srl")
+SCRIPTS = ("pretrain", "ner", "sentiment", "nli", "qa", "coref", "srl", "seq2seq")
 
 # The order of knowing: a file imports only from files above it, inside functions too.
 ORDER = """
@@ -24,14 +24,14 @@ ORDER = """
     tokenization_elmo
     lora_elmo scan_elmo linear_elmo int8_elmo quantizer_elmo lstm_packed_elmo lstm_elmo_triton lstm_elmo
     model_card_elmo saved_card_elmo char_cnn_elmo alignment_elmo scalar_mix_elmo pooling_elmo
-    modeling_elmo
+    modeling_elmo encoder_decoder_elmo
     sampled_softmax_elmo label_schemes_elmo pipelines_elmo language_model_elmo causal_lm_elmo
     crf_elmo word_features_elmo task_layers_elmo task_encoders_elmo token_embedders_elmo pair_layers_elmo
     task_model_elmo
     token_classification_elmo sequence_classification_elmo question_answering_elmo coreference_elmo
 """.split()
 # Bounds are what there is now; the plan aims at 5500 lines that travel and 3200 of training, before later heads.
-MAX_LINES = {"a file": 550, "the files that travel": 10000, "training": 8300}
+MAX_LINES = {"a file": 550, "the files that travel": 10000, "training": 9100}
 EXTRAS = {"integrations"}  # folders whose modules need more than the package does
 # Private API of other libraries, which a release may change without notice.
 TORCH = "_C _are_functorch_transforms_active _forward_hooks _forward_pre_hooks _higher_order_ops _linear_pointwise"

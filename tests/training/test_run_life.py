@@ -303,7 +303,7 @@ def test_an_interrupt_is_one_line(words, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", ["ner", "seeds", "classify", "nli", "qa"])
+@pytest.mark.parametrize("script", ["ner", "seeds", "classify", "nli", "qa", "seq2seq"])
 def test_a_run_that_is_killed_ends_as_one_that_is_not(script):
     """At its last moments and at random ones, several times in a row; `kills.py 100` does it more often."""
     arguments = [sys.executable, str(REPOSITORY / "tests" / "helpers" / "kills.py"), "4", "--scripts", script]
