@@ -71,6 +71,7 @@ def layers_of(model, text):
 
 
 def test_layers_are_the_mixes_of_the_model_and_of_the_seeds_of_a_run(folder, inspect, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
     facts = inspect("--json")["layers"]["mixes"]
     expected = hf_elmo.ElmoModel.from_pretrained(folder / "elmo")
     assert facts[0]["weights"] == pytest.approx(expected.mix_weights()[0].tolist(), abs=1e-6)
@@ -111,6 +112,7 @@ def test_nearest_occurrences_are_those_with_the_highest_cosine(folder, model, in
 
 
 def test_a_map_keeps_distances_and_groups_by_sense(inspect, tmp_path):
+    pytest.importorskip("matplotlib")
     rows = ["source\tindex\tsense\tsentence"]
     for number, (sense, index, text) in enumerate(
         [("a", 0, SENTENCES[0]), ("b", 2, SENTENCES[1]), ("a", 2, SENTENCES[2]), ("b", 5, SENTENCES[3])]
@@ -174,6 +176,7 @@ def test_measures_are_those_of_their_definitions():
 
 
 def test_layer_0_has_no_context(folder, inspect, tmp_path):
+    pytest.importorskip("matplotlib")
     plot = tmp_path / "contextuality.svg"
     arguments = ["contextuality", "--corpus", folder / "corpus.txt", "--plot", plot]
     found = inspect(*arguments, "--json")["contextuality"]
@@ -311,6 +314,7 @@ def test_attribution_names_the_label_and_shades_the_words(inspect, tmp_path):
 
 
 def test_a_page_holds_all_tables_and_plots_and_loads_nothing(folder, inspect, tmp_path):
+    pytest.importorskip("matplotlib")
     page = tmp_path / "page.html"
     options = ["--word", "Ada", "--corpus", folder / "corpus.txt", "--html", page]
     printed = inspect("layers", "senses", "map", "contextuality", *options)

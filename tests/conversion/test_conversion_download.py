@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import huggingface_hub
 import pytest
+from versions import continued_downloads
 
 from hf_elmo.conversion import convert, download
 from hf_elmo.conversion.download import download as fetch
@@ -107,6 +108,7 @@ def test_a_file_is_fetched_once(server, tmp_path):
     assert names(tmp_path) == ["weights.hdf5"]
 
 
+@continued_downloads
 def test_a_cut_connection_is_resumed(server, tmp_path):
     server.cut_after = [CHUNK + 1000, CHUNK + 2000]
     assert fetch(f"{server.url}/weights.hdf5", tmp_path).read_bytes() == CONTENT
@@ -123,6 +125,7 @@ def leave_a_part(server, cache):
     assert partial.stat().st_size == CHUNK
 
 
+@continued_downloads
 def test_a_later_call_goes_on_where_an_earlier_one_failed(server, tmp_path):
     leave_a_part(server, tmp_path)
     server.requests.clear()
@@ -131,11 +134,13 @@ def test_a_later_call_goes_on_where_an_earlier_one_failed(server, tmp_path):
     assert names(tmp_path) == ["weights.hdf5"]
 
 
+@continued_downloads
 def test_a_server_that_sends_no_parts(server, tmp_path):
     server.ranges, server.cut_after = False, [300_000]
     assert fetch(f"{server.url}/weights.hdf5", tmp_path).read_bytes() == CONTENT
 
 
+@continued_downloads
 @pytest.mark.parametrize("versions", [("etag", '"1"', '"2"'), ("date", MONDAY, TUESDAY)], ids=["etag", "date"])
 def test_parts_of_two_versions_are_not_joined(server, tmp_path, versions):
     name, before, after = versions
@@ -147,12 +152,14 @@ def test_parts_of_two_versions_are_not_joined(server, tmp_path, versions):
     assert fetch(f"{server.url}/weights.hdf5", tmp_path).read_bytes() == CONTENT[::-1]
 
 
+@continued_downloads
 def test_a_server_that_tells_no_versions_is_resumed(server, tmp_path):
     server.etag, server.cut_after = None, [CHUNK + 1000]
     assert fetch(f"{server.url}/weights.hdf5", tmp_path).read_bytes() == CONTENT
     assert server.requests[-1] == ("/weights.hdf5", f"bytes={CHUNK}-")
 
 
+@continued_downloads
 def test_a_partial_file_that_is_too_long_is_dropped(server, tmp_path):
     leave_a_part(server, tmp_path)
     server.files["/weights.hdf5"] = CONTENT[:1000]
@@ -166,6 +173,7 @@ def test_a_wrong_length_is_no_complete_file(server, tmp_path):
     assert "weights.hdf5" not in names(tmp_path)
 
 
+@continued_downloads
 def test_busy_servers_are_asked_again(server, tmp_path):
     server.statuses = [429, 408]
     assert fetch(f"{server.url}/weights.hdf5", tmp_path).read_bytes() == CONTENT
@@ -195,6 +203,7 @@ def test_no_such_host(tmp_path):
         fetch("http://host.invalid/weights.hdf5", tmp_path)
 
 
+@continued_downloads
 def test_two_processes_do_not_write_to_one_file(server, tmp_path):
     server.cut_after = [1000, CHUNK + 2000, 3000, 4000]
     results = []

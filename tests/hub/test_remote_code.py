@@ -157,6 +157,7 @@ print(*sorted(path.name for path in code.glob("*_elmo*.py")))
     assert set(process.stdout.split()) == FETCHED[auto_class]
 
 
+@pytest.mark.slow
 def test_a_class_without_an_auto_class_opens_by_its_reference(home, tmp_path):
     """As its card says, and with what it computes where the package is installed."""
     sizes = {"char_cnn_filters": [[1, 4]], "projection_size": 6, "cell_size": 8, "coref_size": 4}

@@ -10,6 +10,7 @@ from shaken import shake
 from toy_tasks import WORDS
 from toy_tasks import config as toy_config
 from transformers import GPT2Config, GPT2LMHeadModel, TextGenerationPipeline, pipeline
+from versions import beams
 
 from hf_elmo import ElmoForCausalLM, ElmoForPreTraining, ElmoTokenizer
 from hf_elmo.model.pipelines_elmo import ElmoTextGenerationPipeline
@@ -39,6 +40,7 @@ def expected_text(folder, prompt: str) -> str:
     return tokenizer.decode(output, skip_special_tokens=True)
 
 
+@beams
 @pytest.mark.parametrize("way", ["path", "instances"])
 def test_results_are_those_of_generate(folder, way):
     if way == "path":

@@ -8,6 +8,7 @@ from shaken import shake
 from toy_tasks import WORDS
 from toy_tasks import config as toy_config
 from transformers import AutoModelForCausalLM, GenerationConfig, TextIteratorStreamer
+from versions import beams
 
 from hf_elmo import ElmoForCausalLM, ElmoForPreTraining, ElmoTokenizer
 
@@ -112,6 +113,7 @@ def test_greedy_is_the_best_word_each_time(model, tokenizer, side, use_cache):
     assert [texts_of(model, tokenizer, [prompt], **options)[0] for prompt in PROMPTS] == expected
 
 
+@beams
 @pytest.mark.parametrize(
     "options",
     [
@@ -133,6 +135,7 @@ def test_strategies_give_the_same_with_and_without_state(model, tokenizer, optio
     assert len(results[0]) == len(PROMPTS) * options.get("num_return_sequences", 1)
 
 
+@beams
 @torch.no_grad()
 def test_wide_beams_find_the_most_probable_text(model, tokenizer):
     """As many beams as words are all texts of two words, or of one and the end."""
@@ -183,6 +186,7 @@ def test_ends(model, tokenizer):
     assert texts_of(model, tokenizer, ["Ada"], max_new_tokens=2) == ["today today"]
 
 
+@beams
 def test_a_text_goes_on_from_a_state(model, tokenizer):
     first = tokenizer("Ada met", add_special_tokens=False, return_tensors="pt")
     second = tokenizer("Eve in", add_special_tokens=False, return_tensors="pt")

@@ -38,8 +38,10 @@ def test_a_lock_fixes_every_requirement_within_its_bounds(lock):
         assert requirement.specifier.contains(version), f"{requirement} is locked at {version}"
 
 
-def test_the_lock_of_this_python_names_what_is_needed_indirectly():
+def test_the_lock_of_this_python_names_what_is_needed_indirectly(request):
     """Of what is installed: the requirements of requirements, for this platform, without their extras."""
+    if request.config.getoption("--unlocked"):
+        pytest.skip("other versions are installed than those locked, which may need other packages")
     locked = pins(REPOSITORY / "requirements" / f"py{sys.version_info.major}{sys.version_info.minor}.txt")
     waiting, seen = [requirement.name for requirement in declared()], set()
     while waiting:

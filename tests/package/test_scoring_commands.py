@@ -9,6 +9,7 @@ import torch
 from shaken import shake
 from toy_tasks import WORDS
 from toy_tasks import config as toy_config
+from versions import beams
 
 from hf_elmo import ElmoForCausalLM, ElmoForPreTraining, ElmoModel, ElmoTokenizer
 from hf_elmo.cli import main
@@ -127,6 +128,7 @@ def test_generate_depends_on_seed_and_prompt_alone(run, tmp_path, monkeypatch):
     assert run("generate", "--prompts-file", "-", *options[:-1])[1].splitlines() == lines
 
 
+@beams
 def test_generate_searches_and_lists(run, parts, folder):
     model, tokenizer = ElmoForCausalLM.from_pretrained(folder), parts[1]
     batch = tokenizer("Ada met", return_tensors="pt")
