@@ -54,6 +54,11 @@ GROUPS = {
                 "hf-elmo convert elmo sentences --to sentence-transformers --pooling max",
             ),
         ),
+        "export": Command(
+            "hf_elmo.export",
+            "write a model as an ONNX graph of any length, checked against torch",
+            ("hf-elmo export elmo elmo.onnx", "hf-elmo export elmo elmo.onnx --hidden-states --json"),
+        ),
         "perplexity": Command(
             "hf_elmo.perplexity",
             "score a text with a language model, in both directions",

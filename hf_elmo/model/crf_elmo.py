@@ -201,9 +201,14 @@ def left_aligned(scores: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Returns:
         Scores `(B, T, K)`, the number of words of each chain `(B,)`, and the former place of each column `(B, T)`.
     """
-    order = mask.byte().argsort(dim=1, descending=True, stable=True)
+    lengths = mask.sum(dim=1)
+    # A stable sort of the mask, by counting: an exported graph has no other
+    column = torch.where(mask, mask.cumsum(dim=1), lengths[:, None] + (~mask).cumsum(dim=1)) - 1
+    order = torch.zeros_like(column).scatter(
+        1, column, torch.arange(mask.shape[1], device=mask.device).expand_as(column)
+    )
     scores = scores.masked_fill(~mask[..., None], 0)  # NaN there must not reach gradients
-    return scores.gather(1, order[..., None].expand_as(scores)), mask.sum(dim=1), order
+    return scores.gather(1, order[..., None].expand_as(scores)), lengths, order
 
 
 def at_least_single(scores: Tensor) -> Tensor:
