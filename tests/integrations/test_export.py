@@ -18,7 +18,7 @@ from hf_elmo.export import examples
 
 HEADS = {
     "ElmoForMaskedLM": ("fill-mask", ["logits"]),
-    "ElmoForTokenClassification": ("token-classification", ["logits"]),
+    "ElmoForTokenClassification": ("token-classification", ["logits", "scores"]),
     "ElmoForSequenceClassification": ("text-classification", ["logits"]),
     "ElmoForQuestionAnswering": ("question-answering", ["start_logits", "end_logits"]),
 }
