@@ -32,6 +32,7 @@ from .embedding import (
     WordVectorCache,
     embed_window,
     evaluation_mode,
+    join_batches,
     layer_selection,
     make_batches,
     map_in_thread,
@@ -163,7 +164,8 @@ class Embedder:
         words = [sentence.words for sentence in part.sentences]
         if self.settings.carried_rows is not None:
             return part, []
-        return part, make_batches(self.tokenizer, words, self.settings.words_per_batch, False)
+        batches = make_batches(self.tokenizer, words, self.settings.words_per_batch, False)
+        return part, join_batches(self.model, batches)
 
     def compute(self, encoded: tuple[Part, list[Batch]], progress: Callable[[int], None]) -> None:
         """Compute a part and write it.

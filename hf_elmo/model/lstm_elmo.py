@@ -21,6 +21,7 @@ import contextlib
 import contextvars
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -30,10 +31,13 @@ from torch.nn import functional as F
 
 from .int8_elmo import Int8Linear, Int8Weight, int8_layer, kernel_reason, refuse_gradients
 from .linear_elmo import unsupported_reason
-from .lstm_packed_elmo import PACKED, BackwardTask, CellOptions, Direction, Engine, Task, pack
+from .lstm_packed_elmo import PACKED, BackwardTask, CellOptions, Direction, Engine, Task, spread
+from .packed_order_elmo import groups_of_like_length, pack, pack_sentences
 from .scan_elmo import scan
 
 LstmState = tuple[Tensor, Tensor]  # h (B, P) and c (B, C)
+SENTENCE_ROWS = 128  # that run at the same time where sentences follow each other
+BATCH_TOKENS = 4096  # of sentences that follow each other, where they are computed in batches
 
 
 def lstm_reference(
@@ -254,6 +258,7 @@ def lstm(
     cell_clip: float | None = None,
     projection_clip: float | None = None,
     recompute: bool = False,
+    lengths: list[int] | None = None,
 ) -> list[tuple[Tensor, LstmState]]:
     """Compute `lstm_reference` for one direction, or two at the same time, by the fastest backend that can run.
 
@@ -262,11 +267,18 @@ def lstm(
         mask, forget_bias, cell_clip, projection_clip: As in `lstm_reference`.
         recompute: Whether to keep for the backward P numbers a token in place of P + 5C, and compute the gates twice.
             The reference keeps what autograd keeps.
+        lengths: Lengths of sentences that lie one after the other in `x` `(1, T, I)`. Each starts from a state of zero,
+            and no state is returned. The packed backend computes them in a fixed number of rows, where the next
+            sentence begins as soon as one ends; the others, and every one with gradients, compute batches of them.
     Returns:
         for each direction outputs `(B, T, P)` and the state after the last token.
     """
     options = CellOptions(forget_bias, cell_clip, projection_clip)
     backend = select_backend(directions)
+    if lengths is not None:
+        if backend.name in ("packed", "int8") and not torch.is_grad_enabled():
+            return run_sentences(directions, lengths, options)
+        return run_batches(directions, lengths, options)
     if backend.name == "reference":
         return [run_reference(direction, mask, options) for direction in directions]
     if backend.name == "triton":
@@ -341,6 +353,35 @@ def in_compute_types(direction: Direction) -> Direction:
 
 def groups(values: Any, size: int) -> Iterator[tuple]:
     return zip(*[iter(values)] * size)
+
+
+# ---- sentences one after the other
+
+
+def run_sentences(directions: list[Direction], lengths: list[int], options: CellOptions) -> list[tuple[Tensor, None]]:
+    """Run the packed backend over rows that are always busy."""
+    tasks = []
+    for direction in map(in_compute_types, directions):
+        order = pack_sentences(lengths, SENTENCE_ROWS, direction.reverse)
+        h, c = (part.new_zeros(len(order.sorted_indices), part.shape[1]) for part in direction.state)
+        clips = options._replace(projection_clip=None) if direction.weight_hr is None else options
+        tasks.append(Task(order, clips, None, replace(direction, state=(h, c))))
+    results = PACKED.forward(tasks)
+    return [(result.outputs.to(direction.x.dtype), None) for direction, result in zip(directions, results)]
+
+
+def run_batches(directions: list[Direction], lengths: list[int], options: CellOptions) -> list[tuple[Tensor, None]]:
+    """Run batches of sentences of similar length, as rows with padding."""
+    found: list[list[Tensor]] = [[] for _ in directions]
+    places = []
+    for tokens, mask in groups_of_like_length(lengths, BATCH_TOKENS):
+        tokens, mask = tokens.to(directions[0].x.device), mask.to(directions[0].x.device)
+        rows = [replace(direction, x=direction.x[0][tokens], state=None) for direction in directions]
+        for parts, (outputs, _) in zip(found, lstm(rows, mask, **options._asdict())):
+            parts.append(outputs[mask])
+        places.append(tokens[mask])
+    order = torch.cat(places)
+    return [(spread(torch.cat(parts), order)[None], None) for parts in found]
 
 
 class PackedLstm(torch.autograd.Function):

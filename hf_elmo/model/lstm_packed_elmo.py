@@ -1,9 +1,9 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
 """The packed backend of the LSTM: `lstm_reference` without padding, and its gradients written by hand.
 
-Time step s computes the s-th token of every row that has one, longest rows first, as torch's `PackedSequence` does:
-padding is never computed, a finished row costs nothing, and the active rows are always the first ones. The tokens of
-several steps, a block, share one input product and, in the backward, one product for each weight's gradient.
+Tokens are computed in the order of `packed_order_elmo`: padding is never computed, a finished row costs nothing, and
+the active rows are always the first ones. The tokens of several steps, a block, share one input product and, in the
+backward, one product for each weight's gradient.
 
 What the backward needs is kept in one of two ways. "gates": h, all gates and c, P + 5C numbers a token. "cells": h, P
 numbers a token, and c before each block; then the backward computes the gates of a block again, with one product,
@@ -18,6 +18,7 @@ Everything here works on plain tensors and outside autograd; `lstm_elmo` makes i
 """
 
 import functools
+import itertools
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -30,8 +31,8 @@ from torch import Tensor, nn
 
 from .int8_elmo import Int8Weight, int8_product, quantize_rows
 from .linear_elmo import add_linear_, add_product_, linear, onednn_is_faster, write_linear_
+from .packed_order_elmo import BLOCK_TOKENS, Block, PackedOrder, blocks_of
 
-BLOCK_TOKENS = 256  # enough for the full speed of a product, few enough that its (256, 4C) result lies in reused memory
 CACHED_NUMBERS = 1 << 17  # that stay in the cache while the backward prepares the steps of so many tokens
 READING_ROWS = 20  # reading a step's weights from memory takes as long as multiplying them with so many rows
 WORKER_THRESHOLD = 1 << 27  # cost of a step, about a millisecond: between short operations, threads wait for Python
@@ -76,57 +77,6 @@ class CellOptions(NamedTuple):
     forget_bias: float
     cell_clip: float | None
     projection_clip: float | None
-
-
-class Block(NamedTuple):
-    """Consecutive time steps, whose tokens are consecutive too: their place, and the active rows of each step."""
-
-    start: int
-    batch_sizes: list[int]
-
-    @property
-    def tokens(self) -> slice:
-        return slice(self.start, self.start + sum(self.batch_sizes))
-
-    def steps(self, *parts: Tensor | None) -> list[tuple[Tensor | None, ...]]:
-        """Split tensors of this block's tokens into those of each step; None stays None."""
-        sizes = self.batch_sizes
-        return list(zip(*([None] * len(sizes) if part is None else part.split(sizes) for part in parts)))
-
-
-class PackedOrder(NamedTuple):
-    """The order in which the tokens of a batch are computed."""
-
-    token_indices: Tensor  # (N,) places among the B * T
-    sorted_indices: Tensor  # (B,) rows, longest first
-    blocks: list[Block]
-    reverse: bool
-
-
-def pack(mask: Tensor, reverse: bool, block_tokens: int = BLOCK_TOKENS) -> PackedOrder:
-    """Order the tokens of a `mask` `(B, T)` of any pattern, in blocks of at most so many tokens or of one step."""
-    length = mask.shape[1]
-    counts, rows = mask.sum(dim=1).sort(descending=True, stable=True)
-    mask = mask[rows].flip(1) if reverse else mask[rows]
-    columns = mask.byte().argsort(dim=1, descending=True, stable=True)  # (B, T) a row's tokens in order, then its gaps
-    if reverse:
-        columns = length - 1 - columns
-    active = torch.arange(length, device=mask.device)[:, None] < counts  # (T, B)
-    token_indices = (columns + rows[:, None] * length).T[active]
-    batch_sizes = [size for size in active.sum(dim=1).tolist() if size]
-    return PackedOrder(token_indices, rows, list(blocks_of(batch_sizes, block_tokens)), reverse)
-
-
-def blocks_of(batch_sizes: list[int], block_tokens: int) -> Iterator[Block]:
-    """Group steps into blocks of at most so many tokens, or of one step."""
-    block = Block(0, [])
-    for size in batch_sizes:
-        if block.batch_sizes and sum(block.batch_sizes) + size > block_tokens:
-            yield block
-            block = Block(block.tokens.stop, [])
-        block.batch_sizes.append(size)
-    if block.batch_sizes:
-        yield block
 
 
 class Task(NamedTuple):
@@ -237,6 +187,7 @@ def packed_forward(task: Task) -> Result:
     h, c = (part[order.sorted_indices] for part in direction.state)
     m, cell = torch.empty_like(c), c.shape[1]
     hidden, kept = h.new_empty(len(x), h.shape[1]), []  # h before its clip
+    begins = itertools.repeat(None) if order.begins is None else iter(order.begins)
 
     def run_block(block: Block) -> None:  # a function, so that the next block's gates lie in the same cached memory
         active_h, active_c, active_m = h, c, m
@@ -248,6 +199,9 @@ def packed_forward(task: Task) -> Result:
         for step_gates, i, f, g, o, step_c, step_h in block.steps(*parts):
             if len(step_gates) != len(active_h):
                 active_h, active_c, active_m = (part[: len(step_gates)] for part in (h, c, m))
+            if (rows := next(begins)) is not None:
+                active_h.index_fill_(0, rows, 0)
+                active_c.index_fill_(0, rows, 0)
             products.add_recurrent_gates_(step_gates, active_h)
             activate_(step_gates, g, products.g_is_doubled)
             step_c = torch.mul(f, active_c, out=active_c if step_c is None else step_c).addcmul_(i, g)

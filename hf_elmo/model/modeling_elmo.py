@@ -114,13 +114,18 @@ class ElmoLayer(GradientCheckpointingLayer):
         self.config = config
 
     def forward(
-        self, hidden: Tensor, mask: Tensor | None, state: tuple[LstmState | None, LstmState | None]
+        self,
+        hidden: Tensor,
+        mask: Tensor | None,
+        state: tuple[LstmState | None, LstmState | None],
+        lengths: list[int] | None = None,
     ) -> tuple[Tensor, tuple[LstmState, LstmState]]:
         """From `(B, T, 2P)` to `(B, T, 2P)` and both directions' state, or from `(B, T, P)` the forward one's."""
         inputs = [self.dropout(half) for half in hidden.split(self.config.projection_size, dim=-1)]
         lstms = self.forward_lstm, self.backward_lstm
         directions = [part.direction(x, start) for part, x, start in zip(lstms, inputs, state)]
-        results = lstm(directions, mask, recompute=self.config.recompute_gates, **self.forward_lstm.options)
+        options = {"recompute": self.config.recompute_gates, "lengths": lengths, **self.forward_lstm.options}
+        results = lstm(directions, mask, **options)
         outputs, states = zip(*results)
         if self.add_input:  # after dropout; the carried state is the output before the addition
             outputs = [output + x for output, x in zip(outputs, inputs)]
@@ -249,6 +254,7 @@ class ElmoModel(ElmoPreTrainedModel):
         output_hidden_states: bool | None = None,
         token_type_ids: Tensor | None = None,
         layers: Tensor | None = None,
+        sentence_lengths: list[int] | None = None,
         **kwargs: Any,
     ) -> ElmoModelOutput:
         """Represent every word in its sentence.
@@ -269,6 +275,9 @@ class ElmoModel(ElmoPreTrainedModel):
                 sentence of its own. By default, a row is one sentence.
             layers (`(B, T, L + 1, 2P)`, *optional*):
                 All layers, computed earlier: `torch.stack(output.hidden_states, dim=2)`. They are only mixed.
+            sentence_lengths (`list[int]`, *optional*):
+                Lengths of sentences that follow each other in the one row of the batch, each encoded as if alone. On a
+                CPU without gradients, they are computed in rows that are always busy, see `packed_order_elmo`.
 
         Returns:
             [`ElmoModelOutput`]
@@ -281,6 +290,8 @@ class ElmoModel(ElmoPreTrainedModel):
         use_state = use_state if use_state is not None else state is not None
         if use_state and not (layers is None and token_type_ids is None):
             raise ValueError("a `state` continues one sentence per row: give it without `layers` and `token_type_ids`")
+        if sentence_lengths is not None and not (use_state is False and layers is None and token_type_ids is None):
+            raise ValueError("give `sentence_lengths` without `state`, `layers` and `token_type_ids`")
         if layers is not None:
             layers, mask = self.masked_layers(layers, input_ids, attention_mask)
             words, final_state = layers[0][..., : self.config.projection_size], None
@@ -288,7 +299,7 @@ class ElmoModel(ElmoPreTrainedModel):
             words, mask = self.embed_words(input_ids, attention_mask, inputs_embeds, token_embeddings)
             hidden = torch.cat([words, words], dim=-1)
             if token_type_ids is None:
-                layers, final_state = self.run_layers(hidden, mask, state)
+                layers, final_state = self.run_layers(hidden, mask, state, sentence_lengths)
             else:
                 layers, final_state = self.run_layers_per_text(hidden, mask, token_type_ids), None
             layers = self.align_layers(layers)
@@ -312,7 +323,9 @@ class ElmoModel(ElmoPreTrainedModel):
         mask = word_mask(input_ids, attention_mask) & ~special_tokens_mask(input_ids, self.config)
         return self.sentence_pooling(vectors, mask)
 
-    def run_layers(self, hidden: Tensor, mask: Tensor, state: State | None = None) -> tuple[list[Tensor], State]:
+    def run_layers(
+        self, hidden: Tensor, mask: Tensor, state: State | None = None, lengths: list[int] | None = None
+    ) -> tuple[list[Tensor], State | None]:
         """Return all layers, `L + 1` tensors `(B, T, 2P)`, and the final state.
 
         Args:
@@ -320,13 +333,19 @@ class ElmoModel(ElmoPreTrainedModel):
                 Without the latter, `(B, T, P)`, only the forward direction is computed, and states are of this one.
             mask (`(B, T)`): True where there is a word.
             state: As in `forward`.
+            lengths: The `sentence_lengths` of `forward`; then there is no final state.
         """
         layers, final_states = [hidden], []
+        if lengths is not None and (hidden.shape[0] != 1 or sum(lengths) != hidden.shape[1] or not mask.all()):
+            raise ValueError(
+                f"`sentence_lengths` must be of all words of a batch of one row, but sum up to {sum(lengths)}, and the "
+                f"batch is {tuple(hidden.shape[:2])} with {int(mask.sum())} words"
+            )
         for layer, layer_state in zip(self.layers, self.layer_states(state, hidden)):
-            hidden, final_state = layer(hidden, mask, layer_state)
+            hidden, final_state = layer(hidden, mask, layer_state, lengths)
             layers.append(hidden)
             final_states.append(final_state)
-        return layers, stack_states(final_states, state)
+        return layers, None if lengths is not None else stack_states(final_states, state)
 
     def align_layers(self, layers: list[Tensor]) -> list[Tensor]:
         """Return layers as hidden states and mixes have them: mapped to another language's where a matrix is stored."""

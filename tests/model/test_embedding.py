@@ -17,7 +17,7 @@ from shaken import shake
 from torch.testing import assert_close
 
 from hf_elmo import ElmoConfig, ElmoForTokenClassification, ElmoInt8Config, ElmoModel, ElmoTokenizer
-from hf_elmo.embedding import WordVectorCache, embed_sentences, read_rounds
+from hf_elmo.embedding import WordVectorCache, embed_sentences, make_batches, read_rounds
 from hf_elmo.model.lstm_elmo import last_lstm_path
 
 EXACT = {"rtol": 0, "atol": 1e-6}
@@ -197,7 +197,12 @@ def test_a_batch_has_a_budget_of_words_and_sentences_of_like_length(tiny_model, 
     seen, sentences = batches_seen(tiny_model), [["a"] * length for length in (1, 9, 40, 1, 8, 2, 9, 3)]
     vectors = embed_sentences(tiny_model, tokenizer, sentences, words_per_batch=22, batches_per_window=100)
     assert [len(part) for part in vectors] == [1, 9, 40, 1, 8, 2, 9, 3]
-    assert [sorted(batch) for batch in seen] == [[42], [11, 11], [5, 10], [3, 3, 4]]
+    batches = make_batches(tokenizer, sentences, 22, boundary_words=False)
+    assert [sorted(batch.words.sum(1).tolist()) for batch in batches] == [[42], [11, 11], [5, 10], [3, 3, 4]]
+    assert seen == [[64], [25]]  # two batches at a time, their sentences in one row
+    tiny_model.config.mix_layer_norm = True  # depends on its batch
+    list(embed_sentences(tiny_model, tokenizer, sentences, words_per_batch=22, batches_per_window=100))
+    assert [sorted(batch) for batch in seen[2:]] == [[42], [11, 11], [5, 10], [3, 3, 4]]
 
 
 def test_what_is_read_ahead_is_bounded(tiny_model, tokenizer):

@@ -22,7 +22,8 @@ ORDER = """
     saved_folder_elmo auto_map_elmo configuration_elmo
     word_splitting_elmo character_ids_elmo code_points_elmo feature_ids_elmo tokenizer_files_elmo encoding_elmo
     tokenization_elmo
-    lora_elmo scan_elmo linear_elmo int8_elmo quantizer_elmo lstm_packed_elmo lstm_elmo_triton lstm_elmo
+    lora_elmo scan_elmo linear_elmo int8_elmo quantizer_elmo packed_order_elmo lstm_packed_elmo
+    lstm_elmo_triton lstm_elmo
     model_card_elmo saved_card_elmo char_cnn_elmo alignment_elmo scalar_mix_elmo pooling_elmo
     modeling_elmo encoder_decoder_elmo
     sampled_softmax_elmo label_schemes_elmo pipelines_elmo language_model_elmo causal_lm_elmo
@@ -100,7 +101,7 @@ def test_every_file_imports_only_from_files_above_it_in_the_order_of_knowing():
 def test_the_recurrence_is_tensors_in_tensors_out():
     for path in MODEL.glob("lstm*_elmo*.py"):
         backends = {"lstm_elmo", "lstm_packed_elmo", "lstm_elmo_triton"}
-        assert siblings(path) <= {*backends, "scan_elmo", "linear_elmo", "int8_elmo"}
+        assert siblings(path) <= {*backends, "packed_order_elmo", "scan_elmo", "linear_elmo", "int8_elmo"}
         assert "transformers" not in {name.split(".")[0] for name in absolute(path)}
 
 
