@@ -376,7 +376,10 @@ def run_batches(directions: list[Direction], lengths: list[int], options: CellOp
     places = []
     for tokens, mask in groups_of_like_length(lengths, BATCH_TOKENS):
         tokens, mask = tokens.to(directions[0].x.device), mask.to(directions[0].x.device)
-        rows = [replace(direction, x=direction.x[0][tokens], state=None) for direction in directions]
+        rows = []
+        for direction in directions:
+            state = direction.state and tuple(part.new_zeros(len(tokens), part.shape[1]) for part in direction.state)
+            rows.append(replace(direction, x=direction.x[0][tokens], state=state))
         for parts, (outputs, _) in zip(found, lstm(rows, mask, **options._asdict())):
             parts.append(outputs[mask])
         places.append(tokens[mask])

@@ -152,6 +152,28 @@ def test_heads_and_models_of_words(tiny_config, tmp_path):
     assert_all_close(embed_sentences(head, tokenizer, sentences), expected)
 
 
+def test_layers_that_must_be_called(tiny_model, tokenizer):
+    sentences, calls = made_up_sentences(20), []
+    expected = [vectors[1:-1] for vectors in one_by_one(tiny_model, tokenizer, sentences)]
+    tiny_model.layers[0].backward_lstm.input_gates.register_forward_hook(lambda *call: calls.append(call))
+    assert_all_close(embed_sentences(tiny_model, tokenizer, sentences, layers="all", **SMALL), expected)
+    assert calls
+
+
+def test_sentence_lengths_are_those_of_all_words_of_one_row(tiny_model, tokenizer):
+    sentences = [["a", "b"], ["c"]]
+    ids = tokenizer([word for words in sentences for word in words], is_split_into_words=True, return_tensors="pt")
+    for options in ({"sentence_lengths": [3, 3]}, {"sentence_lengths": [5], "use_state": True}):
+        with pytest.raises(ValueError, match="`sentence_lengths`"):
+            tiny_model(ids["input_ids"], **options)
+    rows = [tokenizer(words, is_split_into_words=True, return_tensors="pt")["input_ids"] for words in sentences]
+    expected = torch.cat([tiny_model(row).last_hidden_state for row in rows], dim=1)
+    for gradients in (torch.no_grad(), torch.enable_grad()):
+        with gradients:
+            actual = tiny_model(torch.cat(rows, dim=1), sentence_lengths=[4, 3]).last_hidden_state
+        assert_close(actual, expected, **EXACT)
+
+
 def test_half_precision(tiny_model, tokenizer):
     sentences = made_up_sentences(20)
     expected = embed_sentences(tiny_model, tokenizer, sentences, **SMALL)
