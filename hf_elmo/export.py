@@ -14,6 +14,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -156,8 +157,12 @@ def write_graph(graph: Graph, batch: dict[str, Tensor], file: Path, opset: int |
     return names
 
 
-def largest_difference(graph: Graph, session: "onnxruntime.InferenceSession", batch: dict[str, Tensor]) -> float:  # noqa: F821
-    """Return the largest difference between both results, relative to the largest value of each output."""
+def largest_difference(graph: Graph, session: Any, batch: dict[str, Tensor]) -> float:
+    """Return the largest difference between both results, relative to the largest value of each output.
+
+    Args:
+        session: The graph in an `onnxruntime.InferenceSession`.
+    """
     with torch.no_grad():
         expected = graph(**batch).values()
     computed = session.run(None, {name: tensor.numpy() for name, tensor in batch.items()})

@@ -10,6 +10,7 @@ of padding and of `<S>` and `</S>` are zeros. ELMo cuts words at W - 2 bytes; fe
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from transformers.utils import logging
@@ -117,7 +118,7 @@ def read_features(path: str | Path) -> dict:
     return content
 
 
-def check_feature(feature: object, vocabularies: dict, path: str | Path):
+def check_feature(feature: Any, vocabularies: dict, path: str | Path):
     """Raise a `ValueError` that names the file if a feature is not one."""
     kind = feature.get("type") if isinstance(feature, dict) else None
     if kind not in ("word", "characters"):

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 
-from .task_encoders_elmo import ACTIVATIONS, build
+from .task_encoders_elmo import ACTIVATIONS, Layers, build
 
 PIECE = re.compile(r"[xy]|x[-+*/]y|y[-+*/]x")  # of a combination
 
@@ -110,7 +110,9 @@ class LinearSimilarity(nn.Module):
                 return (x * weight) @ y.transpose(-1, -2)
 
 
-SIMILARITIES = {kind: partial(Product, kind=kind) for kind in ("dot_product", "scaled_dot_product", "cosine")} | {
+SIMILARITIES: Layers = {
+    kind: partial(Product, kind=kind) for kind in ("dot_product", "scaled_dot_product", "cosine")
+} | {
     "bilinear": BilinearSimilarity,
     "linear": LinearSimilarity,
 }

@@ -44,7 +44,9 @@ class ElmoForSequenceClassification(ElmoTaskModel):
         # `word_features` name the mixes that they read; the output reads the last one.
         super().__init__(config, num_mixes=2 if elmo_at_output and config.word_features is None else 1)
         self.num_labels = config.num_labels
-        self.encoder = self.pooling = self.feedforward = None
+        self.encoder: nn.Module | None = None
+        self.pooling: nn.Module | None = None
+        self.feedforward: nn.Module | None = None
         if encoder == "pooling":
             self.classifier = nn.Linear(self.make_layers(), config.num_labels)
         else:

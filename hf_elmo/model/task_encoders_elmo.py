@@ -425,15 +425,16 @@ def highway_lstms(
     return StackedCells(input_size, make, directions, layer_dropout, variational=True)
 
 
-RECURRENT = {kind: partial(recurrent, kind) for kind in ("lstm", "gru", "rnn")} | {
+Layers = dict[str, Callable[..., nn.Module]]
+RECURRENT: Layers = {kind: partial(recurrent, kind) for kind in ("lstm", "gru", "rnn")} | {
     kind: partial(highway_lstms, kind) for kind in ("augmented_lstm", "alternating_lstm", "stacked_bidirectional_lstm")
 }
-ENCODERS = {**RECURRENT, "feedforward": FeedForward, "pass_through": PassThrough, "compose": Compose}
-POOLERS = {"bag_of_embeddings": BagOfEmbeddings, "cnn": CnnPooler, "first_word": FirstWord}
-FEEDFORWARDS = {"feedforward": FeedForward, "maxout": Maxout}
+ENCODERS: Layers = {**RECURRENT, "feedforward": FeedForward, "pass_through": PassThrough, "compose": Compose}
+POOLERS: Layers = {"bag_of_embeddings": BagOfEmbeddings, "cnn": CnnPooler, "first_word": FirstWord}
+FEEDFORWARDS: Layers = {"feedforward": FeedForward, "maxout": Maxout}
 
 
-def build(kinds: dict[str, Callable[..., nn.Module]], described: dict, input_size: int) -> nn.Module:
+def build(kinds: Layers, described: dict, input_size: int) -> nn.Module:
     """Return the layer that a dict describes.
 
     Raises:

@@ -2,6 +2,8 @@
 """The files that a tokenizer may carry, and the table of rows that they describe."""
 
 import os
+from collections.abc import Callable
+from typing import Any
 
 from .character_ids_elmo import WordRows, write_word_vocabulary
 from .code_points_elmo import DICTIONARIES_FILE, CodePointRows, Dictionaries, write_dictionaries
@@ -39,12 +41,13 @@ def write_files(
     folder: str, prefix: str, words: list[str] | None, dictionaries: Dictionaries | None, features: dict | None
 ) -> tuple[str, ...]:
     """Write what a tokenizer carries, each file with a prefix to its name, and return the paths."""
-    paths = []
-    for file, content, write in (
+    paths: list[str] = []
+    kinds: list[tuple[str, Any, Callable[[Any, str], None]]] = [
         (VOCABULARY_FILE, words, write_word_vocabulary),
         (DICTIONARIES_FILE, dictionaries, write_dictionaries),
         (FEATURES_FILE, features, write_features),
-    ):
+    ]
+    for file, content, write in kinds:
         if content is not None:
             paths.append(os.path.join(folder, prefix + file))
             write(content, paths[-1])
