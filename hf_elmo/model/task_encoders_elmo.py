@@ -426,8 +426,12 @@ def highway_lstms(
 
 
 Layers = dict[str, Callable[..., nn.Module]]
-RECURRENT: Layers = {kind: partial(recurrent, kind) for kind in ("lstm", "gru", "rnn")} | {
-    kind: partial(highway_lstms, kind) for kind in ("augmented_lstm", "alternating_lstm", "stacked_bidirectional_lstm")
+RECURRENT: Layers = {
+    **{kind: partial(recurrent, kind) for kind in ("lstm", "gru", "rnn")},
+    **{
+        kind: partial(highway_lstms, kind)
+        for kind in ("augmented_lstm", "alternating_lstm", "stacked_bidirectional_lstm")
+    },
 }
 ENCODERS: Layers = {**RECURRENT, "feedforward": FeedForward, "pass_through": PassThrough, "compose": Compose}
 POOLERS: Layers = {"bag_of_embeddings": BagOfEmbeddings, "cnn": CnnPooler, "first_word": FirstWord}
