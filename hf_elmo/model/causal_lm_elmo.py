@@ -10,7 +10,10 @@ V words of the softmax.
 """
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,8 @@ from .pipelines_elmo import ElmoTextGenerationPipeline, dispatch_by_model
 from .pooling_elmo import starts_with
 
 VOCABULARY_FILE = "vocab.txt"
+# Name of the argument that beam search reorders: releases of transformers differ
+CACHE = "cache" if "cache" in signature(GenerationMixin.prepare_inputs_for_generation).parameters else "past_key_values"
 HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
 
 
@@ -251,12 +256,26 @@ class ElmoForCausalLM(ElmoLanguageModel, GenerationMixin):
             kwargs["streamer"] = RowStreamer(kwargs["streamer"], words, prompt)
         ends = (generation_config and generation_config.eos_token_id) or kwargs.get("eos_token_id")
         labels = words.labels(prompt)
-        output = super().generate(labels, generation_config, attention_mask=mask.long(), prompt_rows=prompt, **kwargs)
+        with self.sizes_of_words():
+            output = super().generate(
+                labels, generation_config, attention_mask=mask.long(), prompt_rows=prompt, **kwargs
+            )
         sequences = self.read_back(output if isinstance(output, Tensor) else output.sequences, prompt, words, ends)
         if isinstance(output, Tensor):
             return sequences
         output.sequences = sequences
         return output
+
+    @contextmanager
+    def sizes_of_words(self) -> Iterator[None]:
+        """Let the configuration say how many words there are, where beam search up to transformers 5.10 asks it."""
+        own: ElmoConfig = self.config
+        self.config: ElmoConfig = copy.copy(own)
+        self.config.vocab_size = own.word_vocab_size
+        try:
+            yield
+        finally:
+            self.config = own
 
     def vocabulary_for(self, tokenizer: Any) -> GeneratedWords:
         """Return the vocabulary of a tokenizer, if there is one, or that of the model."""
@@ -317,12 +336,13 @@ class ElmoForCausalLM(ElmoLanguageModel, GenerationMixin):
         Args:
             input_ids (`(B, T + N)`): Ids of the words of the prompt, and of those generated so far.
             prompt_rows (`(B, T, W)`): The prompt.
-            attention_mask, state, use_cache: As in `forward`.
+            attention_mask, state, use_cache: As in `forward`; the state is that before the prompt.
+            kwargs: The state after the last call, under the name `CACHE`, and options of `forward`.
         """
         new = input_ids[:, prompt_rows.shape[1] :]
         rows = self.generated_words.rows(new).to(prompt_rows)
         if new.shape[1] and use_cache:
-            rows, attention_mask = rows[:, -1:], None
+            rows, attention_mask, state = rows[:, -1:], None, kwargs[CACHE]
         else:
             rows = torch.cat([prompt_rows, rows], dim=1)
         inputs: dict = {name: kwargs[name] for name in ("logits_to_keep", "output_hidden_states") if name in kwargs}
@@ -332,7 +352,7 @@ class ElmoForCausalLM(ElmoLanguageModel, GenerationMixin):
     def _update_model_kwargs_for_generation(self, outputs: ModelOutput, model_kwargs: dict, *args, **kwargs) -> dict:
         model_kwargs = super()._update_model_kwargs_for_generation(outputs, model_kwargs, *args, **kwargs)
         if model_kwargs.get("use_cache"):
-            model_kwargs["state"] = outputs.state
+            model_kwargs[CACHE] = outputs.state
         return model_kwargs
 
     @classmethod

@@ -224,6 +224,14 @@ class ElmoTextGenerationPipeline(TextGenerationPipeline):
     A blank stands between the prompt and the first word after it. `stop_sequence` does not apply to whole words.
     """
 
+    def _sanitize_parameters(self, *args, stop_sequence: str | list[str] | None = None, **parameters) -> tuple:
+        if stop_sequence is not None:
+            raise ValueError(
+                "`stop_sequence` is looked for in pieces of words, and this model generates whole words: pass "
+                "eos_token_id=tokenizer.convert_words_to_labels(['.', '!']) to stop at words"
+            )
+        return super()._sanitize_parameters(*args, **parameters)
+
     def postprocess(
         self, model_outputs: dict, return_type: ReturnType = ReturnType.FULL_TEXT, **parameters
     ) -> list[dict]:

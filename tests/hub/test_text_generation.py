@@ -68,7 +68,7 @@ def test_words_end_it_and_strings_do_not(folder):
     generate = pipeline("text-generation", model=str(folder), device="cpu")
     end = generate.tokenizer.convert_words_to_labels(expected_text(folder, "Ada met").split()[0])
     assert len(generate("Ada met", eos_token_id=end, **GREEDY)[0]["generated_text"].split()) == 3
-    with pytest.raises(ValueError, match="`stop_strings` are looked for in pieces of words"):
+    with pytest.raises(ValueError, match="`stop_sequence` is looked for in pieces of words"):
         generate("Ada met", stop_sequence="Rome", **GREEDY)
 
 
