@@ -297,7 +297,7 @@ def test_a_saved_head_is_rounded_under_its_head(tiny_config, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["FLOATS", "OUT", "--to", "hdf5", "--dtype", "int8"], "--to hdf5 writes the weights as the original reads them"),
+        (["FLOATS", "OUT", "--to", "hdf5", "--dtype", "int8"], "--to hdf5 writes the weights as the original reads"),
         (["FLOATS", "OUT", "--keep-optimizer", "--dtype", "int8"], "--keep-optimizer needs weights as floats"),
         (["INT8", "OUT", "--to", "hdf5"], "a quantized model (elmo_int8), whose weights are rounded"),
         (["INT8", "OUT", "--dtype", "int8"], "a quantized model (elmo_int8), whose weights are rounded"),
