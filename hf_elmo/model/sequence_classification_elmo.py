@@ -5,6 +5,8 @@ Letters in shapes: B batch, T words of a row, including `<S>` and `</S>` of its 
 features, P projection width of the encoder, D width of a pooled word, H width of one direction of a task biLSTM.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from transformers import initialization as init
@@ -22,6 +24,13 @@ from .task_layers_elmo import (
     encode_separately,
 )
 from .task_model_elmo import ElmoTaskModel, EncodedWords
+
+
+class Problem(NamedTuple):
+    """What the library's loss reads of a configuration."""
+
+    num_labels: int
+    problem_type: str
 
 
 class ElmoForSequenceClassification(ElmoTaskModel):
@@ -102,12 +111,24 @@ class ElmoForSequenceClassification(ElmoTaskModel):
             logits = self.classifier(words, words.mask & (numbers > 0))
         loss = None
         if labels is not None:
-            loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config, **kwargs)
+            problem = Problem(self.num_labels, self.problem_type(labels))
+            loss = self.loss_function(labels=labels, pooled_logits=logits, config=problem, **kwargs)
             items = kwargs.get("num_items_in_batch")
-            if items is not None and self.config.problem_type != "single_label_classification":
+            if items is not None and problem.problem_type != "single_label_classification":
                 # transformers' losses for regression and multi-label data are means over this batch, not the step.
                 loss = loss * (labels.numel() / items)
         return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=words.hidden_states)
+
+    def problem_type(self, labels: Tensor) -> str:
+        """Return the configuration's problem type; where it has none, find it by the labels, and keep it there."""
+        found = self.config.problem_type
+        if found is None:
+            is_whole = labels.dtype in (torch.int64, torch.int32)
+            found = "single_label_classification" if is_whole else "multi_label_classification"
+            found = "regression" if self.num_labels == 1 else found
+            if not torch.compiler.is_compiling():  # a graph does not see again what it has set
+                self.config.problem_type = found
+        return found
 
     def pool(self, words: Tensor, mask: Tensor) -> Tensor:
         """Pool the words of each row, `(B, T, F)` and `(B, T)` to `(B, F)`."""

@@ -9,7 +9,11 @@ import venv
 from dataclasses import dataclass
 from pathlib import Path
 
-BLOCK = re.compile(r"^(?:<!-- not run: (?P<reason>.+?) -->\n)?```(?P<language>\w+)\n(?P<code>.*?)^```$", re.M | re.S)
+BLOCK = re.compile(
+    r"^(?:<!-- not run: (?P<reason>.+?) -->\n)?(?:<!-- needs: (?P<needs>\w+) -->\n)?"
+    r"```(?P<language>\w+)\n(?P<code>.*?)^```$",
+    re.M | re.S,
+)
 # Runs the Python blocks of a page in one namespace: it reads each as a line of JSON, and answers with its error.
 INTERPRETER = """
 import json, sys, traceback
@@ -29,11 +33,12 @@ class Block:
     language: str
     code: str
     not_run: str | None  # the reason, as the page gives it
+    needs: str | None = None  # a library that the package does not bring
 
 
 def blocks_of(page: Path) -> list[Block]:
     found = BLOCK.finditer(page.read_text(encoding="utf-8"))
-    return [Block(match["language"], match["code"], match["reason"]) for match in found]
+    return [Block(match["language"], match["code"], match["reason"], match["needs"]) for match in found]
 
 
 class Session:

@@ -7,8 +7,9 @@ from fresh_process import REPOSITORY, run_python
 
 BASE_CLASSES = """
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer
-from transformers import FillMaskPipeline, PreTrainedModel, TokenClassificationPipeline
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer, EncoderDecoderModel
+from transformers import FillMaskPipeline, GenerationMixin, PreTrainedModel, TextGenerationPipeline
+from transformers import TokenClassificationPipeline
 from transformers.modeling_layers import GradientCheckpointingLayer
 """
 
