@@ -10,6 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer, EncoderDecoderModel
 from transformers import FillMaskPipeline, GenerationMixin, PreTrainedModel, TextGenerationPipeline
 from transformers import TokenClassificationPipeline
+from transformers.generation.streamers import BaseStreamer
 from transformers.modeling_layers import GradientCheckpointingLayer
 """
 
