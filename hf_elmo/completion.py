@@ -39,7 +39,7 @@ ZSH = "autoload -Uz compinit bashcompinit\ncompinit\nbashcompinit\n"
 
 
 class Place(NamedTuple):
-    """What may follow on a command line: words, each with a description, and options."""
+    """The words and options that may follow on a command line, each with a description."""
 
     words: dict[str, str]
     options: list[str]

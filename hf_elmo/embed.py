@@ -185,7 +185,7 @@ def check_arguments(arguments: Namespace, output: Path) -> None:
 
 @dataclass
 class Survey:
-    """What the first reading of an input finds.
+    """Counts and problems that the first reading of an input finds.
 
     Args:
         sentences, words: Number of sentences, without those that are left out, and of their words.

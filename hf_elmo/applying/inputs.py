@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""What a trained head is applied to: lines of text, files with a word per line, rows of tables, questions.
+"""Inputs of a trained head: lines of text, files with a word per line, rows of tables, questions.
 
 Input is read in chunks. Of a stream, a chunk is what has arrived, so that each line is answered before the next one is
 there, and many lines at once are computed together. An error is raised after everything that was read before it.
@@ -45,7 +45,7 @@ class Text(NamedTuple):
 
 
 class Example(NamedTuple):
-    """What gets one prediction: a text, a pair of texts, or a question and its context.
+    """An input of one prediction: a text, a pair of texts, or a question and its context.
 
     Args:
         place: Where it was read.

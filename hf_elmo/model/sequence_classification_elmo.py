@@ -27,7 +27,7 @@ from .task_model_elmo import ElmoTaskModel, EncodedWords
 
 
 class Problem(NamedTuple):
-    """What the library's loss reads of a configuration."""
+    """The fields of a configuration that the library's loss reads."""
 
     num_labels: int
     problem_type: str

@@ -1,4 +1,4 @@
-"""What was predicted wrongly, as counts that are written beside the results and drawn.
+"""Counts of wrong predictions, which are written beside the results and drawn.
 
     confusions  `labels`, and `counts` of each right label (rows) and predicted label (columns)
     outcomes    `groups`, such as types of entities, and for each outcome, the right one first, its count in each group
