@@ -57,6 +57,19 @@ def save_checkpoint(folder: Path) -> Path:
     return folder
 
 
+def save_tagger(folder: Path) -> Path:
+    """A folder with a tagger of entities that has learnt nothing, yet predicts several labels, and its tokenizer."""
+    torch.manual_seed(0)
+    labels = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
+    names = {"id2label": dict(enumerate(labels)), "label2id": {label: number for number, label in enumerate(labels)}}
+    model = hf_elmo.ElmoForTokenClassification(config(word_vocab_size=0, num_labels=5, **names))
+    for parameter in model.parameters():
+        parameter.data *= 4
+    model.save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return folder
+
+
 def sentences(count: int, seed: int = 0) -> list[list[str]]:
     """Sentences of 2 to 8 words."""
     chance = random.Random(seed)

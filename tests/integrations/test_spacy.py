@@ -3,14 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from toy_tasks import config, save_checkpoint, tokenizer
+from toy_tasks import save_checkpoint, save_tagger
 from transformers import AutoModel, AutoTokenizer, pipeline
 
 pytest.importorskip("spacy")
 
 import spacy
-
-import hf_elmo
 
 TEXT = "Ada met  Max in Rome. Tom left."
 
@@ -22,16 +20,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tagger(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tagger")
-    torch.manual_seed(0)
-    labels = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
-    names = {"id2label": dict(enumerate(labels)), "label2id": {label: number for number, label in enumerate(labels)}}
-    model = hf_elmo.ElmoForTokenClassification(config(word_vocab_size=0, num_labels=5, **names))
-    for parameter in model.parameters():
-        parameter.data *= 4  # so that several labels are predicted
-    model.save_pretrained(folder)
-    tokenizer().save_pretrained(folder)
-    return str(folder)
+    return str(save_tagger(tmp_path_factory.mktemp("tagger")))
 
 
 def pipe_of(model: str, **options):
