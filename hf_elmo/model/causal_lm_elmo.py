@@ -192,7 +192,8 @@ class ElmoForCausalLM(ElmoLanguageModel, GenerationMixin):
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         words, mask = self.elmo.embed_words(input_ids, attention_mask, inputs_embeds, token_embeddings)
-        layers, final_state = self.elmo.run_layers(words, mask, state)
+        use_cache = use_cache if use_cache is not None else state is not None
+        layers, final_state = self.elmo.run_layers(words, mask, state, use_state=use_cache)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.lm_head(self.dropout(layers[-1])[:, kept])
         loss = None
@@ -202,7 +203,7 @@ class ElmoForCausalLM(ElmoLanguageModel, GenerationMixin):
             loss=loss,
             logits=logits,
             hidden_states=tuple(layers) if output_hidden_states else None,
-            state=final_state if (use_cache if use_cache is not None else state is not None) else None,
+            state=final_state,
         )
 
     # ---- generate

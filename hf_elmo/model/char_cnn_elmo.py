@@ -71,7 +71,9 @@ class ElmoCharacterEncoder(nn.Module):
             self.projection.init_weight = partial(init.normal_, std=features**-0.5)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """From ids `(N, W)` to vectors `(N, P)`."""
+        """From ids `(N, W)`, or character embeddings `(N, W, E)`, to vectors `(N, P)`."""
+        if rows.is_floating_point():
+            return self.encode_characters(rows)
         if torch.compiler.is_compiling():  # the number of distinct words is unknown to a graph
             characters, words = self.split_rows(rows)
             return self.encode_characters(self.embeddings(characters), words)

@@ -137,7 +137,10 @@ class ElmoForPreTraining(ElmoLanguageModel):
             backward_words, backward_mask = self.elmo.embed_words(backward_input_ids, attention_mask)
             if not torch.equal(mask, backward_mask):
                 raise ValueError("`backward_input_ids` must have words where `input_ids` has words, and nowhere else")
-        layers, final_state = self.elmo.run_layers(torch.cat([words, backward_words], dim=-1), mask, state)
+        use_state = use_state if use_state is not None else state is not None
+        layers, final_state = self.elmo.run_layers(
+            torch.cat([words, backward_words], dim=-1), mask, state, use_state=use_state
+        )
         forward, backward = (self.dropout(half) for half in layers[-1].chunk(2, dim=-1))
 
         loss = forward_loss = backward_loss = word_losses = None
@@ -156,7 +159,6 @@ class ElmoForPreTraining(ElmoLanguageModel):
             if num_items_in_batch is not None:
                 predictions_per_label = 2 if labels.dim() == 2 else 1
                 loss = word_losses.sum() / (num_items_in_batch * predictions_per_label)
-        use_state = use_state if use_state is not None else state is not None
         return ElmoForPreTrainingOutput(
             loss=loss,
             forward_loss=forward_loss,
@@ -166,7 +168,7 @@ class ElmoForPreTraining(ElmoLanguageModel):
             backward_logits=self.lm_head(backward) if output_logits else None,
             last_hidden_state=layers[-1],
             hidden_states=tuple(self.elmo.align_layers(layers)) if output_hidden_states else None,
-            state=final_state if use_state else None,
+            state=final_state,
         )
 
     def direction_targets(self, labels: Tensor, mask: Tensor) -> Tensor:

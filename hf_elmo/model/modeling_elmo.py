@@ -119,8 +119,10 @@ class ElmoLayer(GradientCheckpointingLayer):
         mask: Tensor | None,
         state: tuple[LstmState | None, LstmState | None],
         lengths: list[int] | None = None,
-    ) -> tuple[Tensor, tuple[LstmState, LstmState]]:
-        """From `(B, T, 2P)` to `(B, T, 2P)` and both directions' state, or from `(B, T, P)` the forward one's."""
+        use_state: bool = False,
+    ) -> Tensor | tuple[Tensor, tuple[LstmState, LstmState]]:
+        """From `(B, T, 2P)` to `(B, T, 2P)`, or from `(B, T, P)` the forward direction's; with `use_state`, also the
+        directions' state. Without, it is a plain tensor, which hooks of other libraries need."""
         inputs = [self.dropout(half) for half in hidden.split(self.config.projection_size, dim=-1)]
         lstms = self.forward_lstm, self.backward_lstm
         directions = [part.direction(x, start) for part, x, start in zip(lstms, inputs, state)]
@@ -129,7 +131,8 @@ class ElmoLayer(GradientCheckpointingLayer):
         outputs, states = zip(*results)
         if self.add_input:  # after dropout; the carried state is the output before the addition
             outputs = [output + x for output, x in zip(outputs, inputs)]
-        return torch.cat(outputs, dim=-1), states
+        output = torch.cat(outputs, dim=-1)
+        return (output, states) if use_state else output
 
 
 class ElmoPreTrainedModel(ModelCardMixin, PreTrainedModel):
@@ -299,18 +302,19 @@ class ElmoModel(ElmoPreTrainedModel):
             words, mask = self.embed_words(input_ids, attention_mask, inputs_embeds, token_embeddings)
             hidden = torch.cat([words, words], dim=-1)
             if token_type_ids is None:
-                layers, final_state = self.run_layers(hidden, mask, state, sentence_lengths)
+                layers, final_state = self.run_layers(hidden, mask, state, sentence_lengths, use_state)
             else:
                 layers, final_state = self.run_layers_per_text(hidden, mask, token_type_ids), None
             layers = self.align_layers(layers)
         second = None if token_type_ids is None else token_type_ids > 0
-        mixes = [mix(layers, mask, second) for mix in self.scalar_mixes]
+        # By name: what explains the output of a module takes its first positional input for a tensor.
+        mixes = [mix(layers=layers, mask=mask, second=second) for mix in self.scalar_mixes]
         return ElmoModelOutput(
             last_hidden_state=mixes[0],
             hidden_states=tuple(layers) if output_hidden_states else None,
             token_embeddings=words,
             other_mixes=torch.stack(mixes[1:], dim=1) if len(mixes) > 1 else None,
-            state=final_state if use_state else None,
+            state=final_state,
         )
 
     def sentence_vectors(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
@@ -324,16 +328,21 @@ class ElmoModel(ElmoPreTrainedModel):
         return self.sentence_pooling(vectors, mask)
 
     def run_layers(
-        self, hidden: Tensor, mask: Tensor, state: State | None = None, lengths: list[int] | None = None
+        self,
+        hidden: Tensor,
+        mask: Tensor,
+        state: State | None = None,
+        lengths: list[int] | None = None,
+        use_state: bool = False,
     ) -> tuple[list[Tensor], State | None]:
-        """Return all layers, `L + 1` tensors `(B, T, 2P)`, and the final state.
+        """Return all layers, `L + 1` tensors `(B, T, 2P)`, and with `use_state` the final state.
 
         Args:
             hidden (`(B, T, 2P)`): Layer 0: token embeddings for the forward and, beside them, the backward direction.
                 Without the latter, `(B, T, P)`, only the forward direction is computed, and states are of this one.
             mask (`(B, T)`): True where there is a word.
             state: As in `forward`.
-            lengths: The `sentence_lengths` of `forward`; then there is no final state.
+            lengths: The `sentence_lengths` of `forward`, without `use_state`.
         """
         layers, final_states = [hidden], []
         if lengths is not None and (hidden.shape[0] != 1 or sum(lengths) != hidden.shape[1] or not mask.all()):
@@ -342,10 +351,11 @@ class ElmoModel(ElmoPreTrainedModel):
                 f"batch is {tuple(hidden.shape[:2])} with {int(mask.sum())} words"
             )
         for layer, layer_state in zip(self.layers, self.layer_states(state, hidden)):
-            hidden, final_state = layer(hidden, mask, layer_state, lengths)
+            output = layer(hidden, mask, layer_state, lengths, use_state)
+            hidden, final_state = output if use_state else (output, ())
             layers.append(hidden)
             final_states.append(final_state)
-        return layers, None if lengths is not None else stack_states(final_states, state)
+        return layers, stack_states(final_states, state) if use_state else None
 
     def align_layers(self, layers: list[Tensor]) -> list[Tensor]:
         """Return layers as hidden states and mixes have them: mapped to another language's where a matrix is stored."""
@@ -405,11 +415,10 @@ class ElmoModel(ElmoPreTrainedModel):
         if not self.config.char_cnn_filters:
             words = given if input_ids is None else self.word_embeddings(given)
             return words.squeeze(2).masked_fill(~mask[..., None], 0), mask
-        encode = self.char_encoder.encode_characters if input_ids is None else self.char_encoder
         if torch.compiler.is_compiling():
-            words = encode(given.flatten(0, 1)).unflatten(0, mask.shape)
+            words = self.char_encoder(given.flatten(0, 1)).unflatten(0, mask.shape)
             return torch.where(mask[..., None], words, 0), mask
-        vectors = encode(given[mask])  # (number of words, P): padding is not computed
+        vectors = self.char_encoder(given[mask])  # (number of words, P): padding is not computed
         words = vectors.new_zeros(*mask.shape, self.config.projection_size)
         return words.masked_scatter(mask[..., None], vectors), mask
 

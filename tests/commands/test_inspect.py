@@ -257,7 +257,7 @@ def test_attributions_sum_to_the_difference_of_the_scores(task):
     assert (values[~special] != 0).any()
 
 
-def test_captum_agrees_and_its_layer_recipes_work():
+def test_captum_agrees():
     captum = pytest.importorskip("captum.attr")
     model = shake(toy_tasks.TASKS["text-classification"].model(), scale=0.5).eval()
     tokenizer = toy_tasks.tokenizer()
@@ -286,8 +286,6 @@ def test_captum_agrees_and_its_layer_recipes_work():
     assert words.shape == (8, 12)  # a row per word: its context-free vector
     difference = (of_ids(encoded["input_ids"]) - of_ids(empty))[0, 1].item()
     assert words.sum().item() == pytest.approx(difference, abs=0.03 * abs(difference) + 1e-3)
-    by_mix = captum.LayerGradientXActivation(of_ids, model.elmo.scalar_mixes[0])
-    assert by_mix.attribute(encoded["input_ids"], target=1).shape == (1, 8, 24)
 
     def of_layers(layers):
         return model(input_ids=encoded["input_ids"].expand(len(layers), -1, -1), layers=layers).logits
@@ -297,6 +295,40 @@ def test_captum_agrees_and_its_layer_recipes_work():
     assert by_layer.sum(dim=(1, 3)).shape == (1, 3)
     difference = (of_layers(layers) - of_layers(0 * layers))[0, 1].item()
     assert by_layer.sum().item() == pytest.approx(difference, abs=1e-4)  # pooling and a linear layer: exact
+
+
+def test_the_layer_recipes_of_captum_explain_each_layer_and_the_mix():
+    captum = pytest.importorskip("captum.attr")
+    model = shake(toy_tasks.TASKS["text-classification"].model(), scale=0.5).eval()
+    encoded = toy_tasks.tokenizer()(SENTENCES[0], return_tensors="pt")
+    ids, mask = encoded["input_ids"], encoded["attention_mask"]
+    given = model.elmo.get_input_embeddings()(ids.long()).detach()
+
+    def of_ids(ids):
+        return model(input_ids=ids, attention_mask=mask.expand(len(ids), -1)).logits
+
+    def of_embeddings(embeddings):
+        return model(inputs_embeds=embeddings, attention_mask=mask.expand(len(embeddings), -1)).logits
+
+    outputs, output = [], model.elmo(**encoded, output_hidden_states=True)
+    for module, expected in zip(
+        (*model.elmo.layers, model.elmo.scalar_mixes[0]), (*output.hidden_states[1:], output[0])
+    ):
+        assert torch.allclose(captum.LayerActivation(of_ids, module).attribute(ids), expected, atol=1e-5)
+        at_layer = captum.LayerGradientXActivation(of_ids, module).attribute(ids, target=1)
+        outputs.clear()
+        hook = module.register_forward_hook(lambda *call: outputs.append(call[2]))
+        (gradient,) = torch.autograd.grad(of_ids(ids)[0, 1], outputs)
+        hook.remove()
+        assert torch.allclose(at_layer, gradient * expected, atol=1e-6)
+    baseline = torch.zeros_like(given)
+    difference = (of_embeddings(given) - of_embeddings(baseline))[0, 1].item()
+    for recipe in (captum.LayerConductance, captum.LayerIntegratedGradients):  # everything goes through the mix
+        by_mix = recipe(of_embeddings, model.elmo.scalar_mixes[0]).attribute(given, baseline, target=1, n_steps=60)
+        assert by_mix.sum().item() == pytest.approx(difference, abs=0.02 * abs(difference) + 1e-3)
+        by_layer = recipe(of_embeddings, model.elmo.layers[0]).attribute(given, baseline, target=1, n_steps=5)
+        assert by_layer.shape == (1, 8, 24)
+        assert by_layer.abs().sum() > 0
 
 
 def test_attribution_names_the_label_and_shades_the_words(inspect, tmp_path):
