@@ -82,7 +82,13 @@ def add_arguments(parser: ArgumentParser) -> None:
             f"--{name}", dest="layers", action="store_const", const=LAYERS[name], help=f"--layers {name}"
         )
     vectors.add_argument(
-        "--vectors", choices=("words", SENTENCE), default="words", help="of words, or the means over sentences (words)"
+        "--vectors", choices=("words", SENTENCE), default="words", help="of words, or one for each sentence (words)"
+    )
+    vectors.add_argument(
+        "--pooling",
+        choices=("mean", "max", "attention"),
+        help="--vectors sentences: how words become one vector; attention has weights that are trained with the model "
+        "(by default as the model's sentence_pooling says: mean)",
     )
     vectors.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="type to write (float32)")
     vectors.add_argument(
@@ -172,6 +178,8 @@ def check_arguments(arguments: Namespace, output: Path) -> None:
         raise ValueError(f"{output}: this is a folder; give the name of a file")
     if kind != "hdf5" and (arguments.forget_sentences or arguments.use_sentence_keys):
         raise ValueError(f"--forget-sentences and --use-sentence-keys are for .h5 and .hdf5, not for {output.suffix}")
+    if arguments.pooling is not None and arguments.vectors != SENTENCE:
+        raise ValueError(f"--pooling {arguments.pooling} is for --vectors {SENTENCE}: words have a vector each")
     if arguments.batch_size is not None and not arguments.carry_state:
         raise ValueError("--batch-size is for --carry-state: without it, no vector depends on batches")
     if arguments.carry_state and arguments.num_processes > 1:
@@ -213,7 +221,7 @@ def embed_corpus(arguments: Namespace, sentences: Sentences, output: Path) -> di
     split, note = sentences.splitting_rule(arguments.split, tokenizer.split)
     if split != tokenizer.split:
         tokenizer = load_tokenizer(arguments.model, split=split)
-    settings = settings_of(arguments, split)
+    settings = settings_of(arguments, split, pooling_of(arguments, model))
 
     def read() -> Iterator[Sentence | Problem]:
         return read_sentences(sentences, tokenizer.tokenize, settings.max_words)
@@ -233,11 +241,31 @@ def embed_corpus(arguments: Namespace, sentences: Sentences, output: Path) -> di
     return {name: value for name, value in report.items() if name not in ("size", "time")}
 
 
-def settings_of(arguments: Namespace, split: str) -> Settings:
+def pooling_of(arguments: Namespace, model: ElmoModel) -> str:
+    """Return how words become the vector of a sentence.
+
+    Raises:
+        `ValueError`: for attention without its weights, or of other vectors than those that they were trained with.
+    """
+    if arguments.vectors != SENTENCE:
+        return "mean"
+    chosen = arguments.pooling or model.config.sentence_pooling
+    attention = model.sentence_pooling.attention
+    if arguments.pooling == "attention" and (attention is None or not attention.score.weight.any()):
+        raise ValueError(
+            f"--pooling attention: {arguments.model} has no weights that were trained for it; give mean or max"
+        )
+    if chosen == "attention" and arguments.layers != "mix":
+        raise ValueError("--pooling attention was trained on --layers mix, and weighs only that; give mean or max")
+    return chosen
+
+
+def settings_of(arguments: Namespace, split: str, pooling: str) -> Settings:
     return Settings(
         model=arguments.model,
         layers=arguments.layers,
         vectors=arguments.vectors,
+        pooling=pooling,
         dtype=arguments.dtype,
         split=split,
         device=arguments.device,
@@ -375,6 +403,7 @@ def compute(
         "left_out": survey.left_out,
         "layers": arguments.layers,
         "vectors": settings.vectors,
+        **({"pooling": settings.pooling} if settings.vectors == SENTENCE else {}),
         "dtype": settings.dtype,
         "width": model.config.hidden_size,
         "parts": count,

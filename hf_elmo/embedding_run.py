@@ -43,7 +43,7 @@ from .sentences import Entry
 from .training.run_record import RunRecord
 
 UNFINISHED = ".unfinished"
-SENTENCE = "sentences"  # the kind of vectors that are the means of a sentence's words
+SENTENCE = "sentences"  # the kind of vectors of which a sentence has one
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ class Settings:
     Args:
         model: Folder or Hub name.
         layers: As in `embed_sentences`.
-        vectors: `"words"`, or `"sentences"`: the mean of the words of each sentence.
+        vectors: `"words"`, or `"sentences"`: the words of each sentence as one vector.
+        pooling: How words become one: `"mean"`, `"max"`, or `"attention"`, with the weights of the model.
         dtype: Type of the vectors that are written, `"float32"` or `"float16"`.
         split: Rule that splits texts into words.
         device: Where to compute; by default the best device, or in turn the GPUs for several processes.
@@ -66,6 +67,7 @@ class Settings:
     model: str
     layers: str | int = "mix"
     vectors: str = "words"
+    pooling: str = "mean"
     dtype: str = "float32"
     split: str | None = None
     device: str | None = None
@@ -221,8 +223,7 @@ class Embedder:
         """Return the vectors of all words `(N, ...)` or sentences `(S, ...)` of a part, in the type to write."""
         dtype = getattr(torch, self.settings.dtype)
         if self.settings.vectors == SENTENCE:
-            vectors = [one.float().mean(0) if len(one) else one.new_zeros(one.shape[1:]) for one in vectors]
-            result = torch.stack(vectors).to(dtype)
+            result = torch.stack([self.pool(one) for one in vectors]).to(dtype)
         else:
             result = torch.cat([one.to(dtype) for one in vectors])
         if not result.isfinite().all():
@@ -234,6 +235,17 @@ class Embedder:
                 "float16 ends at 65,504: give --dtype float32, or check the weights"
             )
         return result
+
+    @torch.no_grad()
+    def pool(self, words: Tensor) -> Tensor:
+        """Return the words of a sentence `(T, ...)` as one vector, 0 if there are none."""
+        if not len(words):
+            return words.new_zeros(words.shape[1:], dtype=torch.float32)
+        if self.settings.pooling == "attention":
+            attention = self.model.sentence_pooling.attention
+            batch = words[None].to(self.model.device)
+            return attention(batch, torch.ones_like(batch[..., 0], dtype=torch.bool))[0].float().cpu()
+        return words.float().amax(0) if self.settings.pooling == "max" else words.float().mean(0)
 
 
 def load_encoder(name: str) -> ElmoModel:

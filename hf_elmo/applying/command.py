@@ -15,27 +15,28 @@ from typing import Any, TextIO
 
 from tqdm.auto import tqdm
 
-from .formats import Page, Pairs, conll, jsonl
+from .formats import Page, Pairs, jsonl
 from .heads import Head
 from .inputs import INPUT_FORMATS, Example, Input
 from .models import load_head
 
 SUFFIXES = {".conll": "conll", ".jsonl": "jsonl", ".html": "html", ".htm": "html"}
-UNITS = {"words": "sentence", "texts": "text", "questions": "question"}
+UNITS = {"words": "sentence", "texts": "text", "documents": "document", "questions": "question"}
 SHOWN = 8  # labels whose counts the report shows
 EPILOG = """\
 input:
   The model's architecture says what it is applied to. Taggers take lines of text, files with a word per line, and
-  tables; so do labelers of semantic roles, which find the predicates. Classifiers take lines of text and tables, and
-  so do models of coreference, a line or cell being a text of any number of sentences. Models of pairs take lines with
-  a tab between both texts and tables; models that answer questions take tables and SQuAD's .json, or lines of
-  questions with --context FILE. Standard input is answered line by line. Raw text is split into words by the model's
-  tokenizer.
+  tables; so do labelers of semantic roles, which find the predicates. Classifiers take lines of text and tables.
+  Models of coreference take both, a line or cell being a text of any number of sentences, and CoNLL-2012's files.
+  Models of pairs take lines with a tab between both texts and tables; models that answer questions take tables and
+  SQuAD's .json, or lines of questions with --context FILE. Standard input is answered line by line. Raw text is split
+  into words by the model's tokenizer.
 
 output:
-  conll  a word and its label per line (taggers; their default)
+  conll  a word and its label per line (taggers; their default); of semantic roles the columns of CoNLL-2005, of
+         coreference those of CoNLL-2012
   jsonl  an object per line with labels or classes and their probabilities, places of entities, answers (the default)
-  html   a self-contained page: entities and answers in color, probabilities as bars
+  html   a self-contained page: entities, arguments, clusters and answers in color, probabilities as bars
 
 exit codes: 0 success, 2 something to correct, 130 interrupted."""
 
@@ -141,10 +142,12 @@ def formatter(head: Head, arguments: Namespace) -> Callable[[Pairs], Iterator[st
     of_name = SUFFIXES.get(Path(arguments.output).suffix.lower()) if arguments.output else None
     chosen = arguments.format or of_name or head.formats[0]
     if chosen not in head.formats:
-        raise ValueError(f"--format {chosen} is for taggers; {arguments.model} gives {' or '.join(head.formats)}")
+        raise ValueError(
+            f"--format {chosen} is for models that label words; {arguments.model} gives {' or '.join(head.formats)}"
+        )
     page = Page(f"{arguments.model}: {'standard input' if arguments.input == '-' else arguments.input}", head.labels)
     lines = partial(jsonl, left_out=("context",) if arguments.context else ())  # it is the same for all questions
-    formatters: dict[str, Callable[[Pairs], Iterator[str]]] = {"conll": conll, "jsonl": lines, "html": page}
+    formatters: dict[str, Callable[[Pairs], Iterator[str]]] = {"conll": head.conll, "jsonl": lines, "html": page}
     return formatters[chosen]
 
 

@@ -5,9 +5,9 @@ import json
 from collections.abc import Collection, Iterable, Iterator
 from html import escape
 
-from ..model.label_schemes_elmo import find_scheme, parse_label
+from ..model.label_schemes_elmo import find_scheme, parse_label, spans
 from ..training.data.word_lines import conll_blocks
-from .inputs import Example
+from .inputs import Example, Text
 
 # Light enough for black text, and distinct in all common kinds of color blindness; the labels are written beside them.
 COLORS = "#9bd3f5 #f9c74f #b5e48c #f4a6b7 #cdb4f6 #ffd6a5 #8fd8c8 #d9d9d9 #e6c9a8 #c1d3fe".split()
@@ -23,6 +23,7 @@ body {{ font: 16px/2.2 system-ui, sans-serif; max-width: 60em; margin: 2em auto;
 h1 {{ font-size: 1.2em; font-weight: 600; line-height: 1.4; }}
 p {{ margin: 0; padding: .4em 0; border-bottom: 1px solid #ddd; white-space: pre-wrap; overflow-wrap: anywhere; }}
 mark {{ color: #000; background: #9bd3f5; padding: .25em .4em; border-radius: .35em; box-decoration-break: clone; }}
+mark mark {{ padding: .05em .3em; border: 1px solid #333; }}
 b {{ font-size: .7em; font-weight: 700; margin-left: .4em; padding: .1em .4em; border-radius: .3em; background: #fff; }}
 ruby {{ ruby-position: under; }}
 rt {{ font-size: .6em; color: #444; }}
@@ -74,11 +75,18 @@ class Page:
 
     def __call__(self, pairs: Pairs) -> Iterator[str]:
         yield self.head
-        for _, found in pairs:
-            yield f"<p>{self.body(found)}</p>\n"
+        for example, found in pairs:
+            yield f"<p>{self.body(example, found)}</p>\n"
         yield FOOT
 
-    def body(self, found: dict) -> str:
+    def body(self, example: Example, found: dict) -> str:
+        if "predicates" in found:
+            return self.roles(example.texts[0], found["predicates"])
+        if "clusters" in found:
+            numbered = enumerate(found["clusters"])
+            return self.highlighted(
+                found["text"], [{**one, "type": number} for number, part in numbered for one in part]
+            )
         if "entities" in found:
             return self.highlighted(found["text"], found["entities"])
         if "words" in found:
@@ -95,16 +103,39 @@ class Page:
         chosen = found.get("labels") or [found.get("label")]
         return texts + "".join(self.bar(label, score, label in chosen) for label, score in found["scores"].items())
 
-    def highlighted(self, text: str, entities: list[dict]) -> str:
-        """Return a text with its entities in color, each with its type."""
-        parts, end = [], 0
-        for entity in entities:
-            parts.append(escape(text[end : entity["start"]]))
-            color = self.colors.get(entity["type"], COLORS[0])
-            inner = escape(text[entity["start"] : entity["end"]])
-            parts.append(f'<mark style="background: {color}">{inner}<b>{escape(entity["type"] or "entity")}</b></mark>')
-            end = entity["end"]
-        return "".join([*parts, escape(text[end:])])
+    def roles(self, text: Text, predicates: list[dict]) -> str:
+        """Return a line for each predicate: the text with its arguments, and the predicate itself, in color."""
+        lines = []
+        for predicate in predicates:
+            places = [
+                (text.offsets[span.start][0], text.offsets[span.end - 1][1]) for span in spans(predicate["labels"])
+            ]
+            types = [span.type for span in spans(predicate["labels"])]
+            marked = [{"start": start, "end": end, "type": type} for (start, end), type in zip(places, types)]
+            lines.append(f"<i>{escape(predicate['text'])}:</i> {self.highlighted(text.text, marked)}")
+        return "\n".join(lines) or f"{escape(text.text)} <b>no predicate</b>"
+
+    def highlighted(self, text: str, entities: list[dict], start: int = 0, end: int | None = None) -> str:
+        """Return a text, from `start` to `end`, with its entities in color, each with its type.
+
+        An entity may lie inside another one. Types that are numbers have colors in turn.
+        """
+        parts, end = [], len(text) if end is None else end
+        waiting = sorted(entities, key=lambda entity: (entity["start"], -entity["end"]))
+        while waiting:
+            outer = waiting.pop(0)
+            inner = [entity for entity in waiting if entity["end"] <= outer["end"]]
+            waiting = waiting[len(inner) :]
+            type = outer["type"]
+            color = COLORS[type % len(COLORS)] if isinstance(type, int) else self.colors.get(type, COLORS[0])
+            content = self.highlighted(text, inner, outer["start"], outer["end"])
+            name = "entity" if type in (None, "") else escape(str(type))
+            parts += [
+                escape(text[start : outer["start"]]),
+                f'<mark style="background: {color}">{content}<b>{name}</b></mark>',
+            ]
+            start = outer["end"]
+        return "".join([*parts, escape(text[start:end])])
 
     def bar(self, label: str, score: float, is_chosen: bool) -> str:
         name = f"<mark>{escape(label)}</mark>" if is_chosen else escape(label)

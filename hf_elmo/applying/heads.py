@@ -20,6 +20,7 @@ from ..model.label_schemes_elmo import find_scheme, spans
 from ..model.pipelines_elmo import ElmoQuestionAnsweringPipeline
 from ..model.task_model_elmo import ElmoTaskModel
 from ..model.tokenization_elmo import ElmoTokenizer
+from .formats import conll
 from .inputs import Example
 
 DIGITS = 6  # of probabilities
@@ -37,6 +38,7 @@ class Head:
 
     task = ""  # what it is applied to, as `Input` calls it
     formats: tuple[str, ...] = ("jsonl", "html")  # the first is the default
+    conll = staticmethod(conll)  # writes predictions in that format, if it is one of them
     is_of_pairs = False
 
     def __init__(self, model: ElmoTaskModel, tokenizer: ElmoTokenizer, options: Namespace):

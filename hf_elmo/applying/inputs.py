@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from ..model.tokenization_elmo import ElmoTokenizer
 from ..training.arguments import QuestionArguments
+from ..training.data.documents import IDENTIFIERS, DocumentReader, is_list_of_lists
 from ..training.data.files import Place, numbered_lines, read_text
 from ..training.data.questions import QuestionReader, is_array
 from ..training.data.splits import Understood
@@ -52,12 +53,16 @@ class Example(NamedTuple):
         texts: One or two texts.
         id: Its identifier in the data, if it has one.
         lines: The line of each word, in files with a word per line.
+        lengths: Words of each sentence, of documents whose sentences are given.
+        part: Part of the document, in files of CoNLL-2012.
     """
 
     place: Place
     texts: tuple[Text, ...]
     id: str | None = None
     lines: list[int] | None = None
+    lengths: list[int] | None = None
+    part: str | None = None
 
 
 class Input:
@@ -66,7 +71,7 @@ class Input:
     Args:
         options: Arguments of the command.
         tokenizer: Splits raw text.
-        task: `words` to label, `texts` to classify, or `questions` to answer.
+        task: `words` to label, `texts` to classify, `documents` of sentences, or `questions` to answer.
         labels: Labels of the model, by which the columns of a file are recognized.
         is_of_pairs: Whether the model accepts pairs of texts only.
 
@@ -84,7 +89,7 @@ class Input:
         self.context = None
         if options.context is not None:
             self.context = self.split(read_text(options.context))
-        if self.format == "conll" and task != "words":
+        if self.format == "conll" and task not in ("words", "documents"):
             raise ValueError(f"{self.name}: a file with a word per line is for taggers; give a table or lines of text")
         if task == "questions" and self.format == "text" and self.context is None:
             raise ValueError(
@@ -114,7 +119,8 @@ class Input:
         """Say how the input is read."""
         if self.format in ("text", "conll"):
             unit = {"words": "sentence", "texts": "pair, separated by a tab," if self.has_pairs else "text"}
-            return f"a {unit.get(self.task, 'question')} per line" if self.format == "text" else "a word per line"
+            unit |= {"documents": "text", "questions": "question"}
+            return f"a {unit[self.task]} per line" if self.format == "text" else "a word per line"
         return f"a table ({self.format})"
 
     def chunks(self) -> Iterator[list[Example]]:
@@ -151,6 +157,10 @@ class Input:
         if self.format == "text":
             self.refuse_labels(path)
             yield from self.of_lines(numbered_lines(path))
+        elif self.format == "conll" and self.task == "documents":
+            for row in DocumentReader(None, Understood("document")).read_conll(path, "test"):
+                place = row["source"].rpartition(" ")[2]
+                yield self.document(Place(path, int(place)), row["sentences"], row["id"], row["part"])
         elif self.format == "conll":
             layout = find_layout(path, self.options.word_column, self.options.label_column, True, self.labels)
             for words, _, lines in read_word_lines(path, layout):
@@ -182,7 +192,8 @@ class Input:
         if not head:
             return
         place, options = head[0][0], self.options
-        identifier = find_column(names, None, IDENTIFIER, place, needed=False)
+        usual = IDENTIFIERS if self.task == "documents" else IDENTIFIER
+        identifier = find_column(names, None, usual, place, needed=False)
         if self.task == "words" and options.sentence_column is not None:
             column = find_column(names, options.text_column, WORD_COLUMNS, place, "--text-column")
             number = find_column(names, options.sentence_column, (), place)
@@ -191,6 +202,10 @@ class Input:
             return
         columns = self.text_columns(names, place)
         for place, row in rows:
+            if self.task == "documents" and is_list_of_lists(row.get(columns[0]), str):
+                id = row.get(identifier)
+                yield self.document(place, row[columns[0]], None if id is None else str(id))
+                continue
             texts = [self.cell(row.get(column), column, place) for column in columns]
             context = [] if self.context is None else [self.context]
             id = row.get(identifier)
@@ -209,6 +224,8 @@ class Input:
             return [find_column(names, options.text_column, usual, place, "--text-column")]
         first = find_column(names, options.first_column, FIRST, place, needed=False)
         second = find_column(names, options.second_column, SECOND, place, needed=False)
+        if self.task == "documents":
+            return [find_column(names, options.text_column, ("sentences", *TEXT_COLUMNS), place, "--text-column")]
         if self.has_pairs or (options.text_column is None and first and second):
             first = first or find_column(names, options.first_column, FIRST, place, "--first-column")
             return [first, second or find_column(names, options.second_column, SECOND, place, "--second-column")]
@@ -227,6 +244,12 @@ class Input:
 
     def example(self, place: Place, *texts: str | list[str] | Text, id: str | None = None) -> Example:
         return Example(place, tuple(map(self.split, texts)), id)
+
+    def document(
+        self, place: Place, sentences: list[list[str]], id: str | None = None, part: str | None = None
+    ) -> Example:
+        words = [word for sentence in sentences for word in sentence]
+        return Example(place, (join(words),), id, lengths=[*map(len, sentences)], part=part)
 
     def split(self, text: str | list[str] | Text) -> Text:
         """Return a text with its words; one that is given as words is joined by blanks."""

@@ -1,7 +1,6 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
 """The command `hf-elmo generate`: texts that the forward language model continues."""
 
-import json
 import math
 import sys
 from argparse import ArgumentParser, Namespace
@@ -14,6 +13,8 @@ from ..model.causal_lm_elmo import ElmoForCausalLM
 from ..model.tokenization_elmo import ElmoTokenizer
 from ..perplexity import load_language_model
 from ..training.data.files import numbered_lines
+from .inputs import STANDARD_INPUT
+from .printing import print_object, progress_bar
 from .words import next_words, previous_words
 
 EPILOG = """\
@@ -40,22 +41,27 @@ def add_arguments(parser: ArgumentParser) -> None:
     search.add_argument("--beams", type=int, metavar="N", help="search for the most probable texts with N beams")
     search.add_argument("--next-words", type=int, metavar="N", help="only list the N most probable words after each")
     search.add_argument("--previous-words", type=int, metavar="N", help="only list those before it, by the other model")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, a text a line as they come")
 
 
 def run(arguments: Namespace) -> int:
     """Print continuations."""
     check(arguments)
     model, tokenizer = load_language_model(arguments.model, ElmoForCausalLM)
-    results = []
-    for prompt in prompts_of(arguments):
-        for result in continuations(model, tokenizer, prompt, arguments):
-            if arguments.json:
-                results.append(result)
-            else:
-                print(shown(result), flush=True)
+    prompts, is_stream = prompts_of(arguments), arguments.prompts_file == STANDARD_INPUT
+    total = None if arguments.prompts_file else len(arguments.prompts) or 1
+
+    def results() -> Iterator[dict]:
+        with progress_bar("prompts", is_stream, total) as progress:
+            for prompt in prompts:
+                yield from continuations(model, tokenizer, prompt, arguments)
+                progress.update()
+
     if arguments.json:
-        print(json.dumps({"seed": arguments.seed, "results": results}))
+        print_object("results", results(), lambda: {"seed": arguments.seed}, flush=True)
+    else:
+        for result in results():
+            print(shown(result), flush=True)
     return 0
 
 
@@ -86,10 +92,23 @@ def check(arguments: Namespace) -> None:
 
 
 def prompts_of(arguments: Namespace) -> Iterator[str]:
-    """Yield the prompts; a blank line is an empty one."""
+    """Yield the prompts; a blank line is an empty one.
+
+    Raises:
+        `ValueError`: if a file has none.
+    """
+    prompts = lines_of(arguments)
+    first = next(prompts, None)
+    if first is None:
+        raise ValueError(f"--prompts-file {arguments.prompts_file}: there is no prompt in it")
+    yield first
+    yield from prompts
+
+
+def lines_of(arguments: Namespace) -> Iterator[str]:
     if arguments.prompts_file is None:
         yield from arguments.prompts or [""]
-    elif arguments.prompts_file == "-":
+    elif arguments.prompts_file == STANDARD_INPUT:
         if sys.stdin.isatty():
             print("reading a prompt per line from the terminal; Ctrl-D ends", file=sys.stderr)
         for lines in arriving_lines():

@@ -6,8 +6,6 @@ from argparse import ArgumentParser
 from collections.abc import Iterator
 from itertools import islice
 
-from tqdm.auto import tqdm
-
 from ..applying.inputs import arriving_lines
 from ..model.word_splitting_elmo import SPLITTING_RULES, split_words
 from ..training.language_model.corpus import TextFiles, choose_split
@@ -32,7 +30,7 @@ def add_sentence_arguments(parser: ArgumentParser) -> None:
         help="rule that splits a line into words. By default, a file that is split already is left as it is, and "
         "everything else is split as the model's tokenizer does",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, a sentence a line as they come")
 
 
 class SentenceInput:
@@ -77,8 +75,3 @@ class SentenceInput:
         sentences = iter(self.corpus)
         while chunk := list(islice(sentences, CHUNK)):
             yield chunk
-
-    def progress(self) -> tqdm:
-        """Return a progress bar, which is shown on a terminal that does not show the results themselves."""
-        shown = not self.is_stream and not sys.stdout.isatty()
-        return tqdm(unit=" sentences", disable=None if shown else True, leave=False)

@@ -1,7 +1,6 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
 """The command `hf-elmo score`: the log-probability of each sentence, and of each of its words."""
 
-import json
 import math
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from collections.abc import Iterator
 from ..model.character_ids_elmo import BOS_WORD, EOS_WORD
 from ..perplexity import load_language_model
 from .inputs import SentenceInput, add_sentence_arguments
+from .printing import print_object, progress_bar
 from .sentences import SentenceScore, score_sentences
 
 EPILOG = """\
@@ -33,14 +33,16 @@ def run(arguments: Namespace) -> int:
     source = SentenceInput(arguments.input, arguments.split, tokenizer.split)
 
     def scores() -> Iterator[SentenceScore]:
-        with source.progress() as progress:
+        with progress_bar("sentences", source.is_stream) as progress:
             for chunk in source.chunks():
                 for score in score_sentences(model, tokenizer, chunk):
                     yield score
                     progress.update()
 
     if arguments.json:
-        print(json.dumps(summary([*scores()], source.split)))
+        sums = Sums()
+        sentences = (sums.add(score) for score in scores())
+        print_object("sentences", sentences, lambda: {**sums.perplexities(), "split": source.split}, source.is_stream)
         return 0
     for number, score in enumerate(scores()):
         if number == 0 and not arguments.words:
@@ -65,28 +67,34 @@ def table_of_words(score: SentenceScore) -> str:
     return "\n".join([*lines, f"{sums}  sum; perplexity {score.perplexity:.2f}", ""])
 
 
-def summary(scores: list[SentenceScore], split: str) -> dict:
-    """Return the scores, and the perplexities of all sentences, as `hf-elmo perplexity` names them."""
-    tokens = sum(len(score.forward) for score in scores)
-    forward = -math.fsum(score.forward_log_probability for score in scores) / tokens
-    backward = -math.fsum(score.backward_log_probability for score in scores) / tokens
-    return {
-        "sentences": [
-            {
-                "words": score.words,
-                "forward": score.forward,
-                "backward": score.backward,
-                "forward_log_probability": score.forward_log_probability,
-                "backward_log_probability": score.backward_log_probability,
-                "log_probability": score.log_probability,
-                "perplexity": score.perplexity,
-                "unknown_words": score.unknown,
-            }
-            for score in scores
-        ],
-        "forward_perplexity": math.exp(forward),
-        "backward_perplexity": math.exp(backward),
-        "perplexity": math.exp((forward + backward) / 2),
-        "tokens": tokens,
-        "split": split,
-    }
+class Sums:
+    """Sums over the sentences that were scored."""
+
+    def __init__(self):
+        self.tokens, self.forward, self.backward = 0, 0.0, 0.0
+
+    def add(self, score: SentenceScore) -> dict:
+        """Add a sentence, and return its scores."""
+        self.tokens += len(score.forward)
+        self.forward -= score.forward_log_probability
+        self.backward -= score.backward_log_probability
+        return {
+            "words": score.words,
+            "forward": score.forward,
+            "backward": score.backward,
+            "forward_log_probability": score.forward_log_probability,
+            "backward_log_probability": score.backward_log_probability,
+            "log_probability": score.log_probability,
+            "perplexity": score.perplexity,
+            "unknown_words": score.unknown,
+        }
+
+    def perplexities(self) -> dict[str, float]:
+        """Return the perplexities of all sentences, as `hf-elmo perplexity` names them."""
+        forward, backward = self.forward / self.tokens, self.backward / self.tokens
+        return {
+            "forward_perplexity": math.exp(forward),
+            "backward_perplexity": math.exp(backward),
+            "perplexity": math.exp((forward + backward) / 2),
+            "tokens": self.tokens,
+        }

@@ -1,13 +1,14 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
 """The command `hf-elmo substitutes`: the words that a language model expects in place of words of a sentence."""
 
-import json
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
+from itertools import chain
 
 from ..perplexity import load_language_model
 from .inputs import SentenceInput, add_sentence_arguments
+from .printing import print_object, progress_bar
 from .words import DIRECTIONS, Candidate, substitutes
 
 EPILOG = """\
@@ -44,7 +45,7 @@ def run(arguments: Namespace) -> int:
 
     def results() -> Iterator[dict]:
         nonlocal total, missing
-        with source.progress() as progress:
+        with progress_bar("sentences", source.is_stream) as progress:
             for chunk in source.chunks():
                 for words in chunk:
                     positions = places(words, arguments)
@@ -60,21 +61,20 @@ def run(arguments: Namespace) -> int:
                     total, missing = total + 1, missing + (not positions)
                     progress.update()
 
-    found = [] if arguments.json else None
-    is_any = False
-    for result in results():
-        is_any = True
-        if arguments.json:
-            found.append(result)
-        else:
-            print(shown(result), flush=source.is_stream)
+    found = results()
     what = f"word {arguments.word!r}" if arguments.word is not None else f"word of number {arguments.position}"
-    if not is_any:
+    first = next(found, None)
+    if first is None:
         raise ValueError(f"{source.name}: no sentence has a {what}")
+    found = chain([first], found)
+    if arguments.json:
+        rest = {"direction": arguments.direction, "split": source.split}
+        print_object("sentences", found, lambda: rest, source.is_stream)
+    else:
+        for result in found:
+            print(shown(result), flush=source.is_stream)
     if missing:
         print(f"{missing} of {total} sentences have no {what} and are left out", file=sys.stderr)
-    if arguments.json:
-        print(json.dumps({"direction": arguments.direction, "split": source.split, "sentences": found}))
     return 0
 
 

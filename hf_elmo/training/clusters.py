@@ -13,6 +13,7 @@ from .batches import EncodedDataset, encode
 from .coreference_metrics import coreference_scores, gap_scores
 from .data.documents import split_documents, write_conll_documents
 from .data.splits import Splits, values
+from .errors import confusions, coreference_errors
 
 Clusters = list[list[list[int]]]  # of mentions, each the first and the last word, counted over the document
 
@@ -110,10 +111,14 @@ class ClusterScores:
         gold = values((splits.validation or splits.train or splits.test).select([0]), "clusters")
         return list(self.metrics(gold, gold))
 
-    def write(self, path: Path, dataset: DocumentDataset, predictions: tuple[np.ndarray, ...]) -> None:
-        """Write the clusters in CoNLL-2012's format and as JSON; for GAP a table as its scorer reads it."""
+    def write(self, path: Path, dataset: DocumentDataset, predictions: tuple[np.ndarray, ...]) -> dict | None:
+        """Write the clusters in CoNLL-2012's format and as JSON; for GAP a table as its scorer reads it.
+
+        Returns:
+            The errors where it is known what is right, as `errors` counts them.
+        """
         found, examples = self.predicted(dataset, predictions), dataset.examples
-        pronouns = values(examples, "pronoun")
+        pronouns, errors = values(examples, "pronoun"), None
         if any(pronouns):
             names = [meant_names(*pair) for pair in zip(pronouns, found)]
             lines = [
@@ -121,11 +126,27 @@ class ClusterScores:
                 for id, pair in zip(values(examples, "id"), names)
             ]
             path.with_suffix(".tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+            errors = pronoun_errors(pronouns, names)
         write_conll_documents(path.with_suffix(".conll"), examples, found)
         with open(path.with_suffix(".jsonl"), "w", encoding="utf-8") as file:
             for id, sentences, clusters in zip(values(examples, "id"), values(examples, "sentences"), found):
                 row = {"doc_key": id, "sentences": sentences, "predicted_clusters": clusters}
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        gold = values(examples, "clusters")
+        pairs = [(as_tuples(right), as_tuples(guess)) for right, guess in zip(gold, found) if right is not None]
+        return coreference_errors(*zip(*pairs)) if pairs else errors
+
+
+def pronoun_errors(pronouns: Sequence[dict], meant: Sequence[tuple[bool, bool]]) -> dict | None:
+    """Count, for both names of each pronoun of GAP of which it is known, whether it means them."""
+    is_meant = {True: "meant", False: "not meant"}
+    pairs = [
+        (is_meant[right], is_meant[guess])
+        for pronoun, guesses in zip(pronouns, meant)
+        for right, guess in zip((pronoun["is_a"], pronoun["is_b"]), guesses)
+        if right is not None
+    ]
+    return confusions(pairs, "names") if pairs else None
 
 
 def as_tuples(clusters: Clusters) -> list[list[tuple[int, ...]]]:

@@ -12,11 +12,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..model.label_schemes_elmo import Span, spans
+from .role_metrics import PREDICATE, arguments_of
+
+Clusters = Sequence[Sequence[tuple[int, ...]]]
 
 SHOWN = 15  # labels or groups; all others are one
 OTHERS = "(others)"
 SAMPLE = 500  # values at most
 RIGHT, OTHER_TYPE, OTHER_PLACE, MISSED, INVENTED = "right", "other type", "other boundary", "missed", "invented"
+OTHER_LINK, NO_ARGUMENT = "other link", "(none)"
+LONG = 5  # words of a mention; longer ones are one group
 
 
 def confusions(pairs: Iterable[tuple[str, str]], units: str) -> dict[str, Any]:
@@ -38,14 +43,17 @@ def confusions(pairs: Iterable[tuple[str, str]], units: str) -> dict[str, Any]:
     return {"units": units, "labels": shown, "counts": table}
 
 
-def outcomes(counts: Mapping[str, Counter[str]], order: Sequence[str], units: str) -> dict[str, Any]:
-    """Return the counts of each group's outcomes; the largest groups first, those beyond `SHOWN` as one.
+def outcomes(
+    counts: Mapping[str, Counter[str]], order: Sequence[str], units: str, groups: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Return the counts of each group's outcomes, those of the groups beyond `SHOWN` as one.
 
     Args:
         counts: For each group, how often it had which outcome.
         order: All outcomes, the right one first.
+        groups: The groups in their order; by default the largest first.
     """
-    groups = sorted(counts, key=lambda group: (-counts[group].total(), group))
+    groups = groups or sorted(counts, key=lambda group: (-counts[group].total(), group))
     merged = {group: counts[group] for group in groups[:SHOWN]}
     if len(groups) > SHOWN:
         merged = {group: counts[group] for group in groups[: SHOWN - 1]}
@@ -92,6 +100,73 @@ def label_errors(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str
             outcome = RIGHT if label in labels and label in guesses else MISSED if label in labels else INVENTED
             counts.setdefault(label, Counter())[outcome] += 1
     return outcomes(counts, (RIGHT, MISSED, INVENTED), "labels")
+
+
+def role_errors(gold: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> dict[str, Any]:
+    """Count the predicted role of each argument, `NO_ARGUMENT` where no argument has its words, and of each predicted
+    argument whose words are none. The predicate itself does not count.
+
+    Args:
+        gold, predicted: Labels of the words, for each predicate.
+    """
+    pairs = []
+    for labels, guesses in zip(gold, predicted, strict=True):
+        sides = [
+            {one.pieces: one.role for one in arguments_of(side) if one.role != PREDICATE} for side in (labels, guesses)
+        ]
+        places = {**sides[0], **sides[1]}
+        pairs += [tuple(side.get(place, NO_ARGUMENT) for side in sides) for place in places]
+    return confusions(pairs, "arguments")
+
+
+def coreference_errors(gold: Sequence[Clusters], predicted: Sequence[Clusters]) -> dict[str, Any]:
+    """Count how the mentions of documents were found and linked, by their number of words.
+
+    A mention is `right` if the mention before it in its predicted cluster, or none, is one of its own. Else it has
+    `other link`: to another cluster, or to none. A mention that is not predicted has `other boundary` if a predicted
+    one begins or ends with the same word, and else is `missed`; other predicted mentions are `invented`.
+
+    Args:
+        gold, predicted: For each document, clusters of mentions, each its first and its last word.
+    """
+    counts: dict[str, Counter[str]] = {}
+    for clusters, guesses in zip(gold, predicted, strict=True):
+        own, found = ({mention: sorted(part) for part in side for mention in part} for side in (clusters, guesses))
+        used = set()
+        for mention, cluster in own.items():
+            near = [one for one in found if one not in own and (one[0] == mention[0] or one[1] == mention[1])]
+            if mention in found:
+                before, linked = cluster[: cluster.index(mention)], found[mention]
+                latest = linked[: linked.index(mention)][-1:]
+                outcome = RIGHT if (latest[0] in before if latest else not before) else OTHER_LINK
+            else:
+                outcome = OTHER_PLACE if near else MISSED
+                used.update(near)
+            counts.setdefault(words_of(mention), Counter())[outcome] += 1
+        for mention in found:
+            if mention not in own and mention not in used:
+                counts.setdefault(words_of(mention), Counter())[INVENTED] += 1
+    return outcomes(counts, (RIGHT, OTHER_LINK, OTHER_PLACE, MISSED, INVENTED), "mentions", sorted(counts))
+
+
+def words_of(mention: Sequence[int]) -> str:
+    count = mention[1] - mention[0] + 1
+    return f"{count} word{'s' if count > 1 else ''}" if count < LONG else f"{LONG} words and more"
+
+
+def score_errors(scores: Iterable[tuple[int, float]], name: str, units: str) -> dict[str, Any]:
+    """Count texts by their length and their score, from 0 to 100, in steps of 20.
+
+    Args:
+        scores: Words of each source, and the score of the text written for it.
+        name: What the score is called.
+    """
+    steps = [f"{name} {low} to {low + 20}" for low in range(80, -1, -20)]
+    counts: dict[str, Counter[str]] = {}
+    for words, score in scores:
+        low = max(0, words - 1) // 10 * 10
+        counts.setdefault(f"{low + 1} to {low + 10} words", Counter())[steps[4 - min(4, int(score // 20))]] += 1
+    return outcomes(counts, steps, units, sorted(counts, key=lambda group: int(group.split()[0])))
 
 
 def value_errors(gold: Sequence[float], predicted: Sequence[float]) -> dict[str, Any]:

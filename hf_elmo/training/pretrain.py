@@ -16,7 +16,6 @@ from transformers import set_seed
 from transformers.trainer_utils import IntervalStrategy
 
 from ..loading import load_tokenizer
-from ..plots import has_matplotlib
 from .checkpoints import last_checkpoint, move_into_place, remove_checkpoints
 from .checks import check_optimizer, check_settings
 from .language_model.arguments import ModelArguments, PretrainingArguments, TextArguments
@@ -27,7 +26,7 @@ from .language_model.report import describe_model, describe_text, report_results
 from .language_model.streams import TrainingWindows, WordTable
 from .language_model.trainer import BiLMTrainer
 from .run_card import publish
-from .run_plots import draw_curves
+from .run_plots import draw_curves, may_draw
 from .run_record import RunRecord, configuration_digest, digest, settings_of, tokenizer_digest
 from .runs import RESULTS_FILE, write_json
 from .script import run_script
@@ -112,7 +111,7 @@ def train(text: TextArguments, model_args: ModelArguments, args: PretrainingArgu
     if args.should_save:
         results = {**trainer.results(), **metrics}
         write_json(staging / RESULTS_FILE, results)
-        if args.plots and has_matplotlib():
+        if args.plots and may_draw():
             draw_curves(staging, {"": vars(trainer.state)}, "perplexity")
         save_card(trainer, text, corpus, statistics, vocabulary, metrics, command, staging)
         move_into_place(staging, Path(args.output_dir))

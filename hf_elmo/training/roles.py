@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from .batches import EncodedDataset, encode
 from .data.predicates import write_props
 from .data.splits import Splits, values
+from .errors import role_errors
 from .metrics import rates
 from .role_metrics import role_scores
 
@@ -120,8 +121,12 @@ class RoleLabels:
         labels = [one["labels"] for row in rows for one in row if one["labels"] is not None]
         return [*role_scores(labels, labels), *(["predicate_f1"] if find_predicates else [])]
 
-    def write(self, path: Path, dataset: PredicateDataset, logits: np.ndarray) -> None:
-        """Write the labels as `srl-eval.pl` reads them, those of the data too if they are known, and as JSON lines."""
+    def write(self, path: Path, dataset: PredicateDataset, logits: np.ndarray) -> dict | None:
+        """Write the labels as `srl-eval.pl` reads them, those of the data too if they are known, and as JSON lines.
+
+        Returns:
+            The errors where it is known what is right, as `errors` counts them.
+        """
         found, examples = self.predicted(dataset, logits), dataset.examples
         predicates = values(examples, "predicates")
         labels = [[found[sentence, number] for number in range(len(row))] for sentence, row in enumerate(predicates)]
@@ -133,3 +138,5 @@ class RoleLabels:
             for tokens, row, guesses in zip(values(examples, "tokens"), predicates, labels):
                 marked = [one | {"labels": guess} for one, guess in zip(row, guesses)]
                 file.write(json.dumps({"tokens": tokens, "predicates": marked}, ensure_ascii=False) + "\n")
+        pairs = [pair for row, guesses in zip(gold, labels) for pair in zip(row, guesses) if pair[0] is not None]
+        return role_errors(*zip(*pairs)) if pairs else None

@@ -33,8 +33,7 @@ def draw_run(folder: Path, results: dict, states: Mapping[str, Path], metric: st
         states: For each run by its name, the file of its trainer's state.
         metric: The metric that selects checkpoints, without its prefix.
     """
-    if not plots.has_matplotlib():
-        logger.info("%-13s%s", "plots:", plots.INSTALL)
+    if not may_draw():
         return
     histories = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in states.items() if path.is_file()}
     draw_curves(folder, histories, metric)
@@ -48,6 +47,13 @@ def draw_run(folder: Path, results: dict, states: Mapping[str, Path], metric: st
     best = next(run for run in runs if run["seed"] == results["best_seed"])
     if "errors" in best:
         draw_errors(folder, best["errors"])
+
+
+def may_draw() -> bool:
+    """Return whether matplotlib is installed; if it is not, log what to install."""
+    if not plots.has_matplotlib():
+        logger.info("%-13s%s", "plots:", plots.INSTALL)
+    return plots.has_matplotlib()
 
 
 def draw_curves(folder: Path, histories: Mapping[str, dict], metric: str | None) -> None:

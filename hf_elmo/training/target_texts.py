@@ -6,6 +6,7 @@ percent; a text with several references is compared with the best (ROUGE) or all
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ from ..loading import loading
 from .arguments import ParallelArguments, Seq2SeqModelArguments
 from .batches import EncodedDataset, encode
 from .data.splits import Splits, values
+from .errors import score_errors
 
 TARGET_FOLDER = "target"  # of a saved pair: the tokenizer of its decoder
 METRICS = ("bleu", "chrf", "rouge1", "rouge2", "rougeL")
 ROUGE = METRICS[2:]
+COLUMNS = ("text", "references")
 
 
 def load_metrics() -> tuple[Any, Any]:
@@ -112,10 +115,22 @@ class TargetTexts:
         pairs = zip(self.decode(predictions), values(dataset.examples, "references"))
         return score_texts([(text, references) for text, references in pairs if references])
 
-    def write(self, path: Path, dataset: EncodedDataset, predictions: np.ndarray) -> None:
-        """Write a text a line."""
-        lines = [" ".join(text.split()) for text in self.decode(predictions)]
+    def write(self, path: Path, dataset: EncodedDataset, predictions: np.ndarray) -> dict | None:
+        """Write a text a line.
+
+        Returns:
+            The texts that have references by length and chrF, as `errors` counts them.
+        """
+        texts = self.decode(predictions)
+        lines = [" ".join(text.split()) for text in texts]
         path.with_name(f"{path.name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+        score, (sources, references) = load_metrics()[0].sentence_chrf, map(partial(values, dataset.examples), COLUMNS)
+        scores = [
+            (len(source.split()), score(text, right).score)
+            for source, text, right in zip(sources, texts, references)
+            if right
+        ]
+        return score_errors(scores, "chrF", "texts") if scores else None
 
 
 def score_texts(pairs: list[tuple[str, list[str]]]) -> dict[str, float]:

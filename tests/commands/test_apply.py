@@ -232,7 +232,7 @@ def test_each_line_of_a_stream_is_answered_before_the_next_is_there(models):
         ("tagger", "", [], "in.txt: there is nothing to apply the model to in it"),
         ("tagger", "Ada", ["--json"], "--json reports on the whole input: write the results to a file with --output"),
         ("tagger", "Ada", ["--batch-size", "0"], "--batch-size must be at least 1, but is 0"),
-        ("classifier", "Ada", ["--format", "conll"], "--format conll is for taggers; "),
+        ("classifier", "Ada", ["--format", "conll"], "--format conll is for models that label words; "),
         ("classifier", "Ada", ["--input-format", "conll"], "a file with a word per line is for taggers"),
         ("classifier", "Ada", ["--input-format", "csv", "--text-column", "x"], "there is no column 'x', only Ada"),
         ("pairs", "Ada met Max", [], "in.txt, line 1: a line must be two texts separated by a tab, but has 0 tabs"),

@@ -129,6 +129,25 @@ def test_sentence_vectors_are_means_of_words_and_zero_without_any(embed, model, 
     assert torch.equal(found, wanted.half())
 
 
+@torch.no_grad()
+def test_sentence_vectors_are_pooled_as_the_model_does_or_as_asked(embed, model, tiny_config, capsys):
+    tokenizer = ElmoTokenizer.from_pretrained(model)
+    batch = tokenizer(TEXT, padding=True, return_tensors="pt")
+    trained = ElmoModel(type(tiny_config)(**{**tiny_config.to_dict(), "sentence_pooling": "attention"})).eval()
+    trained.save_pretrained(model)
+    embed(["a"], "--vectors", "sentences", "--pooling", "attention", code=2)  # all of its weights are 0
+    assert "has no weights that were trained for it; give mean or max" in capsys.readouterr().err
+    trained.sentence_pooling.attention.score.weight.normal_(std=3.0)
+    trained.save_pretrained(model)
+    for number, options in enumerate([(), ("--pooling", "attention"), ("--pooling", "max"), ("--pooling", "mean")]):
+        found = load_file(embed(TEXT, "--vectors", "sentences", *options, to=f"{number}.safetensors"))["vectors"]
+        pooling = options[1] if options else "attention"
+        own = ElmoModel.from_pretrained(model, sentence_pooling=pooling)
+        torch.testing.assert_close(found, own.sentence_vectors(**batch), rtol=1e-5, atol=1e-6)
+    embed(["a"], "--vectors", "sentences", "--layers", "top", code=2)
+    assert "attention was trained on --layers mix" in capsys.readouterr().err
+
+
 def test_float16_that_is_too_small_for_a_value_is_refused(embed, model, tiny_model, capsys):
     with torch.no_grad():
         tiny_model.scalar_mixes[0].gamma.fill_(1e6)
@@ -260,6 +279,13 @@ def test_bad_rows_are_named_and_lose_no_others(embed, tmp_path, capsys):
         (["a"], ("--layers", "9"), "o.h5", "--layers 9: the layers of {model} are 0 to 2"),
         (["a"], (), "o.txt", "the name must end in .h5, .hdf5, .parquet, .safetensors"),
         (["a"], (), "no/o.h5", "there is no folder"),
+        (["a"], ("--pooling", "max"), "o.h5", "--pooling max is for --vectors sentences"),
+        (
+            ["a"],
+            ("--vectors", "sentences", "--pooling", "attention"),
+            "o.h5",
+            "{model} has no weights that were trained",
+        ),
         (["a"], ("--batch-size", "3"), "o.h5", "--batch-size is for --carry-state"),
         (["a"], ("--carry-state", "--num-processes", "2"), "o.h5", "--carry-state needs one process"),
         (["a"], ("--forget-sentences",), "o.parquet", "are for .h5 and .hdf5, not for .parquet"),

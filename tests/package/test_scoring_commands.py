@@ -14,6 +14,7 @@ from versions import beams
 from hf_elmo import ElmoForCausalLM, ElmoForPreTraining, ElmoModel, ElmoTokenizer
 from hf_elmo.cli import main
 from hf_elmo.scoring import next_words, score_sentences, substitutes
+from hf_elmo.scoring.printing import print_object
 
 VOCABULARY = ["<S>", "</S>", "<UNK>", *WORDS, "."]
 TEXT = "Ada met Tom in Zürich .\n\nEve left .\n"
@@ -146,6 +147,27 @@ def test_generate_searches_and_lists(run, parts, folder):
     assert run("generate", "--max-words", 1)[0] == 0
 
 
+def test_json_is_printed_as_it_comes(run, text, capsys, monkeypatch):
+    printed = []
+
+    def items():
+        for number in range(3):
+            printed.append(capsys.readouterr().out)
+            yield {"number": number, "word": "Zürich"}
+
+    print_object("items", items(), lambda: {"count": 3})
+    assert [line.strip(",") for part in printed for line in part.split("\n")[1:]] == [
+        json.dumps({"number": number, "word": "Zürich"}, ensure_ascii=False) for number in (0, 1)
+    ]
+    assert json.loads("".join([*printed, capsys.readouterr().out]))["items"][2] == {"number": 2, "word": "Zürich"}
+    print_object("items", [], lambda: {"count": 0})
+    assert json.loads(capsys.readouterr().out) == {"items": [], "count": 0}
+    for command in (["score", text], ["substitutes", text], ["generate", "Ada", "Tom", "--max-words", 2]):
+        lines = run(*command, "--json")[1].splitlines()
+        assert [json.loads(line.rstrip(",")) for line in lines[1:-1]]
+        assert len(lines) == 4
+
+
 # ---- errors
 
 
@@ -165,11 +187,13 @@ def test_generate_searches_and_lists(run, parts, folder):
         (["generate", "--prompts-file", "no.txt"], "no.txt"),
         (["generate", "a", "--seed", "-1"], "--seed must be at least 0"),
         (["score", "empty.txt"], "empty.txt: there is no sentence in it"),
+        (["generate", "--prompts-file", "none.txt"], "--prompts-file none.txt: there is no prompt in it"),
     ],
 )
 def test_errors_are_one_line(run, text, monkeypatch, arguments, message):
     monkeypatch.chdir(text.parent)
     (text.parent / "empty.txt").write_text("\n")
+    (text.parent / "none.txt").write_text("")
     code, printed, error = run(*arguments)
     assert (code, printed) == (2, "")
     assert error.startswith(f"hf-elmo {arguments[0]}: error: ")

@@ -8,6 +8,7 @@ from toy_scripts import SPANS, short, write_documents
 from transformers import AutoTokenizer
 
 from hf_elmo import ElmoForCoreferenceResolution
+from hf_elmo.cli import main
 from hf_elmo.training import coref
 from hf_elmo.training.arguments import DocumentArguments
 from hf_elmo.training.coreference_metrics import coreference_scores
@@ -74,6 +75,8 @@ def test_it_learns_and_says_what_it_measured(data, model):
     assert [row["doc_key"] for row in rows] == gold["id"]
     for row, document in zip(rows, predicted):
         assert {frozenset(map(tuple, cluster)) for cluster in row["predicted_clusters"]} == clusters_of(document)
+    errors = read(model / "all_results.json")["runs"][0]["errors"]["test"]
+    assert errors["outcomes"]["right"][0] > 0.8 * sum(len(mentions) for doc in gold["clusters"] for mentions in doc)
     card = (model / "README.md").read_text()
     assert "coreference_elmo.ElmoForCoreferenceResolution" in card
     assert "conll_f1" in card
@@ -89,6 +92,12 @@ def test_the_model_resolves_outside_the_script(model):
             for cluster in loaded.find_clusters(tokenizer, row["sentences"])
         ]
         assert found == row["predicted_clusters"]
+
+
+@pytest.mark.slow
+def test_the_command_writes_what_the_script_wrote(data, model, capsys):
+    assert main(["apply", str(model), str(data / "coref" / "test.conll"), "--format", "conll"]) == 0
+    assert capsys.readouterr().out == (model / "test_predictions.conll").read_text()
 
 
 @pytest.mark.slow

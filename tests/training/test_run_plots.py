@@ -10,12 +10,16 @@ from toy_finetuning import command, tagged, write_words
 
 from hf_elmo import plots
 from hf_elmo.training.errors import (
+    NO_ARGUMENT,
     OTHERS,
     SHOWN,
     confusions,
+    coreference_errors,
     entity_errors,
     label_errors,
     outcomes,
+    role_errors,
+    score_errors,
     value_errors,
 )
 from hf_elmo.training.run_plots import draw_run
@@ -48,6 +52,38 @@ def test_confusions_count_every_pair_and_merge_rare_labels():
     places = {label: place for place, label in enumerate(many["labels"])}
     for right, predicted in [("l1", "l2"), ("l2", "l2")]:
         assert many["counts"][places[right]][places[predicted]] == pairs.count((right, predicted))
+
+
+def test_roles_of_the_same_words_are_compared_and_others_have_none():
+    gold = "B-A0 B-V B-A1 I-A1 O B-C-A1".split(), "B-A0 B-V O O O O".split()
+    found = "B-A2 B-V B-A1 I-A1 O B-C-A1".split(), "O B-V B-A0 O O O".split()
+    errors = role_errors(gold, found)
+    assert errors["labels"] == [NO_ARGUMENT, "A0", "A1", "A2"]
+    assert errors["counts"] == [[0, 1, 0, 0], [1, 0, 0, 1], [0, 0, 1, 0], [0, 0, 0, 0]]
+
+
+def test_mentions_are_right_linked_elsewhere_or_not_found():
+    a, b, c, d, e = (0, 0), (2, 3), (5, 5), (7, 9), (11, 16)
+    clusters = [[(a, c, d), (b, e)]]
+    assert coreference_errors(clusters, clusters)["outcomes"]["right"] == [2, 1, 1, 1]
+    # The first mention a is right; b is linked to a, and c to nothing; d is found with its last word; e is not.
+    found = [[(b, a), (c, (7, 8)), ((20, 20), (21, 21))]]
+    errors = coreference_errors(clusters, found)
+    assert errors["groups"] == ["1 word", "2 words", "3 words", "5 words and more"]
+    assert errors["outcomes"] == {
+        "right": [1, 0, 0, 0],
+        "other link": [1, 1, 0, 0],
+        "other boundary": [0, 0, 1, 0],
+        "missed": [0, 0, 0, 1],
+        "invented": [2, 0, 0, 0],
+    }
+
+
+def test_scores_are_counted_in_steps_by_length():
+    errors = score_errors([(3, 100.0), (10, 0.0), (11, 59.9), (0, 60.0), (120, 20.0)], "chrF", "texts")
+    assert errors["groups"] == ["1 to 10 words", "11 to 20 words", "111 to 120 words"]
+    assert [*errors["outcomes"].values()] == [[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0]]
+    assert next(iter(errors["outcomes"])) == "chrF 80 to 100"
 
 
 def test_labels_values_and_groups():

@@ -341,17 +341,21 @@ def write_conll_documents(path: str | Path, documents: Dataset, clusters: Sequen
     """Write documents with clusters of `[first, last]` words as the official scorer reads them."""
     with open(path, "w", encoding="utf-8", newline="\n") as file:
         for document, found in zip(documents, clusters):
-            cells = brackets(found)
-            name, part = document["id"], document["part"] or "000"
-            file.write(f"#begin document ({name}); part {part}\n")
-            place = 0
-            for words in document["sentences"]:
-                for number, word in enumerate(words):
-                    written = "_".join(word.split()) or "_"
-                    file.write("\t".join([name, part, str(number), written, cells.get(place, "-")]) + "\n")
-                    place += 1
-                file.write("\n")
-            file.write("#end document\n")
+            file.writelines(document_lines(document["id"], document["part"], document["sentences"], found))
+
+
+def document_lines(name: str, part: str | None, sentences: Sequence[Sequence[str]], clusters: list) -> Iterator[str]:
+    """Yield the lines of one document."""
+    cells, part = brackets(clusters), part or "000"
+    yield f"#begin document ({name}); part {part}\n"
+    place = 0
+    for words in sentences:
+        for number, word in enumerate(words):
+            written = "_".join(word.split()) or "_"
+            yield "\t".join([name, part, str(number), written, cells.get(place, "-")]) + "\n"
+            place += 1
+        yield "\n"
+    yield "#end document\n"
 
 
 def brackets(clusters: Sequence[Sequence[Sequence[int]]]) -> dict[int, str]:

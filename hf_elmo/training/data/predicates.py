@@ -229,21 +229,34 @@ def read_predicate(value: Any, words: list[str], place: Place) -> dict:
 
 
 def write_props(path: str | Path, sentences: Dataset, labels: Sequence[Sequence[Sequence[str]]]) -> None:
-    """Write predicates and bracketed arguments in columns, as `srl-eval.pl` reads them.
+    """Write predicates and bracketed arguments in columns, as `srl-eval.pl` reads them: `props_of` each sentence.
 
     Args:
         labels: For each sentence, the labels of its words for each of its predicates.
     """
     with open(path, "w", encoding="utf-8", newline="\n") as file:
         for tokens, predicates, rows in zip(values(sentences, "tokens"), values(sentences, "predicates"), labels):
-            order = sorted(range(len(predicates)), key=lambda number: predicates[number]["words"][0])
-            names = {predicates[number]["words"][0]: predicates[number]["name"] for number in order}
-            columns = [brackets(rows[number]) for number in order]
-            for place in range(len(tokens)):
-                name = "_".join(names.get(place, "-").split())
-                name = "_" if name == "-" and place in names else name
-                file.write("\t".join([name, *(column[place] for column in columns)]) + "\n")
+            named = [(one["words"], one["name"]) for one in predicates]
+            file.writelines("\t".join(row) + "\n" for row in props_of(len(tokens), named, rows))
             file.write("\n")
+
+
+def props_of(
+    count: int, predicates: Sequence[tuple[Sequence[int], str]], labels: Sequence[Sequence[str]]
+) -> Iterator[list[str]]:
+    """Yield the columns of each of `count` words: the predicate that it is, or `-`, and brackets for each predicate.
+
+    Args:
+        predicates: Words of each predicate, by their places, and its name.
+        labels: For each predicate, the labels of all words.
+    """
+    order = sorted(range(len(predicates)), key=lambda number: predicates[number][0][0])
+    names = {predicates[number][0][0]: predicates[number][1] for number in order}
+    columns = [brackets(labels[number]) for number in order]
+    for place in range(count):
+        name = "_".join(names.get(place, "-").split())
+        name = "_" if name == "-" and place in names else name
+        yield [name, *(column[place] for column in columns)]
 
 
 def brackets(labels: Sequence[str]) -> list[str]:

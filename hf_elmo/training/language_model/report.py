@@ -9,6 +9,7 @@ from huggingface_hub import EvalResult
 from ...hub import keep_written_card
 from ...model.language_model_elmo import ElmoForPreTraining
 from ...model.word_splitting_elmo import splitting_rule
+from ...tables import Table
 from ..run_card import command_block
 from ..run_plots import drawn, pictures
 from .arguments import PretrainingArguments, TextArguments
@@ -53,10 +54,11 @@ def describe_model(model: ElmoForPreTraining, windows: TrainingWindows, args: Pr
 
 
 def report_results(metrics: dict[str, float]) -> None:
-    """Log perplexities of the held-out text."""
-    for name in (*METRICS, "unigram_perplexity"):
-        if f"eval_{name}" in metrics:
-            logger.info("%s of the held-out text: %.2f", name.replace("_", " "), metrics[f"eval_{name}"])
+    """Log perplexities of the held-out text in one table."""
+    names = [name for name in (*METRICS, "unigram_perplexity") if f"eval_{name}" in metrics]
+    if names:
+        rows = [[name.removesuffix("perplexity").strip("_") or "both", metrics[f"eval_{name}"]] for name in names]
+        logger.info("\n%s\n", Table("perplexity of the held-out text", ["model", "perplexity"], rows, digits=2).text())
 
 
 def save_card(
