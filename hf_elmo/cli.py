@@ -30,7 +30,7 @@ GROUPS = {
         "demo": Command(
             "hf_elmo.demo",
             "convert the weights that the package carries, load them, embed sentences",
-            ("hf-elmo demo --output elmo",),
+            ("hf-elmo demo --output elmo", "hf-elmo demo --json"),
         ),
         "env": Command(
             "hf_elmo.env",
@@ -40,7 +40,10 @@ GROUPS = {
         "completion": Command(
             "hf_elmo.completion",
             "print a script by which bash, zsh or fish complete commands and options",
-            ("hf-elmo completion bash > ~/.local/share/bash-completion/completions/hf-elmo",),
+            (
+                "hf-elmo completion bash > ~/.local/share/bash-completion/completions/hf-elmo",
+                "hf-elmo completion --json",
+            ),
         ),
     },
     "models": {
@@ -132,6 +135,7 @@ GROUPS = {
             "pretrain ELMo, or fine-tune it on a task",
             (
                 "hf-elmo train ner --model_name_or_path elmo --train_file train.conll --output_dir tagger",
+                "hf-elmo train pairs --model_name_or_path elmo --train_file snli.jsonl --output_dir nli --json",
                 "hf-elmo train pretrain --train_files 'corpus/*.txt' --output_dir model",
             ),
         ),
@@ -149,6 +153,9 @@ TASKS = {
     "seq2seq": ("hf_elmo.training.seq2seq", "write a text from another: translations, summaries, replies"),
     "pretrain": ("hf_elmo.training.pretrain", "train both language models of an ELMo"),
 }
+
+
+EXIT_CODES = "exit codes: 0 success, 1 a check that failed, 2 something to correct, 130 interrupted."
 
 
 class Parser(argparse.ArgumentParser):
@@ -195,7 +202,8 @@ def run(name: str, arguments: list[str]) -> int:
         module = importlib.import_module(command.module)
         parser = Parser(prog=f"hf-elmo {name}", description=f"{command.summary[0].upper()}{command.summary[1:]}.")
         module.add_arguments(parser)
-        parser.epilog = "\n\n".join(filter(None, [parser.epilog, listing("examples", command.examples)]))
+        codes = None if "exit codes:" in (parser.epilog or "") else EXIT_CODES
+        parser.epilog = "\n\n".join(filter(None, [parser.epilog, codes, listing("examples", command.examples)]))
         with quiet_transformers():
             return module.run(parser.parse(arguments)) or 0
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has enough
@@ -216,7 +224,7 @@ def train(arguments: list[str]) -> int:
         tasks = [f"{task:{width}}  {summary}" for task, (_, summary) in TASKS.items()]
         print("usage: hf-elmo train TASK [options]", listing("tasks", tasks), sep="\n\n")
         print("", listing("examples", COMMANDS["train"].examples), sep="\n")
-        print("\nhf-elmo train TASK --help lists the options of a task.")
+        print(f"\n{EXIT_CODES}\nhf-elmo train TASK --help lists the options of a task.")
         return 0 if arguments else 2
     task, *rest = arguments
     if task not in TASKS:

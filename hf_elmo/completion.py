@@ -6,6 +6,7 @@ The script lists them all, so that completing starts no Python. It is written an
 
 import contextlib
 import io
+import json
 import re
 import shlex
 import warnings
@@ -47,11 +48,17 @@ class Place(NamedTuple):
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.epilog = EPILOG
-    parser.add_argument("shell", choices=SHELLS, help="shell that reads the script")
+    parser.add_argument("shell", choices=SHELLS, nargs="?", help="shell that reads the script")
+    parser.add_argument("--json", action="store_true", help="print what can be completed as one JSON object")
 
 
 def run(arguments: Namespace) -> None:
-    """Print the script of a shell."""
+    """Print the script of a shell, or what it completes."""
+    if arguments.json:
+        print(json.dumps({before: place._asdict() for before, place in places().items()}))
+        return
+    if arguments.shell is None:
+        raise ValueError(f"name the shell, {', '.join(SHELLS)}, or give --json")
     print(script(arguments.shell, places()), end="")
 
 
@@ -67,7 +74,7 @@ def places() -> dict[str, Place]:
             found[name] = Place(words.get(name, {}), options_of(name))
     found["train"] = Place({task: summary for task, (_, summary) in TASKS.items()}, ["--help"])
     for task in TASKS:
-        found[f"train {task}"] = Place({}, options_of("train", task))
+        found[f"train {task}"] = Place({}, sorted([*options_of("train", task), "--json"]))
     return found
 
 

@@ -1,5 +1,8 @@
 """`hf-elmo demo`: the whole way from original weights to contextual vectors, on what the package carries."""
 
+import contextlib
+import io
+import json
 import os
 import shutil
 import sys
@@ -26,16 +29,26 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--output", metavar="FOLDER", default="elmo", help="folder of the converted model; one that is there is used"
     )
+    parser.add_argument("--json", action="store_true", help="print the similarities as one JSON object")
 
 
 def run(arguments: Namespace) -> None:
-    with resources.as_file(resources.files("hf_elmo.data")) as source:
-        demonstrate(source, Path(arguments.output))
-    print_next_steps(Path(arguments.output))
+    shown = contextlib.redirect_stdout(io.StringIO()) if arguments.json else contextlib.nullcontext()
+    with resources.as_file(resources.files("hf_elmo.data")) as source, shown:
+        similarities = demonstrate(source, Path(arguments.output))
+    if arguments.json:
+        facts = {"model": arguments.output, "word": WORD, "sentences": SENTENCES, "similarities": similarities}
+        print(json.dumps(facts))
+    else:
+        print_next_steps(Path(arguments.output))
 
 
-def demonstrate(source: Path, folder: Path) -> None:
-    """Convert `source` to `folder`, load it as any transformers model, and compare `WORD` across `SENTENCES`."""
+def demonstrate(source: Path, folder: Path) -> list[list[float]]:
+    """Convert `source` to `folder`, load it as any transformers model, and compare `WORD` across `SENTENCES`.
+
+    Returns:
+        The similarities of the word in each two sentences.
+    """
     from hf_elmo.conversion import convert
 
     if (folder / "config.json").is_file():
@@ -69,6 +82,7 @@ def demonstrate(source: Path, folder: Path) -> None:
     for sentence, row in zip(SENTENCES, similarities.tolist()):
         print(f"   {'  '.join(f'{value:5.2f}' for value in row)}   {sentence}")
     print(f"\nBefore any context, layer 0, {WORD!r} is one and the same vector in all of them.")
+    return similarities.tolist()
 
 
 def print_next_steps(folder: Path) -> None:

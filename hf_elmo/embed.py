@@ -124,7 +124,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     running.add_argument("--json", action="store_true", help="print one JSON object")
     parser.epilog = (
         "A run that was killed is continued by the same command: what it computed lies in OUTPUT.partial.\n"
-        "A sentence that cannot be read is named and left out; then the exit code is 1. An empty line has no vectors."
+        "A sentence that cannot be read is named and left out. An empty line has no vectors.\n\n"
+        "exit codes: 0 success, 1 sentences were left out, 2 something to correct, 130 interrupted."
     )
 
 

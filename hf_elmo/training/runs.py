@@ -30,12 +30,12 @@ from .encoder_cache import EncoderCache
 from .run_card import publish, repository_name, run_card
 from .run_plots import draw_run, drawn
 from .run_record import PLOTS, RunRecord, configuration_digest, digest, settings_of, tokenizer_digest
+from .script import RESULTS_FILE
 from .starting_model import StartingModel
 from .trainer import TaskTrainer
 
 logger = logging.getLogger("hf_elmo.training")
 
-RESULTS_FILE = "all_results.json"
 # Removed before those of a new run are moved in.
 RESULT_FILES = ("*.safetensors", "*_predictions*", "*_results.json", *PLOTS)
 ENDED = "%s: this run has ended before, and its results are kept; --overwrite_output_dir True starts it again"

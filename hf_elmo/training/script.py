@@ -3,11 +3,12 @@
 That line is the message of a `ValueError` or an `OSError`, raised for whatever a user can correct.
 """
 
+import contextlib
 import difflib
 import json
 import logging
 import sys
-from argparse import Action, HelpFormatter
+from argparse import Action, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from dataclasses import field, fields
 from pathlib import Path
@@ -28,6 +29,11 @@ OUTPUT_OPTIONS = (
 )
 OUTPUT_OPTIONS += ("license", "language", "hub_strategy", "cache_dir")
 INHERITED = "options of transformers.TrainingArguments"
+JSON_OPTION, RESULTS_FILE = "--json", "all_results.json"
+ENDING = """\
+--json prints the results as one JSON object, and everything else on standard error.
+
+exit codes: 0 success, 2 something to correct, 130 interrupted; the same command resumes what was interrupted."""
 METAVARS = {int: "N", float: "X", str: "TEXT"}
 
 
@@ -55,18 +61,24 @@ def run_script(
         defaults: Defaults that differ from those of the dataclasses.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    as_json = JSON_OPTION in arguments
+    arguments = [argument for argument in arguments if argument != JSON_OPTION]
     try:
         parser = ArgumentParser(
             argument_classes,
             prog=f"python -m hf_elmo.training.{name}",
-            description=description.split("\n\n")[0],
+            description=description,
             allow_abbrev=False,
         )
         parser.set_defaults(**defaults)
         parsed = parser.parse(arguments)
         transformers_logging.disable_progress_bar()  # loading and saving need none, and training has its own
         logging.basicConfig(format="%(message)s", level=logging.INFO if parsed[-1].should_log else logging.WARNING)
-        train(*parsed, ["python", "-m", f"hf_elmo.training.{name}", *arguments])
+        with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
+            train(*parsed, ["python", "-m", f"hf_elmo.training.{name}", *arguments])
+        if as_json and parsed[-1].should_save:
+            results = json.loads((Path(parsed[-1].output_dir) / RESULTS_FILE).read_text(encoding="utf-8"))
+            print(json.dumps({"output_dir": parsed[-1].output_dir, **results}))
     except KeyboardInterrupt:
         # On a line of its own, below a progress bar and the ^C of the terminal
         print(f"\n{name}: interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
@@ -125,8 +137,9 @@ class ArgumentParser(HfArgumentParser):
 
     def format_help(self) -> str:
         """Return the options in groups: data, model, training, output, and those of `TrainingArguments` last."""
-        formatter = HelpFormatter(self.prog, max_help_position=36, width=118)
-        formatter.add_text(self.description)
+        formatter = RawDescriptionHelpFormatter(self.prog, max_help_position=36, width=118)
+        about, *more = self.description.split("\n\n")
+        formatter.add_text(about)
         formatter.add_text(f"usage: {self.prog} [SETTINGS.json] [--OPTION VALUE ...]")
         groups: dict[str, list[Action]] = {}
         for action in self._actions:
@@ -142,6 +155,8 @@ class ArgumentParser(HfArgumentParser):
             formatter.start_section(title)
             formatter.add_arguments(groups.get(title, []))
             formatter.end_section()
+        examples = [part for part in more if part.startswith("    python -m")]
+        formatter.add_text("\n".join(["examples:", *examples, "", ENDING]) if examples else ENDING)
         return formatter.format_help()
 
     def group_of(self, name: str) -> str:

@@ -1,5 +1,6 @@
 """The command `hf-elmo completion`: shells complete what there is."""
 
+import json
 import shutil
 import subprocess
 
@@ -48,6 +49,14 @@ def test_each_script_is_valid(found, tmp_path, shell):
     if shutil.which(shell) is None:
         pytest.skip(f"there is no {shell}")
     assert subprocess.run([shell, "-n", path], capture_output=True, check=True).stderr == b""
+
+
+def test_json_holds_what_is_completed(found, monkeypatch, capsys):
+    monkeypatch.setattr("hf_elmo.completion.places", lambda: found)
+    assert main(["completion", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["train ner"]["options"] == found["train ner"].options
+    assert main(["completion"]) == 2
+    assert "name the shell, bash, zsh, fish, or give --json" in capsys.readouterr().err
 
 
 def test_another_shell_is_refused(capsys):

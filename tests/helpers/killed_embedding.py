@@ -1,6 +1,6 @@
 """Kill `hf-elmo embed` at random moments, continue it, and compare the file with that of an unbroken run.
 
-    python tests/helpers/killed_embedding.py FOLDER [--kills 50] [--seed 0]
+    python tests/helpers/killed_embedding.py FOLDER [--kills 50] [--seed 0] [--num_processes 2] [--sentences 2000]
 
 Every run is a child of this process, which has imported everything already, so that most kills hit the run and not its
 start. A run is killed up to three times before it may end.
@@ -69,20 +69,21 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def check(folder: Path, kills: int, seed: int, sentences: int = 200) -> dict[str, int]:
+def check(folder: Path, kills: int, seed: int, sentences: int = 200, processes: int = 1) -> dict[str, int]:
     """Kill runs so many times, and assert that each ends as an unbroken run; return counts."""
     write_inputs(folder, sentences)
     draw, unbroken, lengths = random.Random(seed), {}, {}
+    options = ["--num_processes", str(processes)]
     for kind in KINDS:
         began, path = time.monotonic(), folder / f"whole.{kind}"
-        assert end(start(folder, path), 300) == 0, (folder / "log.txt").read_text()[-2000:]
+        assert end(start(folder, path, *options), 300) == 0, (folder / "log.txt").read_text()[-2000:]
         unbroken[kind], lengths[kind] = digest(path), time.monotonic() - began
     killed = runs = with_parts = 0
     while killed < kills:
         kind = KINDS[runs % len(KINDS)]
         path = folder / f"cut-{runs}.{kind}"
         for _ in range(3):
-            code = end(start(folder, path), lengths[kind] * draw.uniform(0.1, 1.1))
+            code = end(start(folder, path, *options), lengths[kind] * draw.uniform(0.1, 1.1))
             if code is not None:
                 break
             killed += 1
@@ -94,7 +95,7 @@ def check(folder: Path, kills: int, seed: int, sentences: int = 200) -> dict[str
                     code = 0
                     break
         if code is None:
-            assert end(start(folder, path), 300) == 0, (folder / "log.txt").read_text()[-2000:]
+            assert end(start(folder, path, *options), 300) == 0, (folder / "log.txt").read_text()[-2000:]
         assert digest(path) == unbroken[kind], f"{path} differs from the file of the unbroken run"
         assert not Path(f"{path}.partial").exists()
         runs += 1
@@ -106,9 +107,11 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--num_processes", type=int, default=1)
+    parser.add_argument("--sentences", type=int, default=200)
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    print(json.dumps(check(options.folder, options.kills, options.seed)))
+    print(json.dumps(check(options.folder, options.kills, options.seed, options.sentences, options.num_processes)))
 
 
 if __name__ == "__main__":

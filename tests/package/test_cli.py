@@ -28,6 +28,8 @@ def test_help_of_a_command_has_its_examples(name, capsys):
     assert exit.value.code == 0
     printed = capsys.readouterr().out
     assert all(example in printed for example in COMMANDS[name].examples)
+    assert "exit codes: 0 success" in printed
+    assert "--json" in printed
 
 
 def test_no_command_at_all_prints_the_help_and_fails(capsys):
@@ -98,6 +100,10 @@ def test_demo_keeps_its_folder_and_uses_it_the_second_time(tmp_path, monkeypatch
     assert "Converting the original-format weights" in printed
     assert "hf-elmo perplexity text.txt --model elmo" in printed
     weights = (tmp_path / "elmo" / "model.safetensors").stat()
+    assert main(["demo", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["model"] == "elmo"
+    assert [len(row) for row in facts["similarities"]] == [len(facts["sentences"])] * len(facts["sentences"])
     assert main(["demo"]) == 0
     assert "Using the model in elmo" in capsys.readouterr().out
     assert (tmp_path / "elmo" / "model.safetensors").stat().st_mtime_ns == weights.st_mtime_ns

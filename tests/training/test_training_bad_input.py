@@ -220,7 +220,13 @@ def test_help_has_the_script_s_own_options_first_in_groups(capsys, script):
     with pytest.raises(SystemExit):
         script.main(["--help"])
     lines = capsys.readouterr().out.splitlines()
-    groups = [line for line in lines if line and not line.startswith((" ", "usage")) and line.endswith(":")]
+    *groups, examples = [line for line in lines if line and not line.startswith((" ", "usage")) and line.endswith(":")]
+    assert examples == "examples:"
+    name = script.__name__.split(".")[-1]
+    assert f"    python -m hf_elmo.training.{name} --model_name_or_path elmo" in "\n".join(
+        lines[lines.index(examples) :]
+    )
+    assert "exit codes: 0 success" in "\n".join(lines[lines.index(examples) :])
     assert groups == ["help:", "data:", "model:", "training:", "output:", "options of transformers.TrainingArguments:"]
     assert lines.index(groups[-1]) < 90
     assert not [line for line in lines[: lines.index(groups[-1])] if len(line) > 118]
