@@ -44,6 +44,18 @@ def use_float_layers(encoder: nn.Module) -> None:
             encoder.set_submodule(name, module.dequantized())
 
 
+def is_int8_layer(module: nn.Module) -> bool:
+    """Return whether a module is an `Int8Linear`, of this copy of the code or of another."""
+    return type(module).__name__ == Int8Linear.__name__
+
+
+def set_types(model: nn.Module, dtype: torch.dtype) -> None:
+    """Give all weights of int8 layers this type, where they have another."""
+    for module in filter(is_int8_layer, model.modules()):
+        if module.weight.dtype != dtype:
+            module.weight = nn.Parameter(module.weight.to(dtype), requires_grad=False)
+
+
 class QuantizeWeight(ConversionOps):
     """Turn a float weight into the state of an int8 layer while it is loaded."""
 
@@ -78,7 +90,7 @@ class ElmoInt8Quantizer(HfQuantizer):
 
     def param_needs_quantization(self, model: nn.Module, param_name: str, **kwargs) -> bool:
         module, name = get_module_from_name(model, param_name)
-        return name == "weight" and module.weight.dtype == torch.int8 and not self.pre_quantized
+        return name == "weight" and is_int8_layer(module) and not self.pre_quantized
 
     def get_quantize_ops(self) -> QuantizeWeight:
         return QuantizeWeight(self)
@@ -87,8 +99,12 @@ class ElmoInt8Quantizer(HfQuantizer):
         if not hasattr(model, "use_int8_layers"):
             raise ValueError(f"ElmoInt8Config quantizes ELMo models only, but this is {type(model).__name__}")
         model.use_int8_layers()
+        if not self.pre_quantized:
+            # transformers before 5.23 casts a weight to the type that its layer has, and only then quantizes it.
+            set_types(model, torch.float32)
 
     def _process_model_after_weight_loading(self, model: nn.Module, **kwargs):
+        set_types(model, torch.int8)  # also of layers whose weights were missing
         model.base_model.freeze_encoder()
 
     def _dequantize(self, model: nn.Module, dtype: torch.dtype | str | None = None) -> nn.Module:
