@@ -113,6 +113,20 @@ def test_datasets_store_two_bytes_an_id(tmp_path, width):
     assert np.array(padded["input_ids"]).shape == (21, 6, width)
 
 
+def test_datasets_store_single_examples_as_int32_or_as_asked():
+    """As the tokenizer's documentation says. Only a batch can tell `datasets` its type."""
+    data = datasets.Dataset.from_dict({"text": ["a bank", "b"]})
+    tokenizer = ElmoTokenizer()
+    mapped = data.map(lambda row: tokenizer(row["text"]))
+    assert mapped.features["input_ids"].feature.feature.dtype == "int32"
+    rows, mask = (datasets.Sequence(datasets.Value(kind)) for kind in ("int16", "int8"))
+    columns = {"input_ids": datasets.Sequence(rows), "attention_mask": mask}
+    features = datasets.Features({**data.features, **columns})
+    asked = data.map(lambda row: tokenizer(row["text"]), features=features)
+    assert asked.features["input_ids"].feature.feature.dtype == "int16"
+    assert asked["input_ids"][:] == mapped["input_ids"][:] == tokenizer(data["text"][:])["input_ids"]
+
+
 def test_lists_of_ids_that_somebody_changed_are_stored_as_they_are():
     ids = ElmoTokenizer()(["a", "b c"])["input_ids"]
     assert pyarrow.array(ids).type == pyarrow.list_(pyarrow.list_(pyarrow.int16()))
