@@ -40,6 +40,29 @@ def test_snli_lines_of_json(tmp_path):
     assert understood.left_out == {("train", "pairs without a label"): (2, f"{path}, line 2")}
 
 
+def labeled(folder, labels):
+    lines = (json.dumps({"premise": "A man .", "hypothesis": "Men .", "label": label}) for label in labels)
+    return write(folder, "snli.jsonl", "\n".join(lines))
+
+
+@pytest.mark.parametrize("none", [-1, "-1", -1.0])
+def test_minus_one_is_no_label(tmp_path, none):
+    path = labeled(tmp_path, [0, none, 1, 2, none, 0])
+    splits = read_text_pairs(arguments(train_file=path, test_file=path))
+    assert splits.label_names == ["0", "1", "2"]
+    assert splits.understood.left_out == {("train", "pairs without a label"): (2, f"{path}, line 2")}
+    assert splits.understood.notes == [f"{name}: 2 pairs with the label -1 have no label" for name in ("train", "test")]
+    assert [pair[2] for pair in read(path)] == ["0", None, "1", "2", None, "0"]
+    assert read_text_pairs(arguments(train_file=path), ["-1", "0", "1", "2"]).understood.label_counts["-1"] == 2
+    assert rows(read_text_pairs(arguments(train_file=path, regression=True)), "train", "label")[1] == (-1.0,)
+
+
+def test_minus_one_as_frequent_as_a_class_is_refused(tmp_path):
+    path = labeled(tmp_path, [0, 1, -1] * 11)
+    with pytest.raises(ValueError, match=r"snli\.jsonl, line 3: 11 pairs of train have the label -1, which stands for"):
+        read(path, "train")
+
+
 def test_snli_table_of_tabs(tmp_path):
     text = 'gold_label\tsentence1_parse\tsentence1\tsentence2\tpairID\n-\t(A)\t"A\tB "\tx\nneutral\t(A)\tA .\tB .\ty\n'
     assert read(write(tmp_path, "snli_1.0_dev.txt", text)) == [

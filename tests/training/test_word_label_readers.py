@@ -105,8 +105,15 @@ def test_files_that_are_refused(tmp_path, text, columns, message):
 
 def test_a_last_column_of_words_is_refused(tmp_path):
     lines = "".join(f"{number % 3} word{number}\n" for number in range(9))
-    with pytest.raises(ValueError, match="column 1, the last, has 9 different values in 9 lines, and column 0 has 3"):
-        read(write(tmp_path, "x.txt", lines))
+    path = write(tmp_path, "x.txt", lines)
+    with pytest.raises(
+        ValueError,
+        match=r"column 1, the last, has 9 different values in 9 lines, and column 0 has 3: .*"
+        "as in --word_column 1 --label_column 0 where labels go first",
+    ):
+        read(path)
+    words, labels, _ = read(path, word_column="1", label_column="0")[0]
+    assert (words[:2], labels[:2]) == (["word0", "word1"], ["0", "1"])
 
 
 def test_files_that_cannot_be_read(tmp_path):

@@ -3,18 +3,21 @@
     tables          one pair per row: SNLI and MultiNLI (`.jsonl` or `.txt`), SICK (`.txt`), any table
     parallel lines  `s1.dev`, `s2.dev` and `labels.dev`: the same line of each makes a pair; any of the three names them
 
-A pair without a gold label (`-` in SNLI, an empty field, -1 or null in a dataset) has the label `None`.
+A pair without a gold label (`-` in SNLI, an empty field, -1 or null) has the label `None`. A model that has learned the
+class -1 keeps it.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from datasets import Dataset
 
 from .files import Place, numbered_lines
-from .splits import Splits, Understood, check_classes, read_examples
+from .splits import Splits, Understood, check_classes, read_examples, values
 from .tables import Row, as_number, clean_label, find_column, find_label_column, peek, read_table
 
 # Names of columns in SNLI, MultiNLI and GLUE; the same on the Hub; in SICK; in the other tasks of GLUE
@@ -23,6 +26,7 @@ SECOND = ("sentence2", "hypothesis", "sentence_B", "question2", "text2")
 LABEL = ("gold_label", "label", "entailment_label")
 IDENTIFIER = ("pairID", "pair_ID", "idx", "id")
 PARALLEL = ("s1", "s2", "labels")
+MINUS_ONE = "-1"  # in SNLI as the Hub has it, no gold label
 
 
 def read_text_pairs(arguments: Any, known_labels: Sequence[str] | None = None) -> Splits:
@@ -40,7 +44,9 @@ def read_text_pairs(arguments: Any, known_labels: Sequence[str] | None = None) -
         `ValueError`: in one line, for data that cannot be read or are most likely misread.
     """
     understood = Understood("pair")
-    examples = read_examples(arguments, understood, PairReader(arguments, understood))
+    reader = PairReader(arguments, understood, known_labels or ())
+    examples = read_examples(arguments, understood, reader)
+    reader.check_unlabeled(examples)
     names = None
     if not arguments.regression:
         counts = check_classes(examples, understood, known_labels, arguments.label_column is not None)
@@ -53,8 +59,10 @@ def read_text_pairs(arguments: Any, known_labels: Sequence[str] | None = None) -
 class PairReader:
     """Reader of one run's files and datasets."""
 
-    def __init__(self, arguments: Any, understood: Understood):
+    def __init__(self, arguments: Any, understood: Understood, known: Sequence[str] = ()):
         self.arguments, self.understood = arguments, understood
+        self.has_minus_one = arguments.regression or MINUS_ONE in known
+        self.minus_ones: dict[str, list[Place]] = {}  # of each split
         self.columns = arguments.first_column, arguments.second_column, arguments.label_column
         label_type = pa.float64() if arguments.regression else pa.string()
         texts = [(name, pa.string()) for name in ("text", "text_pair", "id", "source")]
@@ -79,7 +87,7 @@ class PairReader:
             for column, text in zip((first, second), texts):
                 if text is not None and not isinstance(text, str):
                     raise ValueError(f"{place}: {column} must be a sentence, but is {text!r:.60}")
-            yield self.pair(*texts, row.get(label), place, str(row.get(identifier, place.number)))
+            yield self.pair(*texts, row.get(label), place, str(row.get(identifier, place.number)), split)
 
     def read_parallel(self, path: str, split: str) -> Iterator[dict]:
         """Yield the pairs of parallel lines; test pairs without the file of labels have none."""
@@ -94,10 +102,15 @@ class PairReader:
                 ended, longer = paths[lines.index(None)], next(file for file, line in zip(paths, lines) if line)
                 raise ValueError(f"{longer}, line {number}: {ended.name} has no such line, and the lines are to match")
             first, second, label = [line.strip() for _, line in [*lines, (0, "")]][:3]
-            yield self.pair(first, second, label, Place(str(paths[0]), number), str(number))
+            yield self.pair(first, second, label, Place(str(paths[0]), number), str(number), split)
 
-    def pair(self, first: str | None, second: str | None, label: Any, place: Place, identifier: str) -> dict:
+    def pair(
+        self, first: str | None, second: str | None, label: Any, place: Place, identifier: str, split: str
+    ) -> dict:
         label = clean_label(label, place)
+        if label == MINUS_ONE and not self.has_minus_one:
+            self.minus_ones.setdefault(split, []).append(place)
+            label = None
         label = None if label == "-" else label
         if self.arguments.regression and label is not None:
             label = as_number(label, place)
@@ -108,3 +121,14 @@ class PairReader:
         if split == "train" and not (example["text"].strip() and example["text_pair"].strip()):
             return "pairs with an empty text"
         return "pairs without a label" if split != "test" and example["label"] is None else None
+
+    def check_unlabeled(self, examples: dict[str, Dataset]):
+        """Note that -1 was read as no label; refuse it where it is as frequent as a class, which it then may be."""
+        for split, places in self.minus_ones.items():
+            self.understood.notes.append(f"{split}: {len(places):,} pairs with the label -1 have no label")
+            counts = Counter(label for label in values(examples[split], "label") if label is not None)
+            if split != "test" and len(places) > 10 and len(places) >= min(counts.values(), default=0):
+                raise ValueError(
+                    f"{places[0]}: {len(places)} pairs of {split} have the label -1, which stands for no label: give "
+                    "the class a name if it is one, or remove these pairs"
+                )

@@ -285,6 +285,7 @@ def choose_label(path: str, layout: Layout, values: list[Counter[str]], word: in
         raise ValueError(
             f"{path}: column {last}, the last, has {labels} different values in {rows} lines, and column {word} has "
             f"{words}: name the columns of words and labels with --word_column and --label_column"
+            f"{f', as in --word_column {last} --label_column {word} where labels go first' if last == 1 else ''}"
         )
     return last
 
