@@ -7,6 +7,7 @@ transformers fetches only the file of the class that is asked for and the files 
 is opened without the code of any head.
 """
 
+import functools
 import shutil
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def copy_code(folder: str | Path, source: str | None = None, classes: dict[str, 
         classes: The classes by the Auto classes that open them.
     """
     here = Path(__file__).parent  # of fetched code, transformers names this folder by the commit
+    files: dict[str, Path] = {}
     references = classes or {**AUTO_MAP, **{reference.split(".")[1]: reference for reference in WITHOUT_AUTO_CLASS}}
     for auto_class, reference in references.items():
         path = here / f"{reference.split('.')[0]}.py"
@@ -50,5 +52,12 @@ def copy_code(folder: str | Path, source: str | None = None, classes: dict[str, 
             except (OSError, ValueError):
                 logger.warning(f"{folder} will not open with {auto_class}: {source or here} has no {path.name}")
                 continue
-        for file in (path, *map(Path, get_relative_import_files(path))):
-            shutil.copyfile(file, Path(folder, file.name))
+        files |= {file.name: file for file in code_of(path)}
+    for name, file in files.items():
+        shutil.copyfile(file, Path(folder, name))
+
+
+@functools.lru_cache
+def code_of(path: Path) -> tuple[Path, ...]:
+    """Return a file and those that it imports, or that these import. Reading them takes longer than copying them."""
+    return (path, *map(Path, get_relative_import_files(path)))

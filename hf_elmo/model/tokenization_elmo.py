@@ -73,8 +73,7 @@ class ElmoTokenizer(TokenizersBackend):
 
     Each of the 262 ids has a name (`get_vocab`): `<PAD>`, `<0x00>` ... `<0xFF>`, `<S>`, `</S>`, `<W>`, `</W>`, `<_>`.
 
-    As lists, ids need 8 bytes each in memory, as in an int64 tensor; `datasets.map(batched=True)` stores 2 bytes each.
-    Without `batched`, `datasets` stores any column `input_ids` as int32 unless its argument `features` says int16.
+    Lists need 8 bytes an id. `datasets.map` stores 2 with `batched=True`, else 4 (int32) unless `features` say int16.
 
     Args:
         vocab_file (`str`, *optional*):
