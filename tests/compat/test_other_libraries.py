@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from lanes import first_fast
 from many_langs_weights import write_model
 from shaken import shake
 from small_original import OPTIONS
@@ -29,7 +30,7 @@ def close(found: np.ndarray, wanted: np.ndarray, tolerance: float = 5e-6) -> Non
 # ---- simple_elmo
 
 
-@pytest.mark.parametrize("source", ["model.zip", "model_dir"])
+@pytest.mark.parametrize("source", first_fast(["model.zip", "model_dir"]))
 def test_simple_elmos_vectors(fixtures_dir, source):
     """Of words; what the original left at padding is not copied, and neither are the defects of its averages."""
     folder = fixtures_dir / "nlpl_small"

@@ -7,6 +7,7 @@ import pytest
 import torch
 from allennlp_archives import ELMO, HIDDEN, OPTIONS, SENTENCES, Shapes, namespaces, write_task
 from allennlp_witness import Witness, best_tags
+from lanes import first_fast
 from transformers import AutoTokenizer
 
 from hf_elmo import ElmoForTokenClassification, ElmoModel
@@ -148,7 +149,7 @@ ENCODERS = {
 }
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", first_fast(ENCODERS, 4))
 def test_encoders(tmp_path, options_file, name):
     settings, add, width = ENCODERS[name]
     shapes = word_tensors(Shapes())
@@ -297,13 +298,16 @@ def odd(before, after):
 
 @pytest.mark.parametrize(
     ("constraint", "ends", "expected"),
-    [
-        (anything, True, "none"),
-        (bio, True, "labels"),
-        (bio, False, "labels"),
-        (iob1, False, "stored"),
-        (odd, True, "stored"),
-    ],
+    first_fast(
+        [
+            (bio, True, "labels"),
+            (odd, True, "stored"),
+            (anything, True, "none"),
+            (bio, False, "labels"),
+            (iob1, False, "stored"),
+        ],
+        2,
+    ),
 )
 def test_constraints_of_a_conditional_random_field(tmp_path, options_file, constraint, ends, expected):
     found = crf_archive(constraint, ends, label_encoding="BIO")

@@ -202,7 +202,7 @@ def attempt(name: str, sound: Path, work: Path, seed: int) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("name", first_fast(FORMATS, 2))
+@pytest.mark.parametrize("name", first_fast(FORMATS))
 def test_damage_is_refused_in_one_line(name, tmp_path):
     sound, work = tmp_path / "sound", tmp_path / "work"
     sound.mkdir()
@@ -214,7 +214,7 @@ def test_damage_is_refused_in_one_line(name, tmp_path):
     assert not any("\n" in error for error in refused)
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", first_fast(FORMATS, 3))
 def test_a_pointer_of_git_lfs_in_place_of_any_file_is_named(name, tmp_path):
     """And what to type; where the format does not need the file, it is named among what was left out."""
     (tmp_path / "sound").mkdir()

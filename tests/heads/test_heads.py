@@ -3,6 +3,7 @@
 import pytest
 import torch
 import toy_tasks
+from lanes import first_fast
 from shaken import shake
 from torch.testing import assert_close
 from toy_tasks import KINDS, WORD_FEATURES, Task, kind
@@ -89,7 +90,26 @@ HEADS = {
     "answers, with a learnt score of none": answers(qa_no_answer=True),
     "linear answers": answers(qa_encoder="linear"),
 }
-all_heads = pytest.mark.parametrize("task", HEADS.values(), ids=HEADS)
+# One of each kind of layers; the others are their combinations.
+FAST = {
+    "tagger with word features",
+    "linear tagger",
+    "tagger of described layers",
+    "mean",
+    "maximum, of pairs",
+    "values, of pairs",
+    "biattentive network",
+    "described pooling",
+    "inference",
+    "decomposable attention",
+    "answers",
+    "answers by the original flow",
+}
+all_heads = pytest.mark.parametrize(
+    "task",
+    [pytest.param(task, marks=[] if name in FAST else pytest.mark.slow) for name, task in HEADS.items()],
+    ids=HEADS,
+)
 
 
 def encode(task, sentences=SENTENCES, side="right"):
@@ -141,7 +161,7 @@ def test_every_trainable_parameter_receives_a_gradient(task, frozen):
 
 
 @all_heads
-@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("side", first_fast(["right", "left"]))
 def test_a_padded_batch_equals_its_sentences_one_by_one(task, side):
     model = shake(task.model())
     batch = encode(task, side=side)
@@ -191,7 +211,7 @@ def test_compiled_it_gives_the_same_logits(task):
 
 
 @all_heads
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", first_fast([torch.bfloat16, torch.float16]))
 def test_half_precision(task, dtype):
     model, batch = shake(task.model()), encode(task)
     expected = model(**batch)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from fresh_process import run_python
-from lanes import first_fast
 from safetensors.torch import load_file
 from shaken import shake
 from transformers.dynamic_module_utils import get_relative_import_files
@@ -143,7 +142,8 @@ def test_no_part_needs_the_code_of_another():
     assert not {*TOKENIZER, *FETCHED["AutoConfig"]} & {"modeling_elmo.py", "lstm_elmo.py"}
 
 
-@pytest.mark.parametrize("auto_class", first_fast(sorted(FETCHED, key="AutoModel".__ne__)))
+@pytest.mark.slow
+@pytest.mark.parametrize("auto_class", sorted(FETCHED))
 def test_a_visitor_fetches_only_the_code_of_what_is_opened(saved, home, auto_class):
     """A base model without the code of heads, a tokenizer without that of models."""
     folder, _ = saved["ElmoModel"]

@@ -315,7 +315,7 @@ def test_what_rounded_weights_cannot_become(arguments, message, trained, int8_fo
 # ---- heads and training
 
 
-@pytest.mark.parametrize("name", first_fast(HEADS, 2))
+@pytest.mark.parametrize("name", first_fast(HEADS))
 def test_heads_stay_floats(name, trained, int8, int8_folder, tmp_path):
     head = getattr(hf_elmo, name)
     for folder, options in ((trained, {"quantization_config": ElmoInt8Config()}), (int8_folder, {})):
@@ -444,6 +444,7 @@ def test_the_code_travels(int8, int8_folder, installed, tmp_path):
 # ---- the scripts
 
 
+@pytest.mark.slow
 def test_scripts_train_what_is_above_a_rounded_encoder(tmp_path, capsys):
     from toy_finetuning import command, tagged, write_words
 

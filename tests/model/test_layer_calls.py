@@ -7,9 +7,10 @@ from torch import nn
 from torch.testing import assert_close
 
 from hf_elmo import ElmoConfig, ElmoModel
+from hf_elmo.model import lstm_packed_elmo
 from hf_elmo.model.lstm_elmo import last_lstm_path, lstm_path
 
-B, T, C, P = 4, 12, 2048, 768
+B, T, C, P = 4, 12, 32, 12
 PACKED = ("packed", "plain tensors")
 
 
@@ -21,12 +22,23 @@ def two_threads():
     torch.set_num_threads(threads)
 
 
+def make_model(cell_size, projection_size):
+    sizes = {"cell_size": cell_size, "projection_size": projection_size}
+    torch.manual_seed(0)
+    return ElmoModel(ElmoConfig(char_cnn_filters=[[1, 4], [2, 8]], num_highway_layers=1, **sizes)).eval()
+
+
 @pytest.fixture
 def wide_model():
     """A model whose layers are worth two workers."""
-    config = ElmoConfig(char_cnn_filters=[[1, 4], [2, 8]], num_highway_layers=1, cell_size=C, projection_size=P)
-    torch.manual_seed(0)
-    return ElmoModel(config).eval()
+    return make_model(2048, 768)
+
+
+@pytest.fixture
+def model(monkeypatch):
+    """A small model with two workers all the same."""
+    monkeypatch.setattr(lstm_packed_elmo, "WORKER_THRESHOLD", 0)
+    return make_model(C, P)
 
 
 def words(B, T):
@@ -88,75 +100,76 @@ def calls():
 @pytest.mark.parametrize("layer", first_fast([0, 1]))
 @pytest.mark.parametrize("place", ["layer", "dropout", "recurrent_gates"])
 @pytest.mark.parametrize("hook", first_fast(["register_forward_hook", "register_forward_pre_hook"]))
-def test_a_hook_is_called(two_threads, wide_model, calls, layer, place, hook):
-    layer = wide_model.layers[layer]
+def test_a_hook_is_called(two_threads, model, calls, layer, place, hook):
+    layer = model.layers[layer]
     module = {"layer": layer, "dropout": layer.dropout, "recurrent_gates": layer.forward_lstm.recurrent_gates}[place]
     handle = getattr(module, hook)(lambda *call: calls.append(call))
-    backend_of(wide_model)
+    backend_of(model)
     assert calls
     handle.remove()
-    assert backend_of(wide_model) == PACKED
+    assert backend_of(model) == PACKED
 
 
-def test_a_hook_of_all_modules_is_called(two_threads, wide_model, calls):
+def test_a_hook_of_all_modules_is_called(two_threads, model, calls):
     handle = nn.modules.module.register_module_forward_hook(lambda module, *call: calls.append(type(module).__name__))
     try:
-        assert backend_of(wide_model) == PACKED
+        assert backend_of(model) == PACKED
     finally:
         handle.remove()
     assert calls.count("ElmoLayer") == 2
 
 
-def test_a_layer_in_something_else_is_called(two_threads, wide_model):
+def test_a_layer_in_something_else_is_called(two_threads, model):
     with torch.no_grad():
-        expected = wide_model(input_ids=words(B, T)).last_hidden_state
-    wide_model.layers[1] = Wrapper(wide_model.layers[1])
+        expected = model(input_ids=words(B, T)).last_hidden_state
+    model.layers[1] = Wrapper(model.layers[1])
     with torch.no_grad():
-        assert_close(wide_model(input_ids=words(B, T)).last_hidden_state, expected, rtol=0, atol=1e-5)
+        assert_close(model(input_ids=words(B, T)).last_hidden_state, expected, rtol=0, atol=1e-5)
     assert last_lstm_path() == PACKED
-    assert wide_model.layers[1].calls == 1
+    assert model.layers[1].calls == 1
 
 
-def test_a_compiled_layer_runs_compiled(two_threads, wide_model):
+@pytest.mark.slow
+def test_a_compiled_layer_runs_compiled(two_threads, model):
     graphs = []
 
     def backend(graph, inputs):
         graphs.append(graph)
         return graph
 
-    wide_model.layers[0].compile(backend=backend)
-    wide_model.layers[1] = torch.compile(wide_model.layers[1], backend=backend)
+    model.layers[0].compile(backend=backend)
+    model.layers[1] = torch.compile(model.layers[1], backend=backend)
     with torch.no_grad():
-        wide_model(input_ids=words(1, 3))
+        model(input_ids=words(1, 3))
     assert len(graphs) >= 2
 
 
-def test_another_dropout_is_called(two_threads, wide_model):
-    before = wide_model(input_ids=words(B, T)).last_hidden_state.detach()
-    for layer in wide_model.layers:
+def test_another_dropout_is_called(two_threads, model):
+    before = model(input_ids=words(B, T)).last_hidden_state.detach()
+    for layer in model.layers:
         layer.dropout = nn.Identity()
     for mode in (True, False):
         with torch.set_grad_enabled(mode):
-            assert_close(wide_model.train()(input_ids=words(B, T)).last_hidden_state, before, rtol=0, atol=1e-5)
-    wide_model.layers[0].dropout = Noise()
-    assert backend_of(wide_model) == PACKED
+            assert_close(model.train()(input_ids=words(B, T)).last_hidden_state, before, rtol=0, atol=1e-5)
+    model.layers[0].dropout = Noise()
+    assert backend_of(model) == PACKED
     with torch.no_grad():
-        assert (wide_model(input_ids=words(B, T)).last_hidden_state - before).abs().max() > 0.01
+        assert (model(input_ids=words(B, T)).last_hidden_state - before).abs().max() > 0.01
 
 
-def test_a_state_that_learns(two_threads, wide_model):
+def test_a_state_that_learns(two_threads, model):
     """Through layers that are frozen."""
-    wide_model.requires_grad_(False)
+    model.requires_grad_(False)
     state = torch.zeros(B, 2, 2, P, requires_grad=True), torch.zeros(B, 2, 2, C)
-    output = wide_model(input_ids=words(B, T), state=state).last_hidden_state
+    output = model(input_ids=words(B, T), state=state).last_hidden_state
     assert last_lstm_path() == PACKED
     output.sum().backward()
     assert state[0].grad.abs().max() > 0
 
 
-def test_a_mix_learns_above_a_frozen_encoder(two_threads, wide_model):
-    wide_model.freeze_encoder()
-    output = wide_model.train()(input_ids=words(B, T)).last_hidden_state
+def test_a_mix_learns_above_a_frozen_encoder(two_threads, model):
+    model.freeze_encoder()
+    output = model.train()(input_ids=words(B, T)).last_hidden_state
     assert last_lstm_path() == PACKED
     output.sum().backward()
-    assert wide_model.scalar_mixes[0].gamma.grad is not None
+    assert model.scalar_mixes[0].gamma.grad is not None

@@ -11,6 +11,7 @@ import pytest
 import torch
 from datasets import load_dataset
 from fresh_process import REPOSITORY, run_python
+from lanes import first_fast
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
@@ -341,7 +342,7 @@ def interrupt_after(monkeypatch, parts: int):
 SENTENCES = [" ".join(f"word{n % 7}" for n in range(start, start + start % 9)) for start in range(30)]
 
 
-@pytest.mark.parametrize("kind", ["h5", "parquet", "safetensors"])
+@pytest.mark.parametrize("kind", first_fast(["h5", "parquet", "safetensors"]))
 def test_an_interrupted_run_is_continued_to_the_same_bytes(embed, monkeypatch, tmp_path, capsys, kind):
     options = "--words-per-part", "20", "--words-per-batch", "12"
     whole = embed(SENTENCES, *options, to=f"whole.{kind}").read_bytes()

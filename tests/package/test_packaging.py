@@ -53,6 +53,7 @@ def contents(wheel: Path) -> set[str]:
         return set(archive.namelist())
 
 
+@pytest.mark.slow
 def test_wheel_holds_the_package_and_its_console_script_and_nothing_else(built):
     names = contents(built["wheel"])
     expected = {"hf_elmo_command.py"} | {

@@ -48,6 +48,7 @@ def results(output: Path) -> dict:
     return json.loads((output / "all_results.json").read_text())["mean"]
 
 
+@pytest.mark.slow
 def test_any_number_of_labels(folder, tmp_path):
     assert run(folder, tmp_path, "kinds", "--problem_type", "multi_label") == 0
     config = json.loads((tmp_path / "config.json").read_text())

@@ -55,7 +55,6 @@ def run_on(texts: Path, name: str, output: Path, *more: str) -> int:
             ("split.txt", ["--split", "treebank"], SPLIT, "treebank", "by the rule 'treebank'"),
             ("half.txt", ["--split", "treebank"], SPLIT, "treebank", "by the rule 'treebank'"),
         ],
-        3,
     ),
 )
 def test_a_text_is_split_once_and_visibly(texts, tmp_path, caplog, name, more, words, split, said):

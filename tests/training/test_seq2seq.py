@@ -156,6 +156,7 @@ def test_a_trained_pair_writes_without_training(data, trained, tmp_path):
     assert before == after
 
 
+@pytest.mark.slow
 def test_an_encoder_that_is_tuned_changes_and_a_frozen_one_does_not(data, trained, tmp_path):
     script, command = SCRIPTS["seq2seq"]
     assert script(command(data, tmp_path, "--freeze_encoder", "False", "--num_train_epochs", "1")) == 0

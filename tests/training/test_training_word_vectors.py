@@ -6,7 +6,6 @@ import json
 import pytest
 import torch
 import toy_tasks
-from lanes import first_fast
 from toy_finetuning import command, tagged, write_words
 
 from hf_elmo import ElmoForTokenClassification
@@ -75,7 +74,8 @@ def test_more_lines_than_are_looked_at_first(tmp_path):
     assert [word for _, word, _ in words_and_numbers(str(tmp_path / "v.txt"))] == [f"w{n}" for n in range(250)]
 
 
-@pytest.mark.parametrize("all_words", first_fast([False, True]), ids=["words of the data", "all words"])
+@pytest.mark.slow
+@pytest.mark.parametrize("all_words", [False, True], ids=["words of the data", "all words"])
 def test_a_tagger_with_static_vectors(tmp_path, all_words):
     """Its table has the vectors of the words that the data have, and goes wherever the model goes."""
     words = write_words(tmp_path)
