@@ -49,6 +49,8 @@ def align(original: Original, files: Mapping[int, Path]) -> Original:
     config, top = original.config, original.config.num_hidden_layers
     if not files:
         return original
+    if config.aligned_layers:
+        raise ValueError(f"{original.files[0]}: its layers are aligned already; leave out --alignment")
     if beyond := [layer for layer in files if layer > top]:
         raise ValueError(f"{files[beyond[0]]}: is for layer {beyond[0]}, but layers go from 0 to {top}")
     matrices = {

@@ -7,6 +7,7 @@ An `Elmo` module may stand anywhere in a model; `PREFIX` is where (`text_field_e
     PREFIX_elmo_lstm._elmo_lstm.{forward,backward}_layer_{l}.   input_linearity  state_linearity  state_projection
     PREFIXscalar_mix_{m}.   gamma  scalar_parameters.{layer}
 
+The embedder of several languages has one for each, which `allennlp_multilang.py` tells apart.
 The forget gate's bias already contains its 1, so the converted model has `forget_bias=0` and every number as it was.
 The task model around the ELMo is read by `allennlp_tasks.py`.
 """
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from hf_elmo.model.configuration_elmo import ElmoConfig
 
+from .allennlp_multilang import language_of, read_aligning
 from .allennlp_settings import ElmoSettings, find_archive_options, read_settings
 from .allennlp_tasks import read_head
 from .options import PUBLISHED_OPTIONS, build_config, published_note, read_options
@@ -29,6 +31,7 @@ from .state_dict_rules import Rule, apply_rules, as_is, convolution_rules, highw
 from .torch_file import checked, is_state_dict_file, read_state_dict
 
 ENTRY = "_token_embedder._char_embedding_weights"
+CACHE = "._word_embedding.weight"  # of the words in the namespace `namespace_to_cache`
 WEIGHTS = ("weights.th", "best.th")
 CHARACTERS = 262
 
@@ -80,10 +83,12 @@ def read_archive(source: Source) -> Original:
 
     converted, used = apply_rules(rules(config, bilm), state, file)
     used |= {f"{twin}{name.removeprefix(bilm)}" for name in used for twin in bilms[1:]}
+    alignment, aligning, more = read_aligning(state, elmos[0], config, file)
+    used, notes = used | aligning, notes + more
     used |= {name for name in state for elmo in elmos if name.startswith(f"{elmo}scalar_mix_")}
     head, left = None, {name: tensor for name, tensor in state.items() if name not in used}
     inside = {name for name in left for elmo in elmos if elmo and name.startswith(elmo)}
-    notes += describe_leftovers({name: left.pop(name) for name in sorted(inside)}, file)
+    notes += describe_leftovers({name: left.pop(name) for name in sorted(inside)}, settings, file)
     if len(elmos) > 1:
         notes.append(f"{len(elmos)} ELMos of {file} have the same weights and become one, with the mixes of all")
     if left and not source.encoder_only and settings.model_type is not None and not others:
@@ -93,7 +98,7 @@ def read_archive(source: Source) -> Original:
         notes.append(describe_rest(left, settings))
     files = [file, *([options_file] if options_file else [])]
     facts = {} if head is None else head.facts
-    return Original(FORMAT.name, config, converted | mixes, files, notes, source.vocabulary, facts=facts, head=head)
+    return Original(FORMAT.name, config, converted | mixes | alignment, files, notes, source.vocabulary, facts=facts, head=head)
 
 
 FORMAT = Format("AllenNLP archive", is_archive_folder, read_archive)
@@ -104,7 +109,8 @@ def find_bilms(state: Mapping[str, Tensor], part: str | None, file: Path) -> tup
 
     Args:
         state: A state dict.
-        part: The ELMo to convert: the beginning of its names, or the name of its token embedder; None for all.
+        part: The ELMo to convert: the beginning of its names, the name of its token embedder, or its language; None for
+            all.
         file: The file of the state dict.
 
     Raises:
@@ -117,10 +123,15 @@ def find_bilms(state: Mapping[str, Tensor], part: str | None, file: Path) -> tup
     listed = ", ".join(elmo.rstrip(".") or "(the whole file)" for elmo in elmos.values())
     if part is not None:
         name = part.rstrip(".")
-        chosen = [b for b, elmo in elmos.items() if name == elmo.rstrip(".") or f"token_embedder_{name}." in elmo]
+        exact = [bilm for bilm, elmo in elmos.items() if name in (elmo.rstrip("."), language_of(elmo))]
+        chosen = exact or [bilm for bilm, elmo in elmos.items() if f"token_embedder_{name}." in elmo]
         if len(chosen) != 1:
             raise ValueError(f"{file}: --part {part} does not name one of its ELMos, which are {listed}")
         return chosen, [bilm for bilm in found if bilm not in chosen]
+    if len(found) > 1 and (language := language_of(elmos[found[0]])):
+        raise ValueError(
+            f"{file}: holds {len(found)} ELMos of different languages, {listed}; choose one: --part {language}"
+        )
     if not all(are_equal(below(state, found[0]), below(state, other)) for other in found[1:]):
         raise ValueError(f"{file}: holds {len(found)} ELMos of different weights, {listed}; choose one with --part")
     return found, []
@@ -235,9 +246,28 @@ def part_of_model(name: str) -> str:
     return f"{first}.{rest[0]}" if rest and "text_field_embedder" in first else first
 
 
-def describe_leftovers(left: Mapping[str, Tensor], file: Path) -> list[str]:
-    """Return notes about the tensors of an ELMo that are not carried over."""
-    return [f"{file} holds {name} {tuple(left[name].shape)}, which a biLM does not need; left out" for name in left]
+def describe_leftovers(left: Mapping[str, Tensor], settings: ElmoSettings, file: Path) -> list[str]:
+    """Return notes about the tensors of an ELMo that are not carried over.
+
+    Raises:
+        ValueError: One of them is a cache of words' vectors that was trained apart from the characters.
+    """
+    notes = []
+    for name in left:
+        shown = f"{file} holds {name} {tuple(left[name].shape)}"
+        if not name.endswith(CACHE):
+            notes.append(f"{shown}, which a biLM does not need; left out")
+        elif settings.is_trained:
+            raise ValueError(
+                f"{shown}, vectors of words that requires_grad trained apart from the character encoder, which has no "
+                "counterpart"
+            )
+        else:
+            notes.append(
+                f"{shown}, a cache of words' vectors; every word is read by its characters, also those outside of the "
+                "cache, which the archive reads as one unknown word; left out"
+            )
+    return notes
 
 
 def describe_rest(left: Mapping[str, Tensor], settings: ElmoSettings) -> str:

@@ -2,7 +2,7 @@
 """The settings that the config.json of an AllenNLP archive has for its ELMo, and the place of the biLM's options.
 
 Since AllenNLP 1.0 an archive names its options file but does not hold it. Archives of 0.9 and before hold it as a
-member of `fta/`, which `files_to_archive.json` lists.
+member of `fta/`, which `files_to_archive.json` lists. Some since 1.2 hold it where `include_in_archive` put it.
 """
 
 import json
@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from .allennlp_multilang import TYPE as MULTILANG
+from .allennlp_multilang import language_of
 from .bilm_folder import is_options
 
 DROPOUT = 0.5  # AllenNLP's default, of the mixed representation in training
@@ -23,6 +25,8 @@ class ElmoSettings(NamedTuple):
     layer_norm: bool = False
     dropout: float = DROPOUT
     mix_is_trainable: bool = True
+    is_trained: bool = False
+    language: str | None = None
 
 
 def read_settings(folder: Path, elmo: str) -> ElmoSettings:
@@ -43,12 +47,17 @@ def read_settings(folder: Path, elmo: str) -> ElmoSettings:
     found = dict(find_modules(model))
     name = next((part.removeprefix("token_embedder_") for part in elmo.split(".") if "token_embedder_" in part), "elmo")
     module = found.get(name) or next(iter(found.values()), {})
+    options, language = module.get("options_file"), language_of(elmo)
+    if isinstance(module.get("options_files"), dict):
+        options = module["options_files"].get(language)
     settings = ElmoSettings(
         model_type=model.get("type") if isinstance(model.get("type"), str) else None,
-        options_file=module.get("options_file") if isinstance(module.get("options_file"), str) else None,
+        options_file=options if isinstance(options, str) else None,
         layer_norm=module.get("do_layer_norm", False),
         dropout=module.get("dropout", DROPOUT),
         mix_is_trainable=module.get("scalar_mix_parameters") is None,
+        is_trained=module.get("requires_grad") is True,
+        language=language,
     )
     if not isinstance(settings.layer_norm, bool):
         raise ValueError(f"{file}: do_layer_norm must be true or false, but is {settings.layer_norm!r}")
@@ -61,7 +70,9 @@ def find_modules(section: Any, name: str = "", depth: int = 0) -> Iterator[tuple
     """Yield every ELMo in a configuration with the name that its section has."""
     if depth > 20 or not isinstance(section, (dict, list)):
         return
-    if isinstance(section, dict) and (section.get("type") == "elmo_token_embedder" or "options_file" in section):
+    if isinstance(section, dict) and (
+        section.get("type") in ("elmo_token_embedder", MULTILANG) or "options_file" in section
+    ):
         yield name, section
     parts = section.items() if isinstance(section, dict) else enumerate(section)
     for key, part in parts:
@@ -77,12 +88,13 @@ def find_archive_options(folder: Path, settings: ElmoSettings, archive: Path) ->
         archive: The archive, or a file in the folder. A relative path of config.json begins at the folder of the
             archive, or one folder above.
     """
-    members = folder / "fta"
-    inside = sorted(members.rglob("*options_file")) if members.is_dir() else []
-    inside += sorted(path for path in folder.glob("*.json") if is_options(path))
+    members, named = folder / "fta", settings.options_file
+    ending = "options_file" if settings.language is None else f"options_files.{settings.language}"
+    inside = [path for path in sorted(members.rglob("*")) if path.name.endswith(ending)] if members.is_dir() else []
+    below = folder.glob if folder in archive.parents else folder.rglob  # a folder of the user may hold anything
+    inside += [path for path in sorted(below("*.json"), key=depth) if is_options(path)]
     if inside:
-        return inside[0]
-    named = settings.options_file
+        return next((path for path in inside if named and str(path).endswith(f"/{named}")), inside[0])
     if named is None or "://" in named:
         return None
     relative = PurePosixPath(named)
@@ -90,3 +102,8 @@ def find_archive_options(folder: Path, settings: ElmoSettings, archive: Path) ->
         return None
     places = (archive.parent, archive.parent.parent)
     return next((place / relative for place in places if is_options(place / relative)), None)
+
+
+def depth(path: Path) -> tuple[int, Path]:
+    """Return the order of files in which those in upper folders come first."""
+    return len(path.parts), path

@@ -20,7 +20,8 @@ from .allennlp_model import TRAINING_ONLY, Settings, TaskArchive
 from .original import Head
 
 CLASS = "ElmoForTokenClassification"
-METRICS = ("calculate_span_f1", "ignore_span_metric", "top_k", "ignore_loss_on_o_tags")
+METRICS = ("calculate_span_f1", "ignore_span_metric", "top_k", "ignore_loss_on_o_tags")  # and the loss
+WEIGHTS = ("label_weights", "weight_strategy")  # of the loss
 
 
 def read_labels(archive: TaskArchive, settings: Settings, entry: str = "label_namespace") -> list[str]:
@@ -44,6 +45,8 @@ def read_crf_tagger(archive: TaskArchive) -> Head:
     for side in ("start", "end"):
         weights = archive.take(f"crf.{side}_transitions", len(labels)) if at_ends else torch.zeros(len(labels))
         tensors[f"crf.{side}"] = weights
+    if archive.has("crf.label_weights"):
+        archive.take("crf.label_weights", len(labels))
     constraints, stored = crf_constraints(archive, settings, labels)
     config = {
         "word_features": features.described,
@@ -52,7 +55,7 @@ def read_crf_tagger(archive: TaskArchive) -> Head:
         "tagger_crf": True,
         "tagger_constraints": constraints,
     }
-    settings.ignore("type", *METRICS, *TRAINING_ONLY)
+    settings.ignore("type", *METRICS, *WEIGHTS, *TRAINING_ONLY)
     settings.finish()
     return Head(CLASS, config, tensors | stored, labels, features.content)
 

@@ -33,16 +33,17 @@ TASKS: dict[str, Callable[[TaskArchive], Head]] = {
 }
 WITHOUT_COUNTERPART = {
     "constituency_parser": "a head that scores spans and a chart parser",
+    "bimpm": "its matching from several perspectives",
     "biaffine_parser": "a head that scores arcs and a tree decoder",
     "biaffine_parser_multilang": "a head that scores arcs and a tree decoder",
     "graph_parser": "a head that scores arcs",
-    "coref": "a head that scores pairs of spans",
+    "coref": "a way from its scorers of spans to those of ElmoForCoreferenceResolution",
     "srl_bert": "BERT",
     "bert_for_classification": "BERT",
-    "simple_seq2seq": "a decoder",
-    "copynet_seq2seq": "a decoder",
-    "composed_seq2seq": "a decoder",
-    "event2mind": "a decoder",
+    "simple_seq2seq": "its decoder",
+    "copynet_seq2seq": "its decoder",
+    "composed_seq2seq": "its decoder",
+    "event2mind": "its decoder",
     "naqanet": "the encoder of QANet and its heads for arithmetic",
     "numerically_augmented_qanet": "the encoder of QANet and its heads for arithmetic",
     "qanet": "the encoder of QANet",
@@ -100,11 +101,13 @@ def describe(archive: TaskArchive, kind: str, tokenizer: Mapping[str, Any], note
     if isinstance(data, str) and data.strip("/"):
         name = data if "://" in data else PurePosixPath(data).name  # no folders of the machine that trained it
         by += f". It was trained on `{name}`"
-    words = f"{notes[0][0].upper()}{notes[0][1:]}." if notes else splitting_rule(tokenizer["split"]).description
+    words = [f"{note[0].upper()}{note[1:]}." for note in notes]
+    if tokenizer["split"] != "treebank":
+        words.insert(0, splitting_rule(tokenizer["split"]).description)
     return {
         "origin": "The corpus of the encoder is not recorded in these files; see the publication of the weights.",
         "training": f"{by}. Results of the archive are not carried over; dropouts are, optimizer and schedule are not.",
-        "tokenization": words,
+        "tokenization": " ".join(words),
     }
 
 
@@ -115,9 +118,9 @@ def read_tokenizer(archive: TaskArchive) -> tuple[dict[str, Any], list[str]]:
     kind, content = reader.pop("type", "unnamed", str), reader.pop("tokenizer", {}, dict, str)
     content = {"type": content} if isinstance(content, str) else content
     settings = Settings(content, f"{reader.place}.tokenizer", reader.file)
-    splitter = settings.pop("word_splitter", {}, dict, str)  # before 1.0
-    rule = splitter.get("type", "spacy") if isinstance(splitter, dict) else splitter
-    name = rule if splitter else settings.pop("type", SPLITTERS.get(kind, "spacy"), str)
+    splitter = settings.section("word_splitter")  # before 1.0
+    name = settings.pop("type", SPLITTERS.get(kind, "spacy"), str)
+    name = name if splitter is None else splitter.pop("type", "spacy", str)
     sides = [settings.pop(f"{side}_tokens", [], list) for side in ("start", "end")]
     if not all(isinstance(word, str) for side in sides for word in side):
         raise ValueError(f"{settings.file}: start_tokens and end_tokens of {settings.place} must be words")
@@ -127,10 +130,21 @@ def read_tokenizer(archive: TaskArchive) -> tuple[dict[str, Any], list[str]]:
     options = {"split": "whitespace" if settings.pop("split_on_spaces", False, bool) else TOKENIZERS.get(name)}
     if any(sides) or behind_second:
         options["words_around"] = [sides, [sides[0], behind_second]]
-    if options["split"] is not None:
-        return options, []
-    return options | {"split": "treebank"}, [
-        f"raw text is split like the Penn Treebank, where the archive's reader ({kind}) takes words, or the tokens of "
-        f"{'spaCy' if name in ('spacy', 'word') else name}; give words with is_split_into_words=True where the "
-        "difference counts"
-    ]
+    notes = []
+    if options["split"] is None:
+        options["split"] = "treebank"
+        notes.append(
+            f"raw text is split like the Penn Treebank, where the archive's reader ({kind}) takes words, or the tokens "
+            f"of {'spaCy' if name in ('spacy', 'word') else name}; give words with is_split_into_words=True where the "
+            "difference counts"
+        )
+    for change in ("word_filter", "word_stemmer"):  # before 1.0
+        if (section := settings.section(change)) and section.pop("type", "pass_through", str) != "pass_through":
+            notes.append(f"the archive's reader ({kind}) changes words by a {change}; give words as they are after it")
+    if (most := reader.pop("max_sequence_length", None, int)) is not None:
+        options["model_max_length"] = most + 2
+        notes.append(
+            f"the archive's reader ({kind}) reads the first {most:,} words of a text; so do calls of the tokenizer "
+            "with truncation=True"
+        )
+    return options, notes
