@@ -98,7 +98,9 @@ def read_archive(source: Source) -> Original:
         notes.append(describe_rest(left, settings))
     files = [file, *([options_file] if options_file else [])]
     facts = {} if head is None else head.facts
-    return Original(FORMAT.name, config, converted | mixes | alignment, files, notes, source.vocabulary, facts=facts, head=head)
+    return Original(
+        FORMAT.name, config, converted | mixes | alignment, files, notes, source.vocabulary, facts=facts, head=head
+    )
 
 
 FORMAT = Format("AllenNLP archive", is_archive_folder, read_archive)

@@ -12,6 +12,7 @@ from hf_elmo.model.configuration_elmo import CHOICES
 
 from .catalogue import convert_many, list_presets, table
 from .conversion import Conversion, convert
+from .file_kinds import printable
 from .presets import catalogue, read_catalogue
 from .push import push
 from .sources import FORMATS
@@ -170,7 +171,7 @@ def report(conversion: Conversion, verification: Verification | None, url: str |
     size = f"{conversion.config.num_hidden_layers} layers, {conversion.config.hidden_size} wide"
     print(f"{conversion.output}: converted from {conversion.format}, {size}")
     if head := conversion.head:
-        labels = f", {len(head.labels)} labels: {', '.join(head.labels)}" if head.labels else ""
+        labels = f", {len(head.labels)} labels: {printable(', '.join(head.labels))}" if head.labels else ""
         print(f"  its {head.kind} became {head.architecture}{labels}")
     for name, digest in conversion.files.items():
         print(f"  {digest}  {name}")

@@ -95,3 +95,8 @@ def one_line(error: BaseException) -> str:
     """Return the message of an exception in one line of at most 300 characters."""
     text = " ".join(str(error.args[0] if error.args else error).split()) or type(error).__name__
     return text if len(text) <= 300 else f"{text[:297]}..."
+
+
+def printable(text: str) -> str:
+    """Return a text in one line: names out of files may hold line ends, and what moves the cursor of a terminal."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)

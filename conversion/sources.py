@@ -13,7 +13,7 @@ from pathlib import Path
 
 from . import allennlp_archive, bilm_checkpoint, bilm_folder, elmo_for_many_langs, nlpl, saved_model, tfhub
 from .archives import is_archive, unpacked
-from .file_kinds import JSON, LFS_POINTER, STAND_INS, WEB_PAGE, StandInError, check_content, file_kind
+from .file_kinds import JSON, LFS_POINTER, STAND_INS, WEB_PAGE, StandInError, check_content, file_kind, printable
 from .original import Format, Original, Source
 
 FORMATS: tuple[Format, ...] = (
@@ -45,10 +45,11 @@ def open_source(source: Source) -> Iterator[Original]:
         raise ValueError(
             f"{path}: a JSON file; give the hdf5 weights or their folder as the source, and this with --options"
         )
-    if not is_archive(path):
-        yield read_source(source)
-        return
     with ExitStack() as stack:
+        stack.enter_context(in_one_line())
+        if not is_archive(path):
+            yield read_source(source)
+            return
         folder = stack.enter_context(unpacked(path))
         stack.enter_context(named_after(folder, path))
         original = read_source(source._replace(path=model_folder(folder), archive=path))
@@ -70,6 +71,7 @@ def read_source(source: Source) -> Original:
         raise
     others = [file for file in stand_ins(source.path) if file not in original.files]
     original.notes.extend(f"{file}: {STAND_INS[file_kind(file)][0]}; left out" for file in others)
+    original.notes[:] = map(printable, original.notes)
     return original
 
 
@@ -82,6 +84,17 @@ def stand_ins(path: Path) -> list[Path]:
     return words + [
         file for file in files if PART.search(file.name) and file.is_file() and file_kind(file) in STAND_INS
     ]
+
+
+@contextmanager
+def in_one_line() -> Iterator[None]:
+    """Let errors have one line, whatever names are in the files."""
+    try:
+        yield
+    except ValueError as error:
+        if str(error).isprintable():
+            raise
+        raise ValueError(printable(str(error))) from error
 
 
 @contextmanager

@@ -112,7 +112,9 @@ def test_a_task_model_over_one_language_is_refused_by_name(tmp_path):
     config = {"model": model, "dataset_reader": {"token_indexers": {"elmo": {"type": "elmo_characters"}}}}
     state = tensors_of(["es"]) | Shapes().linear("tag_projection_layer._module", 2, HIDDEN)
     path = write_archive(tmp_path / "m.tar.gz", state, config, vocabulary_members(namespaces(["O", "X"])))
-    with pytest.raises(ValueError, match=r"elmo\.type is 'elmo_token_embedder_multilang', which has no .*; --encoder-on"):
+    with pytest.raises(
+        ValueError, match=r"elmo\.type is 'elmo_token_embedder_multilang', which has no .*; --encoder-on"
+    ):
         convert(path, tmp_path / "model")
     alone = convert(path, tmp_path / "model", encoder_only=True)
     assert alone.config.aligned_layers == [0, 1, 2]

@@ -97,3 +97,26 @@ def write_task(path, model, indexers, tensors, vocabulary, elmo, mixes=1, reader
     state = state_dict(TENSORS, elmo, MIXES[:mixes]) | dict(tensors)
     files = {"meta.json": b'{"version": "2.10.1"}', **vocabulary_members(vocabulary), **(members or {})}
     return write_archive(path, state, config, files), config
+
+
+# ---- a small tagger
+
+TAGS = ["O", "B-X", "I-X"]
+WIDTH = HIDDEN + 4
+PREFIX = "text_field_embedder.token_embedder_elmo._elmo."
+INDEXERS = {"elmo": {"type": "elmo_characters"}, "tokens": {"type": "single_id", "lowercase_tokens": True}}
+TAGGER = {
+    "type": "crf_tagger",
+    "label_encoding": "BIO",
+    "text_field_embedder": {"token_embedders": {"elmo": ELMO, "tokens": {"type": "embedding", "embedding_dim": 4}}},
+    "encoder": {"type": "lstm", "input_size": WIDTH, "hidden_size": 5, "bidirectional": True},
+}
+
+
+def tagger_tensors():
+    """Return the tensors of `TAGGER`."""
+    shapes = Shapes(6).add("text_field_embedder.token_embedder_tokens.weight", 9, 4)
+    shapes.torch_rnn("encoder._module", 4, WIDTH, 5, both=True).linear("tag_projection_layer._module", 3, 10)
+    shapes["crf._constraint_mask"] = torch.ones(5, 5)
+    shapes.add("crf.transitions", 3, 3)
+    return shapes.add("crf.start_transitions", 3).add("crf.end_transitions", 3)

@@ -43,16 +43,18 @@ class Witness:
         for name in sorted(embedders):
             settings, place = embedders[name], f"text_field_embedder.token_embedder_{name}"
             if settings["type"] == "elmo_token_embedder":
-                parts.append(self.linear(f"{place}._projection", elmo) if "projection_dim" in settings else elmo)
+                parts.append(self.linear(f"{place}._projection", elmo) if settings.get("projection_dim") else elmo)
                 continue
             indexer = self.indexers[name]
             if settings["type"] == "embedding":
                 lower = indexer.get("lowercase_tokens", False)
                 ids = self.ids(indexer.get("namespace", "tokens"), [w.lower() if lower else w for w in words])
                 vectors = self(f"{place}.weight")[ids]
-                if "max_norm" in settings:
+                if settings.get("max_norm"):
                     vectors = vectors * (settings["max_norm"] / vectors.norm(dim=1, keepdim=True)).clamp(max=1)
-                parts.append(self.linear(f"{place}._projection", vectors) if "projection_dim" in settings else vectors)
+                parts.append(
+                    self.linear(f"{place}._projection", vectors) if settings.get("projection_dim") else vectors
+                )
             else:
                 parts.append(torch.stack([self.encode_characters(settings, indexer, place, word) for word in words]))
         return torch.cat(parts, dim=1)
