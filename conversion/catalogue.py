@@ -99,9 +99,12 @@ def table(rows: list[tuple[str, ...]]) -> str:
 
 
 def list_presets(presets: Iterable[Preset]) -> str:
-    """Return a table of models: name, language, format, license, description."""
-    rows = [("name", "language", "format", "license", "about")]
+    """Return a table of models. What is not known of one is `unknown`; one without addresses is fetched by hand."""
+    rows = [("name", "language", "format", "license", "size", "sha256", "about")]
     for preset in presets:
         note = "" if preset.sources else f" (by hand from {preset.page})"
-        rows.append((preset.name, preset.language or "-", preset.format, preset.license, f"{preset.about}{note}"))
+        size = f"{preset.megabytes} MB" if preset.megabytes else "unknown"
+        checked = "known" if preset.sha256 else "unknown"
+        row = preset.name, preset.language or "-", preset.format, preset.license, size, checked
+        rows.append((*row, f"{preset.about}{note}"))
     return table(rows)

@@ -122,7 +122,9 @@ def convert(
     with open_source(request) as original:
         if part is not None and original.format != allennlp_archive.FORMAT.name:
             raise ValueError(f"{source}: a {original.format} has no parts to choose from; leave out --part")
-        original = original._replace(facts={**(preset.facts() if preset else {}), **original.facts})
+        if preset:
+            original = original._replace(facts={**preset.facts(), **original.facts})
+            original.notes.extend(preset.notes(is_aligned=bool(alignment)))
         check_way(original, source, to, dtype, request)
         original = align(original, request.alignment)
         check_optimizer(original, source, to, keep_optimizer)

@@ -4,7 +4,7 @@
 An entry of the catalogue has a name, language, format, license ("unknown" where nobody stated one), tokenization and
 citation, and `sources` in order of preference: `weights` and `options`, an `archive`, or a repository of the `hub`. An
 entry without sources has only a `page`, from which its files have to be fetched by hand. `sha256` maps names of files
-to their digests, where these are known.
+to their digests, where these are known; `alignment` is the address of a matrix to another language.
 """
 
 import json
@@ -40,12 +40,20 @@ class Preset:
     sources: list[dict[str, str]] = field(default_factory=list)
     softmax: str | None = None
     vocabulary: str | None = None
+    alignment: str | None = None  # to another language, of the first biLSTM layer
     page: str | None = None
     megabytes: int | None = None
     sha256: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return self.name
+
+    def notes(self, is_aligned: bool) -> list[str]:
+        """Return what a user must know about the files, one line each."""
+        notes = [] if self.sha256 else [f"the catalogue has no SHA-256 of the files of {self.name} to compare with"]
+        if self.alignment and not is_aligned:
+            notes.append(f"it can be aligned to another language: --alignment {self.alignment}")
+        return notes
 
     def facts(self) -> dict[str, str]:
         """Return the entries of the model card that are known."""
@@ -143,7 +151,8 @@ def download_preset(preset: Preset) -> tuple[Path, Path | None]:
     """Return the weights (or archive, or folder) of a preset and its options, from the first source that answers."""
     if not preset.sources:
         raise ValueError(
-            f"{preset.name}: no address of its files is known; fetch them from {preset.page} and give them"
+            f"{preset.name}: no address of its files is known; fetch weights and options from {preset.page} into a "
+            "folder, and type `hf-elmo convert FOLDER OUTPUT`"
         )
     errors = []
     for source in preset.sources:

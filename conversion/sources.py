@@ -25,7 +25,7 @@ FORMATS: tuple[Format, ...] = (
     bilm_checkpoint.FORMAT,
     bilm_folder.FORMAT,
 )
-PART = re.compile(r"\.(hdf5|h5|json|th|pkl|pth|dic|index|safetensors|data-[\w-]+)$")
+PART = re.compile(r"^checkpoint$|\.(hdf5|h5|json|th|pkl|pth|dic|index|pb|safetensors|data-[\w-]+)$")
 EXPECTED = "weights in hdf5 format, a folder with them and their options.json, or a preset (`hf-elmo convert --list`)"
 
 

@@ -24,12 +24,15 @@ def test_entries_are_consistent():
     formats = {form.name for form in FORMATS}
     for preset in presets.values():
         addresses = [address for source in preset.sources for kind, address in source.items() if kind != "hub"]
-        addresses += filter(None, (preset.softmax, preset.vocabulary, preset.page))
+        addresses += filter(None, (preset.softmax, preset.vocabulary, preset.alignment, preset.page))
         assert all(re.fullmatch(r"https?://[\w./?=~-]+", address) for address in addresses), preset.name
         assert preset.sources or preset.page, preset.name
         assert preset.format in formats, preset.name
         assert preset.language is None or re.fullmatch("[a-z]{2,3}", preset.language), preset.name
-        assert "," not in preset.license, preset.name
+        assert re.fullmatch(r"unknown|[a-z0-9][a-z0-9.-]*", preset.license), preset.name
+        assert preset.megabytes is None or 0 < preset.megabytes < 10_000, preset.name
+        assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in preset.sha256.values()), preset.name
+        assert preset.tokenization, preset.name
         assert preset.about, preset.name
         assert preset.citation, preset.name
     every = [json.dumps(source) for preset in presets.values() for source in preset.sources]
@@ -71,12 +74,32 @@ def test_a_catalogue_that_is_none(tmp_path, content, complaint):
 def test_the_list(capsys):
     assert main(["convert", "--list", "--language", "no"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["name", "language", "format", "license", "about"]
+    assert lines[0].split() == ["name", "language", "format", "license", "size", "sha256", "about"]
     assert [line.split()[0] for line in lines[1:]] == ["norelmo-lemmas", "norelmo", "norelmo30", "norelmo100"]
     assert main(["convert", "--list", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)) == len(catalogue())
     assert main(["convert", "--list", "--language", "xx"]) == 2
     assert "no published model of the language 'xx'; known are ar, bg" in capsys.readouterr().err
+
+
+def test_what_is_not_known_is_marked(tmp_path, capsys):
+    """And an entry of which only a page is known says what to do with it."""
+    assert main(["convert", "--list", "--language", "en"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert re.search(r" unknown +54 MB +unknown ", lines["small"])
+    by_hand = [preset for preset in catalogue().values() if not preset.sources]
+    assert [preset.name for preset in by_hand] == ["bioelmo", "chempatent", "materials-science"]
+    for preset in by_hand:
+        assert lines[preset.name].endswith(f"(by hand from {preset.page})")
+        assert main(["convert", preset.name, str(tmp_path / "model")]) == 2
+        assert (
+            capsys.readouterr()
+            .err.rstrip()
+            .endswith(
+                f"{preset.name}: no address of its files is known; fetch weights and options from {preset.page} into a "
+                "folder, and type `hf-elmo convert FOLDER OUTPUT`"
+            )
+        )
 
 
 @pytest.fixture

@@ -21,19 +21,29 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from allennlp_archives import HIDDEN, Shapes, namespaces, write_task
+from allennlp_archives import HIDDEN, INDEXERS, PREFIX, TAGGER, TAGS, Shapes, namespaces, tagger_tensors, write_task
 from allennlp_weights import state_dict, write_archive
 from checkpoint_writer import lay_out, write
 from lanes import first_fast
 from many_langs_weights import write_model
-from pair_archives import bidaf, rnn
+from pair_archives import bidaf, esim, layers, rnn
 from small_original import OPTIONS
 
 from hf_elmo.conversion import convert
+from hf_elmo.conversion.alignment import align
+from hf_elmo.conversion.conversion import read_words
+from hf_elmo.conversion.original import Source
+from hf_elmo.conversion.output import build_model, save_tokenizer
 from hf_elmo.conversion.random_weights import random_weights, write_files
+from hf_elmo.conversion.sources import open_source
 
+MUTATIONS = 240  # of each format
+WHOLE = 6  # one mutation in so many takes the whole command, which mostly copies the same code and card
 TENSORS = random_weights(OPTIONS)
 VALUES = [None, True, -1, 0, 1.5, 1e300, 10**30, "", "x", "\n", [], {}, [[]], "../x", "NaN"]
+
+
+# ---- sound models
 
 
 def hdf5(folder):
@@ -41,47 +51,88 @@ def hdf5(folder):
     (folder / "vocab.txt").write_text("<S>\n</S>\n<UNK>\nbank\n")
 
 
-def extras(folder):
-    """Weights without a character encoder, the token embeddings that take its place, and an alignment matrix."""
+def token_cache(folder):
+    """Weights without a character encoder, and the token embeddings that take its place."""
     write_files(folder, OPTIONS, {name: array for name, array in TENSORS.items() if name.startswith("RNN")})
     with h5py.File(folder / "cache.hdf5", "w") as file:
         file["embedding"] = TENSORS["CNN_proj/W_proj"][:4]
     (folder / "vocab.txt").write_text("<S>\n</S>\n<UNK>\nbank\n")
+
+
+def alignment(folder):
+    write_files(folder, OPTIONS, TENSORS)
     torch.save(np.eye(12, dtype=np.float32), folder / "best_mapping.pth")
+    torch.save(torch.ones(12, 12), folder / "other.pth")
 
 
 def nlpl(folder):
-    write_files(folder / "files", OPTIONS, TENSORS, "model.hdf5")
-    (folder / "files" / "meta.json").write_text('{"corpus": [{"language": "eng"}], "handle": "x"}')
-    with zipfile.ZipFile(folder / "model.zip", "w", zipfile.ZIP_DEFLATED) as file:
-        for path in (folder / "files").iterdir():
-            file.write(path, path.name)
-    shutil.rmtree(folder / "files")
+    write_files(folder, OPTIONS, TENSORS, "model.hdf5")
+    meta = {"corpus": [{"language": "eng", "lemmatized": False}], "handle": "x", "creators": [{"name": "y"}]}
+    (folder / "meta.json").write_text(json.dumps(meta))
 
 
-def checkpoint(folder):
+def variables(root):
+    """Return the variables of TensorFlow that are the weights."""
     names = (("/W_0", "/kernel"), ("/B", "/bias"), ("/W_P_0", "/projection/kernel"))
-    variables = {"aggregation/weights": TENSORS["CNN/b_cnn_0"][:3], "aggregation/scaling": TENSORS["CNN/b_cnn_0"][:1]}
+    found = {}
     for name, array in TENSORS.items():
         for theirs, ours in names:
             name = name.replace(theirs, ours) if name.startswith("RNN") else name
-        variables[f"bilm/{name}"] = array
-    write(folder, *lay_out(variables))
+        found[f"{root}/{name}"] = array
+    return found
+
+
+def checkpoint(folder):
+    """What training leaves, with slots of the optimizer."""
+    found = variables("lm")
+    slots = {f"{name}/Adagrad": array for name, array in found.items()}
+    write(folder, *lay_out(found | slots | {"global_step": np.array(7, np.int64)}))
+    (folder / "checkpoint").write_text('model_checkpoint_path: "model.ckpt"\n')
     (folder / "options.json").write_text(json.dumps(OPTIONS))
+
+
+def tfhub(folder):
+    mix = {"aggregation/weights": TENSORS["CNN/b_cnn_0"][:3], "aggregation/scaling": TENSORS["CNN/b_cnn_0"][:1]}
+    (folder / "variables").mkdir()
+    write(folder / "variables", *lay_out(variables("module/bilm") | {f"module/{key}": mix[key] for key in mix}))
+    (folder / "saved_model.pb").write_bytes(b"\x08\x01")
+    (folder / "options.json").write_text(json.dumps(OPTIONS))
+
+
+def unpack(path):
+    with tarfile.open(path) as tar:
+        tar.extractall(path.parent, filter="data")
+    path.unlink()
 
 
 def allennlp(folder):
     settings = {"model": {"type": "x", "e": {"type": "elmo_token_embedder", "do_layer_norm": False, "dropout": 0.1}}}
-    write_archive(folder / "model.tar.gz", state_dict(TENSORS, "_elmo."), settings)
+    unpack(write_archive(folder / "m.tar.gz", state_dict(TENSORS, "_elmo."), settings))
 
 
 def state(folder):
-    torch.save(state_dict(TENSORS, ""), folder / "weights.th")
+    torch.save(state_dict(TENSORS, ""), folder / "weights.th", _use_new_zipfile_serialization=False)
     (folder / "config.json").write_text('{"model": {"type": "x", "elmo": {"options_file": "y"}}}')
 
 
+def languages(folder):
+    """The embedder of two languages, one of them aligned."""
+    place, found = "e.token_embedder_elmo", {}
+    for language in ("en", "es"):
+        found |= state_dict(TENSORS, f"{place}.elmo_{language}.")
+        found[f"{place}.aligning_{language}.weight"] = torch.ones(12, 12)
+    files = {"en": "o", "es": "o"}
+    embedder = {"type": "elmo_token_embedder_multilang", "options_files": files, "weight_files": files}
+    settings = {"model": {"type": "x", "e": {"token_embedders": {"elmo": embedder}}}}
+    unpack(write_archive(folder / "m.tar.gz", found, settings))
+
+
+def task(folder, model, shapes, indexers, labels, prefix, **options):
+    unpack(write_task(folder / "m.tar.gz", model, indexers, shapes, namespaces(labels), prefix, **options)[0])
+
+
 def tagger(folder):
-    """The files of an archive, with the tagger around the ELMo."""
+    """The tagger around the ELMo, with all that one can have."""
     shapes = Shapes().linear("tag_projection_layer._module", 3, 10).add("crf.transitions", 3, 3)
     place = "text_field_embedder.token_embedder_"
     shapes.add(f"{place}tokens.weight", 9, 4).add(f"{place}token_characters._embedding._module.weight", 17, 3)
@@ -102,25 +153,49 @@ def tagger(folder):
         "include_start_end_transitions": False,
         "label_encoding": "BIO",
     }
-    prefix = f"{place}elmo._elmo."
-    archive, _ = write_task(folder / "m.tar.gz", model, indexers, shapes, namespaces(["O", "B-X", "I-X"]), prefix)
-    with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
-    archive.unlink()
+    task(folder, model, shapes, indexers, ["O", "B-X", "I-X"], f"{place}elmo._elmo.")
+
+
+def simple(folder):
+    """A tagger in one file, as `model.tar.gz`."""
+    task(folder, TAGGER, tagger_tensors(), INDEXERS, TAGS, PREFIX)
+
+
+def classifier(folder):
+    """The biattentive classification network."""
+    shapes = Shapes().feedforward("_pre_encode_feedforward", HIDDEN, 5)
+    shapes.torch_rnn("_encoder._module", 4, 5, 3, both=True).torch_rnn("_integrator._module", 3, 18, 2, both=True)
+    shapes.linear("_self_attentive_pooling_projection", 1, 4 + HIDDEN).linear("_output_layer._linear_layers.0", 4, 64)
+    model = {
+        "type": "bcn",
+        "text_field_embedder": {"token_embedders": {}},
+        "elmo": {"options_file": "o", "weight_file": "w", "num_output_representations": 2},
+        "use_input_elmo": True,
+        "use_integrator_output_elmo": True,
+        "pre_encode_feedforward": layers(HIDDEN, 5, "relu"),
+        "encoder": rnn("lstm", 5, 3, bidirectional=True),
+        "integrator": rnn("gru", 18, 2, bidirectional=True),
+        "output_layer": {"input_dim": 64, "num_layers": 1, "output_dims": 2, "pool_sizes": 2, "dropout": 0.1},
+    }
+    task(folder, model, shapes, {"elmo": {"type": "elmo_characters"}}, ["x", "y"], "_elmo.", mixes=2)
+
+
+def over_elmo(folder, model, shapes, labels):
+    model["text_field_embedder"] = {"token_embedders": {"elmo": {"type": "elmo_token_embedder"}}}
+    reader = {"type": "squad", "tokenizer": {"type": "spacy", "end_tokens": ["@@NULL@@"]}, "passage_length_limit": 9}
+    prefix = "_text_field_embedder.token_embedder_elmo._elmo."
+    task(folder, model, shapes, {"elmo": {"type": "elmo_characters"}}, labels, prefix, reader=reader)
 
 
 def answers(folder):
-    """The files of an archive, with the finder of answers around the ELMo."""
     phrase = rnn("lstm", HIDDEN, 3, bidirectional=True)
     similarity = {"type": "linear", "tensor_1_dim": 6, "tensor_2_dim": 6}
-    model, shapes = bidaf(HIDDEN, phrase, {"matrix_attention": similarity})
-    indexers = {"elmo": {"type": "elmo_characters"}}
-    model["text_field_embedder"] = {"token_embedders": {"elmo": {"type": "elmo_token_embedder"}}}
-    prefix = "_text_field_embedder.token_embedder_elmo._elmo."
-    archive, _ = write_task(folder / "m.tar.gz", model, indexers, shapes, namespaces(["x"]), prefix)
-    with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
-    archive.unlink()
+    over_elmo(folder, *bidaf(HIDDEN, phrase, {"matrix_attention": similarity}), ["x"])
+
+
+def pairs(folder):
+    encoder, similarity = rnn("gru", HIDDEN, 3), {"type": "bilinear", "tensor_1_dim": 3, "tensor_2_dim": 3}
+    over_elmo(folder, *esim(HIDDEN, 2, encoder, {"similarity_function": similarity}), ["x", "y"])
 
 
 def many_langs(folder):
@@ -139,8 +214,15 @@ def saved(folder):
 
 FORMATS = {
     form.__name__: form
-    for form in (hdf5, extras, nlpl, checkpoint, allennlp, tagger, answers, state, many_langs, saved)
+    for form in (
+        *(hdf5, token_cache, alignment, nlpl, checkpoint, tfhub, many_langs, saved, allennlp, state, languages),
+        *(simple, tagger, classifier, answers, pairs),
+    )
 }
+PACKED = {"nlpl": "model.zip"} | dict.fromkeys(["allennlp", "simple", "classifier", "pairs"], "model.tar.gz")
+
+
+# ---- damage
 
 
 def mutate(folder: Path, dice: random.Random):
@@ -176,21 +258,45 @@ def changed(value, dice: random.Random):
     return dice.choice(VALUES)
 
 
-def packed(folder: Path) -> Path:
-    """Return the archive of a format that is one, or its folder."""
-    return next((folder / file for file in ("model.zip", "model.tar.gz") if (folder / file).is_file()), folder)
+def packed(folder: Path, name: str) -> Path:
+    """Put the files of a folder into the archive of a format."""
+    files, archive = sorted(path for path in folder.rglob("*") if path.is_file()), folder / PACKED[name]
+    if archive.suffix == ".zip":
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+            for path in files:
+                file.write(path, path.relative_to(folder))
+    else:
+        with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
+            for path in files:
+                tar.add(path, path.relative_to(folder))
+    for path in files:
+        path.unlink()
+    return archive
+
+
+def damaged(name: str, sound: Path, source: Path, dice: random.Random) -> Path:
+    """Copy a model with damage, which formats of archives have inside or outside, and return what to convert."""
+    shutil.copytree(sound, source)
+    is_archive = name in PACKED and dice.random() < 0.6
+    path = packed(source, name) if is_archive and dice.random() < 0.4 else source
+    for _ in range(dice.randint(1, 2)):
+        mutate(source, dice)
+    return packed(source, name) if is_archive and path == source else path
 
 
 def attempt(name: str, sound: Path, work: Path, seed: int) -> str | None:
     """Convert a damaged copy. Returns the error in one line, and None for success."""
     dice = random.Random(f"{name} {seed}")
     source, output = work / "source", work / "output"
-    shutil.copytree(sound, source)
-    for _ in range(dice.randint(1, 2)):
-        mutate(source, dice)
-    alignment = [source / "best_mapping.pth"] if name == "extras" else []
+    path = damaged(name, sound, source, dice)
+    matrices = {1: source / "best_mapping.pth", 2: source / "other.pth"} if name == "alignment" else {}
+    part = "es" if name == "languages" else None
     try:
-        convert(packed(source), output, alignment=alignment, to="hdf5" if name == "saved" else "safetensors")
+        if name == "saved" or seed % WHOLE == 0:
+            files = [f"{layer}={file}" for layer, file in matrices.items()]
+            convert(path, output, alignment=files, part=part, to="hdf5" if name == "saved" else "safetensors")
+        else:
+            build(Source(path, part=part, alignment=matrices))
     except (ValueError, OSError) as error:
         assert not output.exists()
         return str(error)
@@ -202,15 +308,27 @@ def attempt(name: str, sound: Path, work: Path, seed: int) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("name", first_fast(FORMATS))
+def build(request: Source):
+    """Do what a conversion does, without the writing of weights, code and card."""
+    with tempfile.TemporaryDirectory() as folder, open_source(request) as original:
+        original = align(original, request.alignment)
+        words = read_words(original, given=False)
+        if words is not None:
+            Path(folder, "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+        build_model(original)
+        save_tokenizer(original, Path(folder))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FORMATS)
 def test_damage_is_refused_in_one_line(name, tmp_path):
     sound, work = tmp_path / "sound", tmp_path / "work"
     sound.mkdir()
     work.mkdir()
     FORMATS[name](sound)
-    errors = [attempt(name, sound, work, seed) for seed in range(60)]
+    errors = [attempt(name, sound, work, seed) for seed in range(MUTATIONS)]
     refused = [error for error in errors if error is not None]
-    assert len(refused) > 10
+    assert 40 < len(refused) < MUTATIONS
     assert not any("\n" in error for error in refused)
 
 
@@ -225,8 +343,9 @@ def test_a_pointer_of_git_lfs_in_place_of_any_file_is_named(name, tmp_path):
         source, output = tmp_path / f"source{number}", tmp_path / f"output{number}"
         shutil.copytree(tmp_path / "sound", source)
         (source / file).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+        part = "es" if name == "languages" else None
         try:
-            notes = convert(packed(source), output, to="hdf5" if name == "saved" else "safetensors").notes
+            notes = convert(source, output, part=part, to="hdf5" if name == "saved" else "safetensors").notes
         except ValueError as error:
             notes = [str(error)] if "run `git lfs pull` in its repository" in str(error) else []
         assert any(f"{source / file}: this is a git-lfs pointer" in note for note in notes), (file, notes)
