@@ -105,6 +105,24 @@ def test_the_pipeline_gives_the_tags_of_the_archive(fixtures_dir, converted):
             assert [word["entity"] for word in found] == result["tags"]
 
 
+def test_the_pipeline_gives_the_tags_of_raw_text(fixtures_dir, converted):
+    """Where the archive's reader took the same words; that it need not, the card says."""
+    folder = converted("ner_crf_bioul")
+    tagger, same = pipeline("ner", model=str(folder)), 0
+    for words, _, expected, _ in recorded(fixtures_dir, "ner_crf_bioul"):
+        for sentence, result in zip(words, expected, strict=True):
+            text = " ".join(sentence)
+            if tagger.tokenizer.tokenize(text) == sentence:
+                found = tagger(text, ignore_labels=[])
+                assert [word["entity"] for word in found] == result["tags"]
+                same += 1
+    assert same >= 8
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "Raw text is split like the Penn Treebank, where the archive's reader (" in card
+    assert "give words with is_split_into_words=True where the difference counts." in card
+    assert json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))["split"] == "treebank"
+
+
 @pytest.mark.parametrize("name", ["ner_crf_bioul", "sst_bcn"])
 def test_a_converted_model_round_trips(tmp_path, converted, name):
     model, tokenizer = opened(converted(name))

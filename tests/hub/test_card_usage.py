@@ -1,10 +1,7 @@
 """The code block of each card runs as it is printed, from the saved folder and without the package."""
 
-import json
-import re
-
 import pytest
-from fresh_process import REPOSITORY, run_python
+from card_blocks import card_block, run_blocks
 from shaken import shake
 
 import hf_elmo
@@ -24,26 +21,6 @@ MODELS = {
     "answers-or-none": (hf_elmo.ElmoForQuestionAnswering, {"qa_no_answer": True}),
     "linear-answers": (hf_elmo.ElmoForQuestionAnswering, {"qa_encoder": "linear"}),
 }
-# Runs each block of code by itself, and prints what its last line assigned.
-RUN = """
-import json, sys
-sys.path.insert(0, {helpers!r})
-from stranger import NotInstalled
-sys.meta_path.insert(0, NotInstalled())
-results = {{}}
-for name, code in json.loads({blocks!r}).items():
-    names = {{}}
-    exec(code, names)
-    result = names[code.strip().splitlines()[-1].split(" = ")[0]]
-    results[name] = list(result.shape) if hasattr(result, "shape") else result
-    if "first" in names:
-        results[name] = [names["first"], names["last"], result]
-print(json.dumps(results))
-"""
-
-
-def code_blocks(text: str) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +35,8 @@ def results(tmp_path_factory) -> dict:
         shake(model_class(hf_elmo.ElmoConfig(**sizes, **options)), seed).save_pretrained(home / name)
         vocabulary = str(home / "words.txt") if "word_vocab_size" in options else None
         hf_elmo.ElmoTokenizer(vocabulary).save_pretrained(home / name)
-        (blocks[name],) = code_blocks((home / name / "README.md").read_text(encoding="utf-8"))
-    script = RUN.format(helpers=str(REPOSITORY / "tests" / "helpers"), blocks=json.dumps(blocks))
-    return json.loads(run_python("-c", script, home=home).stdout.splitlines()[-1])
+        blocks[name] = card_block(home / name)
+    return run_blocks(blocks, home)
 
 
 @pytest.mark.parametrize("name", ["encoder", "language-model", "masked-words"])
