@@ -53,7 +53,9 @@ def add_arguments(parser: ArgumentParser):
     files.add_argument(
         "--encoder-only", action="store_true", help="leave out the task model around the ELMo of an AllenNLP archive"
     )
-    files.add_argument("--part", metavar="NAME", help="the ELMo to convert of an AllenNLP archive that holds several")
+    files.add_argument(
+        "--part", metavar="NAME", help="the ELMo to convert of an AllenNLP archive that holds several, or its language"
+    )
     files.add_argument("--keep-optimizer", action="store_true", help="keep Adagrad's state of a TensorFlow checkpoint")
     result = parser.add_argument_group("result")
     formats = ("safetensors", "sentence-transformers", "hdf5", "elmoformanylangs")

@@ -92,7 +92,7 @@ def convert(
         prefer: `"hdf5"` (the default) or `"checkpoint"`, for folders that hold the weights in both forms.
         encoder_only: Whether to leave out the task model around the ELMo of an AllenNLP archive.
         part: Which ELMo of an AllenNLP archive that holds several of different weights: the beginning of its tensors'
-            names, or the name of its token embedder. The task model around them is then left out.
+            names, the name of its token embedder, or its language. The task model around them is then left out.
         overwrite: Whether to replace a model that is at `output`.
     Raises:
         ValueError: The source is not supported or damaged, or its parts do not belong together.

@@ -148,7 +148,7 @@ def test_the_rest_of_the_model_is_named(tmp_path):
     state[f"{PREFIXES[2]}_elmo_lstm._word_embedding.weight"] = torch.zeros(9, 6)
     archive = write_archive(tmp_path / "model.tar.gz", state, config())
     _, cache, rest = convert(archive, tmp_path / "model", encoder_only=True).notes
-    assert "_word_embedding.weight (9, 6), which a biLM does not need; left out" in cache
+    assert "_word_embedding.weight (9, 6), a cache of words' vectors; every word is read by its characters" in cache
     assert rest == (
         "the crf_tagger around the ELMo is not carried over: crf, text_field_embedder.token_embedder_tokens (2 tensors)"
     )

@@ -20,6 +20,7 @@ from allennlp_archives import (
     write_task,
 )
 from allennlp_witness import Witness
+from lanes import first_fast
 from transformers import AutoTokenizer
 
 from hf_elmo import ElmoForTokenClassification
@@ -79,7 +80,7 @@ def assert_scores(folder, witness):
     return model
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", first_fast(MODELS, 2))
 def test_settings(tmp_path, name):
     model, elmo = MODELS[name]
     path, witness = written(tmp_path, model, elmo)
@@ -132,7 +133,7 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", first_fast(LAYOUTS, 2))
 def test_layouts(tmp_path, name):
     path, witness = written(tmp_path)
     again(path, **LAYOUTS[name])
@@ -205,7 +206,7 @@ READERS = {
 }
 
 
-@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("name", first_fast(READERS, 2))
 def test_readers(tmp_path, name):
     """What a reader does to raw text is done, or said in one line, also on the card."""
     reader, split, note = READERS[name]
