@@ -109,14 +109,20 @@ def test_the_readme_is_short():
 
 @pytest.mark.slow
 def test_the_site_builds(tmp_path):
-    """With every page, and the API out of the docstrings."""
+    """With every page, the API out of the docstrings, and the notebooks, which other tests run."""
+    pytest.importorskip("nbclient")
     pytest.importorskip("mkdocs")
     pytest.importorskip("material")
     pytest.importorskip("mkdocstrings")
     from mkdocs.commands.build import build
     from mkdocs.config import load_config
 
-    build(load_config(str(REPOSITORY / "mkdocs.yml"), site_dir=str(tmp_path / "site")))
+    site = tmp_path / "site"
+    build(load_config(str(REPOSITORY / "mkdocs.yml"), site_dir=str(site), extra={"run_notebooks": False}))
+    for notebook in (REPOSITORY / "docs" / "tutorials").glob("*.ipynb"):
+        page = (site / "tutorials" / notebook.stem / "index.html").read_text(encoding="utf-8")
+        assert f'href="../{notebook.name}"' in page  # for those who want to run it
+        assert f"tutorials/{notebook.stem}/" in (site / "index.html").read_text(encoding="utf-8")
     for page in DOCS:
         folder = "" if page.stem == "index" else page.stem
         assert (tmp_path / "site" / folder / "index.html").is_file()
