@@ -97,7 +97,7 @@ def read_torch_recurrent(kind: str) -> Reader:
                 name = f"l{layer}{suffix}"
                 weight_ih = archive.take(f"{theirs}.weight_ih_{name}", gates * size, width)
                 weight_hh = archive.take(f"{theirs}.weight_hh_{name}", gates * size, size)
-                biases = [torch.zeros(gates * size)] * 2
+                biases = [torch.zeros(gates * size) for _ in range(2)]  # not one tensor of two names
                 if archive.has(f"{theirs}.bias_ih_{name}"):
                     biases = [archive.take(f"{theirs}.bias_{side}_{name}", gates * size) for side in ("ih", "hh")]
                 if kind == "lstm":

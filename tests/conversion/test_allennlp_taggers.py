@@ -97,6 +97,11 @@ ENCODERS = {
         lambda s: s.torch_rnn("encoder._module", 3, WIDTH, 5, layers=2, both=True),
         10,
     ),
+    "gru no bias": (
+        encoder("gru", bias=False),
+        lambda s: s.torch_rnn("encoder._module", 3, WIDTH, 5, bias=False),
+        5,
+    ),
     "rnn": (encoder("rnn", nonlinearity="relu"), lambda s: s.torch_rnn("encoder._module", 1, WIDTH, 5), 5),
     "alternating": (
         encoder("alternating_lstm", num_layers=3, recurrent_dropout_probability=0.1),
