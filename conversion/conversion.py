@@ -121,7 +121,7 @@ def convert(
     preset = find_preset(source)
     with open_source(request) as original:
         if part is not None and original.format != allennlp_archive.FORMAT.name:
-            raise ValueError(f"{source}: a {original.format} has no parts to choose from; leave out --part")
+            raise ValueError(f"{source}: the format {original.format} has no parts to choose from; leave out --part")
         if preset:
             original = original._replace(facts={**preset.facts(), **original.facts})
             original.notes.extend(preset.notes(is_aligned=bool(alignment)))
@@ -139,6 +139,8 @@ def convert(
             if to == "hdf5":
                 if original.head is not None:
                     original.notes.append(f"the {original.head.kind} around the ELMo has no place in hdf5; left out")
+                if original.config.aligned_layers and original.format != "safetensors":  # whose reader says so
+                    original.notes.append("the alignment to another language has no place in hdf5; left out")
                 write_original(original, folder)
             elif to == "elmoformanylangs":
                 write_many_langs(original, folder)
@@ -190,7 +192,7 @@ def check_way(original: Original, source: str | Path, to: str, dtype: str | None
 def check_optimizer(original: Original, source: str | Path, to: str, keep_optimizer: bool):
     """Check that the state of the optimizer can be kept if that was asked for, and note where it is left out."""
     if keep_optimizer and not (original.accumulators and to != "hdf5"):
-        found = f"a {original.format} has none" if not original.accumulators else f"{to} has no place for it"
+        found = f"the format {original.format} has none" if not original.accumulators else f"{to} has no place for it"
         raise ValueError(f"{source}: the state of the optimizer cannot be kept: {found}; leave out --keep-optimizer")
     if original.accumulators and not keep_optimizer:
         original.notes.append(f"{source} holds Adagrad's state; left out, as --keep-optimizer was not given")

@@ -70,6 +70,8 @@ def test_a_language_with_its_alignment(tmp_path):
     batch = ElmoTokenizer.from_pretrained(tmp_path / "model")(WORDS, is_split_into_words=True, return_tensors="pt")
     mixed = model(**batch).last_hidden_state[0].double()
     torch.testing.assert_close(mixed, expected("es"), rtol=0, atol=5e-6)
+    notes = convert(tmp_path / "model.tar.gz", tmp_path / "hdf5", part="es", to="hdf5").notes
+    assert "the alignment to another language has no place in hdf5; left out" in notes
     with pytest.raises(ValueError, match="its layers are aligned already; leave out --alignment"):
         convert(tmp_path / "model.tar.gz", tmp_path / "twice", part="es", alignment=[tmp_path / "model.tar.gz"])
 

@@ -209,7 +209,7 @@ def test_without_the_request_the_optimizer_is_left_out_and_said_so(tmp_path):
 
 def test_an_optimizer_that_cannot_be_kept_is_refused_and_nothing_is_left(tmp_path):
     checkpoint, hdf5, variables = checkpoint_and_hdf5(tmp_path)
-    with pytest.raises(ValueError, match="a bilm-tf hdf5 has none"):
+    with pytest.raises(ValueError, match="the format bilm-tf hdf5 has none"):
         convert(hdf5, tmp_path / "out", keep_optimizer=True)
     with pytest.raises(ValueError, match="hdf5 has no place for it"):
         convert(checkpoint, tmp_path / "out", to="hdf5", keep_optimizer=True)
