@@ -37,7 +37,7 @@ from hf_elmo.conversion.output import build_model, save_tokenizer
 from hf_elmo.conversion.random_weights import random_weights, write_files
 from hf_elmo.conversion.sources import open_source
 
-MUTATIONS = 240  # of each format
+MUTATIONS = 200  # of each format
 WHOLE = 6  # one mutation in so many takes the whole command, which mostly copies the same code and card
 TENSORS = random_weights(OPTIONS)
 VALUES = [None, True, -1, 0, 1.5, 1e300, 10**30, "", "x", "\n", [], {}, [[]], "../x", "NaN"]
@@ -87,7 +87,7 @@ def checkpoint(folder):
     found = variables("lm")
     slots = {f"{name}/Adagrad": array for name, array in found.items()}
     write(folder, *lay_out(found | slots | {"global_step": np.array(7, np.int64)}))
-    (folder / "checkpoint").write_text('model_checkpoint_path: "model.ckpt"\n')
+    (folder / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-1"\n')
     (folder / "options.json").write_text(json.dumps(OPTIONS))
 
 
