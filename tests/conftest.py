@@ -1,5 +1,6 @@
 """What several test modules share: where reference data lies, and a small model with every weight shaken."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -39,6 +40,15 @@ def pytest_configure(config):
         "torch_export_test",
     ):
         config.addinivalue_line("markers", f"{name}: transformers' own")
+
+
+def pytest_collection_finish():
+    """Let the collection of garbage pass over what the libraries and tests consist of, which stays to the end."""
+    gc.freeze()
+
+
+def pytest_sessionfinish():
+    gc.unfreeze()
 
 
 def pytest_collection_modifyitems(config, items):

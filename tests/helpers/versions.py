@@ -1,5 +1,6 @@
 """Marks of tests of what only newer versions of the libraries can do."""
 
+import accelerate
 import huggingface_hub
 import pytest
 import transformers
@@ -12,4 +13,8 @@ beams = pytest.mark.skipif(
 continued_downloads = pytest.mark.skipif(
     Version(huggingface_hub.__version__) < Version("1.20"),
     reason="this huggingface_hub ends a download where the server closes the connection; a second call continues it",
+)
+exact_resumption = pytest.mark.skipif(
+    Version(accelerate.__version__) < Version("1.7"),
+    reason="with this accelerate, transformers' own Trainer goes on with other examples in the middle of an epoch",
 )

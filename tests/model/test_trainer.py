@@ -11,6 +11,7 @@ import toy_tasks
 from lanes import first_fast
 from toy_tasks import CHECKPOINTING, TASKS
 from toy_trainer import collator, make_trainer
+from versions import exact_resumption
 
 tasks = pytest.mark.parametrize("task", first_fast(TASKS.values()), ids=TASKS)
 
@@ -75,6 +76,7 @@ def test_bfloat16_autocast_trains(task, tmp_path):
     assert all(weight.dtype == torch.float32 for weight in mixed.model.parameters())
 
 
+@exact_resumption
 def test_resuming_ends_where_the_uninterrupted_run_ends(tmp_path):
     task = TASKS["token-classification"]
     arguments = {
@@ -91,8 +93,8 @@ def test_resuming_ends_where_the_uninterrupted_run_ends(tmp_path):
         trainer.train(resume_from_checkpoint=resume_from_checkpoint)
         return dict(trainer.model.named_parameters())
 
-    expected = run(tmp_path, save_strategy="steps", save_steps=2)
-    resumed = run(tmp_path / "again", resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    expected = run(tmp_path, save_strategy="steps", save_steps=3)
+    resumed = run(tmp_path / "again", resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
     assert_same_weights(resumed, expected, atol=0)
 
 
