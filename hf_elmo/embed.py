@@ -31,7 +31,7 @@ from .embedding_run import (
     read_sentences,
     words_stored,
 )
-from .loading import load_tokenizer
+from .loading import find_device, load_tokenizer
 from .model.modeling_elmo import ElmoModel
 from .model.tokenization_elmo import ElmoTokenizer
 from .model.word_splitting_elmo import SPLITTING_RULES
@@ -215,6 +215,8 @@ class Survey:
 
 def embed_corpus(arguments: Namespace, sentences: Sentences, output: Path) -> dict:
     """Embed sentences to a file, and return what to report."""
+    if arguments.device is not None:
+        find_device(arguments.device)
     tokenizer, model = load_tokenizer(arguments.model), load_encoder(arguments.model)
     last = model.config.num_hidden_layers
     if isinstance(arguments.layers, int) and arguments.layers > last:

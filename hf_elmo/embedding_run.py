@@ -37,7 +37,7 @@ from .embedding import (
     make_batches,
     map_in_thread,
 )
-from .loading import load_tokenizer, loading
+from .loading import best_device, load_tokenizer, loading
 from .model.modeling_elmo import ElmoModel, ElmoModelOutput, State
 from .sentences import Entry
 from .training.run_record import RunRecord
@@ -252,10 +252,6 @@ def load_encoder(name: str) -> ElmoModel:
     """Return the encoder of a saved model, of a task too, in evaluation mode."""
     with loading(name):
         return AutoModel.from_pretrained(name).eval()
-
-
-def best_device() -> str:
-    return str(torch.accelerator.current_accelerator()) if torch.accelerator.is_available() else "cpu"
 
 
 # ---- Parts on the disk

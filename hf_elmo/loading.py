@@ -57,4 +57,15 @@ def best_device() -> torch.device:
     return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
 
 
-__all__ = ["best_device", "load_model", "load_tokenizer", "loading"]
+def find_device(name: str) -> torch.device:
+    """Return a device by its name; `ValueError` in one line if this machine, or this build of torch, has none."""
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # a build without CUDA asserts that it has it
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"there is no device {name!r} here ({reason}); `hf-elmo env` lists those that are") from error
+    return device
+
+
+__all__ = ["best_device", "find_device", "load_model", "load_tokenizer", "loading"]

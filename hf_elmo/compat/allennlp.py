@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from hf_elmo.conversion.loading import load_encoder
 
 from ..embedding_files import write_datasets
+from ..loading import find_device
 from ..model.character_ids_elmo import BOS_WORD, EOS_WORD, WordRows
 from ..model.configuration_elmo import ElmoConfig
 from ..model.modeling_elmo import ElmoModel, ElmoScalarMix, State
@@ -243,7 +244,7 @@ class ElmoEmbedder:
         *,
         stateful: bool = True,
     ):
-        device = torch.device("cpu" if cuda_device < 0 else f"cuda:{cuda_device}")
+        device = find_device("cpu" if cuda_device < 0 else f"cuda:{cuda_device}")
         self.elmo_bilm = StatefulEncoder(load_encoder(weight_file, options_file), stateful).to(device).eval()
         self.device = device
 

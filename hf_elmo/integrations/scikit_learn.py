@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import AutoModel, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..embedding import Sentence, embed_sentences
-from ..loading import load_tokenizer, loading
+from ..loading import find_device, load_tokenizer, loading
 from ..model.pooling_elmo import masked_max, masked_mean
 
 try:
@@ -93,10 +93,11 @@ class ElmoVectorizer(TransformerMixin, BaseEstimator):
         """Return the model and its tokenizer, which are loaded anew when `model` or `device` has changed."""
         key = (self.model, self.device)
         if getattr(self, "_loaded", (None,))[0] != key:
+            device = find_device(self.device or "cpu")
             tokenizer = load_tokenizer(self.model)
             with loading(self.model):
                 model = AutoModel.from_pretrained(self.model).eval()
-            self._loaded = (key, model.to(self.device or "cpu"), tokenizer)
+            self._loaded = (key, model.to(device), tokenizer)
             self.n_features_out_ = model.config.hidden_size
         return self._loaded[1:]
 

@@ -16,12 +16,14 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoModelForTokenClassification, PreTrainedModel
 
 from ..embedding import embed_sentences
-from ..loading import load_tokenizer, loading
+from ..loading import find_device, load_tokenizer, loading
 from ..model.label_schemes_elmo import find_scheme, parse_label, spans
 
 try:
     from spacy.language import Language
+    from spacy.scorer import get_ner_prf
     from spacy.tokens import Doc, Span, Token
+    from spacy.training import Example
 except ImportError as error:
     raise ImportError("the component elmo needs spaCy: pip install spacy") from error
 
@@ -29,7 +31,9 @@ UNTYPED = "ENTITY"  # spaCy's entities have a type; that of labels without one (
 DEFAULTS = {"model": "", "layers": "mix", "entities": None, "device": None, "words_per_batch": 4096}
 
 
-@Language.factory("elmo", default_config=DEFAULTS, assigns=["doc.tensor", "doc.ents"])
+@Language.factory(
+    "elmo", default_config=DEFAULTS, assigns=["doc.tensor", "doc.ents"], default_score_weights={"ents_f": 1.0}
+)
 def create_elmo(
     nlp: Language,
     name: str,
@@ -52,7 +56,8 @@ def create_elmo(
         words_per_batch (`int`, defaults to 4096): Maximum number of tokens in a batch, padding included.
 
     Raises:
-        `ValueError`: if the model cannot be loaded, or tags no entities although `entities` is set.
+        `ValueError`: if the model cannot be loaded, or tags no entities although `entities` is set, or there is no such
+            device.
     """
     if not model:
         raise ValueError("""give a model to the component elmo: nlp.add_pipe("elmo", config={"model": "..."})""")
@@ -71,6 +76,7 @@ class ElmoComponent:
 
     def __init__(self, model: str, layers: str | int, entities: bool | None, device: str | None, words_per_batch: int):
         self.layers, self.words_per_batch = layers, words_per_batch
+        place = find_device(device or "cpu")
         self.tokenizer = load_tokenizer(model)
         with loading(model):
             config = AutoConfig.from_pretrained(model)
@@ -80,7 +86,7 @@ class ElmoComponent:
                 raise ValueError(f"{model} is no tagger of entities: leave `entities` out, or train one with NER data")
             self.has_entities = tags_entities if entities is None else entities
             loader = AutoModelForTokenClassification if self.has_entities else AutoModel
-            self.model: PreTrainedModel = loader.from_pretrained(model).eval().to(device or "cpu")
+            self.model: PreTrainedModel = loader.from_pretrained(model).eval().to(place)
 
     def __call__(self, doc: Doc) -> Doc:
         return self.annotate([doc])[0]
@@ -96,6 +102,10 @@ class ElmoComponent:
         """Types of the entities that the component sets, as spaCy asks for them."""
         names = self.model.config.id2label.values() if self.has_entities else ()
         return tuple(sorted({parse_label(name).type or UNTYPED for name in names if name != "O"}))
+
+    def score(self, examples: Iterable[Example], **_: Any) -> dict[str, Any]:
+        """Return precision, recall and F1 of entities, in all and by type, for `nlp.evaluate`."""
+        return get_ner_prf(examples) if self.has_entities else {}
 
     def annotate(self, docs: list[Doc]) -> list[Doc]:
         """Set vectors, and entities where the model tags them."""
@@ -119,8 +129,10 @@ class ElmoComponent:
                     Span(doc, tokens[span.start].i, tokens[span.end - 1].i + 1, label=span.type or UNTYPED)
                     for span in spans(labels)
                 ]
-            for doc in docs:
-                doc.set_ents(found[id(doc)])
+            for doc in docs:  # entities of a component before it stay, as with spaCy's own `ner`
+                taken = {token.i for span in doc.ents for token in span}
+                free = [span for span in found[id(doc)] if taken.isdisjoint(range(span.start, span.end))]
+                doc.set_ents([*doc.ents, *free])
         return docs
 
     def predict(self, sentences: list[list[str]]) -> Iterator[list[str]]:

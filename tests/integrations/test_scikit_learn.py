@@ -11,12 +11,16 @@ from transformers import AutoModel, AutoTokenizer
 pytest.importorskip("sklearn")
 
 from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from sklearn.utils import estimator_checks
 
 from hf_elmo.integrations.scikit_learn import ElmoVectorizer
 
+CHECKS = "no_attributes_set_in_init get_params_invariance set_params estimator_repr estimator_cloneable".split()
+CHECKS += ["valid_tag_types", "mixin_order"]
 TEXTS = ["Ada met Max .", "Tom left Rome again", "", "Eve saw Oslo ."]
 
 
@@ -63,6 +67,23 @@ def test_pipeline_grid_and_pickle(folder):
     assert vars(copy) == {**vars(copy), "model": folder, "pooling": "mean"}
 
 
+@pytest.mark.parametrize("name", CHECKS)
+def test_what_scikit_learn_checks_of_estimators(folder, name):
+    """Its checks that need no table of numbers; `check_estimator` skips the others for all estimators of texts."""
+    getattr(estimator_checks, f"check_{name}")("ElmoVectorizer", ElmoVectorizer(folder))
+
+
+def test_column_of_a_table(folder):
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({"text": TEXTS, "length": [len(text) for text in TEXTS]})
+    columns = ColumnTransformer([("elmo", ElmoVectorizer(folder), "text")], remainder="passthrough")
+    found = columns.set_output(transform="pandas").fit_transform(table)
+    np.testing.assert_array_equal(found.iloc[:, :-1], ElmoVectorizer(folder).transform(TEXTS))
+    assert list(found.columns[[0, -1]]) == ["elmo__elmo0", "remainder__length"]
+    with pytest.raises(ValueError, match=r"pass one column, as in data\['text'\]"):
+        ElmoVectorizer(folder).fit_transform(table[["text"]])
+
+
 def test_names_of_columns(folder):
     vectorizer = ElmoVectorizer(folder).set_output(transform="default")
     names = vectorizer.get_feature_names_out()
@@ -77,6 +98,7 @@ def test_names_of_columns(folder):
         ({"layers": "all"}, r"`layers` must select one vector a word"),
         ({"layers": 7}, r"`layers` must be .* but is 7"),
         ({"model": "/no/such"}, r"/no/such"),
+        ({"device": "gpu"}, r"there is no device 'gpu' here"),
     ],
 )
 def test_bad_parameters(folder, options, problem):

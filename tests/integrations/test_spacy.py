@@ -9,6 +9,7 @@ from transformers import AutoModel, AutoTokenizer, pipeline
 pytest.importorskip("spacy")
 
 import spacy
+from spacy.training import Example
 
 TEXT = "Ada met  Max in Rome. Tom left."
 
@@ -85,12 +86,27 @@ def test_entities_are_the_taggers(tagger):
     assert not pipe_of(tagger, entities=False)(TEXT).ents
 
 
+def test_entities_that_are_there_stay_and_are_scored(tagger):
+    nlp = pipe_of(tagger)
+    alone = [(span.start, span.end, span.label_) for span in nlp(TEXT).ents]
+    nlp.add_pipe("entity_ruler", before="elmo").add_patterns([{"label": "DAY", "pattern": "Ada"}])
+    found = [(span.start, span.end, span.label_) for span in nlp(TEXT).ents]
+    assert found == [(0, 1, "DAY"), *(span for span in alone if span[0] > 0)]
+    nlp.remove_pipe("entity_ruler")
+    gold = [(span.start_char, span.end_char, span.label_) for span in nlp(TEXT).ents][:-1]
+    scores = nlp.evaluate([Example.from_dict(nlp.make_doc(TEXT), {"entities": gold})])
+    assert scores["ents_p"] == pytest.approx(len(gold) / (len(gold) + 1))
+    assert scores["ents_r"] == 1
+    assert scores["ents_per_type"].keys() == {label for _, _, label in alone}
+
+
 def test_bad_configurations(folder):
     cases = [
         ({}, "give a model"),
         ({"model": "/no/such"}, "/no/such"),
         ({"model": folder, "layers": "all"}, "`layers`"),
     ]
+    cases.append(({"model": folder, "device": "gpu"}, "there is no device 'gpu' here"))
     cases.append(({"model": folder, "entities": True}, "no tagger of entities"))
     for options, problem in cases:
         with pytest.raises(ValueError, match=problem) as error:

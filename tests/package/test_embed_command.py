@@ -278,6 +278,7 @@ def test_bad_rows_are_named_and_lose_no_others(embed, tmp_path, capsys):
     ("text", "options", "to", "message"),
     [
         (["a"], ("--layers", "9"), "o.h5", "--layers 9: the layers of {model} are 0 to 2"),
+        (["a"], ("--device", "gpu"), "o.h5", "there is no device 'gpu' here"),
         (["a"], (), "o.txt", "the name must end in .h5, .hdf5, .parquet, .safetensors"),
         (["a"], (), "no/o.h5", "there is no folder"),
         (["a"], ("--pooling", "max"), "o.h5", "--pooling max is for --vectors sentences"),
