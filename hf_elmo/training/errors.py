@@ -115,7 +115,7 @@ def role_errors(gold: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]
             {one.pieces: one.role for one in arguments_of(side) if one.role != PREDICATE} for side in (labels, guesses)
         ]
         places = {**sides[0], **sides[1]}
-        pairs += [tuple(side.get(place, NO_ARGUMENT) for side in sides) for place in places]
+        pairs += [(sides[0].get(place, NO_ARGUMENT), sides[1].get(place, NO_ARGUMENT)) for place in places]
     return confusions(pairs, "arguments")
 
 

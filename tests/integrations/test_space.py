@@ -1,5 +1,6 @@
 """The Gradio Space in `space/`: put together as its README says, started, and looked at in a real browser."""
 
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -13,9 +14,6 @@ from browser import MISSING, Browser
 from pages import blocks_of
 from toy_tasks import save_tagger
 from transformers import pipeline
-
-gradio = pytest.importorskip("gradio", "6", reason="needs gradio 6: pip install '.[space]'")
-pytest.importorskip("matplotlib")
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SPACE = REPOSITORY / "space"
@@ -40,6 +38,11 @@ def test_the_settings_are_those_of_the_package():
 @pytest.fixture(scope="module")
 def app():
     """The module of the app, with the model in the package and without a tagger."""
+    needs = "needs gradio 6 and matplotlib: pip install '.[space]'"
+    if not all(map(importlib.util.find_spec, ("gradio", "matplotlib"))):
+        pytest.skip(needs)
+    if int(importlib.metadata.version("gradio").split(".")[0]) < 6:
+        pytest.skip(needs)
     assert not {"ELMO_MODEL", "ELMO_TAGGER"} & set(os.environ)
     spec = importlib.util.spec_from_file_location("space_app", SPACE / "app.py")
     module = importlib.util.module_from_spec(spec)
@@ -49,7 +52,7 @@ def app():
 
 @pytest.mark.slow
 def test_without_a_tagger_the_tab_says_what_to_do(app):
-    shown = [block.value for block in app.page().blocks.values() if isinstance(block, gradio.Markdown)]
+    shown = [block.value for block in app.page().blocks.values() if isinstance(block, app.gr.Markdown)]
     assert app.NO_TAGGER in shown
 
 
@@ -69,7 +72,7 @@ def test_without_a_tagger_the_tab_says_what_to_do(app):
     ],
 )
 def test_inputs_that_cannot_be_shown(app, function, inputs, problem):
-    with pytest.raises(gradio.Error, match=problem):
+    with pytest.raises(app.gr.Error, match=problem):
         getattr(app, function)(*inputs)
 
 
@@ -93,7 +96,7 @@ def tagger(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory, tagger):
+def browser(tmp_path_factory, app, tagger):
     """A browser at the page of the app, which runs as a process, from the folder that the README uploads."""
     if MISSING:
         pytest.skip(MISSING)
