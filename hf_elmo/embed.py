@@ -217,7 +217,7 @@ def embed_corpus(arguments: Namespace, sentences: Sentences, output: Path) -> di
     """Embed sentences to a file, and return what to report."""
     if arguments.device is not None:
         find_device(arguments.device)
-    tokenizer, model = load_tokenizer(arguments.model), load_encoder(arguments.model)
+    model, tokenizer = load_encoder(arguments.model), load_tokenizer(arguments.model)
     last = model.config.num_hidden_layers
     if isinstance(arguments.layers, int) and arguments.layers > last:
         raise ValueError(f"--layers {arguments.layers}: the layers of {arguments.model} are 0 to {last}")

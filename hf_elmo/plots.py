@@ -137,7 +137,8 @@ def bars(
             capsize=3,
         )
         if digits >= 0:
-            axes.bar_label(drawn, fmt=f"%.{digits}f", fontsize=8, padding=2)
+            for text in axes.bar_label(drawn, fmt=f"%.{digits}f", fontsize=8, padding=2):
+                text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})  # above lines that cross it
     is_long = sum(map(len, groups)) > 60
     axes.set_xticks(np.arange(len(groups)), groups, rotation=30 if is_long else 0, ha="right" if is_long else "center")
     axes.margins(y=0.15)
@@ -186,7 +187,7 @@ def points(axes: Axes, places: np.ndarray, groups: Sequence[str], order: Sequenc
         axes.scatter(
             chosen[:, 0],
             chosen[:, 1],
-            s=36,
+            s=90 if MARKERS[number % len(MARKERS)] in "PX*" else 36,  # which fill less of their square
             label=name,
             color=COLORS[number % len(COLORS)],
             marker=MARKERS[number % len(MARKERS)],
@@ -201,14 +202,17 @@ def matrix(axes: Axes, counts: np.ndarray, rows: Sequence[str], columns: Sequenc
     """Draw counts `(rows, columns)` as shaded cells with numbers; the shade is the part of the row."""
     parts = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(parts, cmap="Greys", vmin=0, vmax=1.15, aspect="auto")
-    size = 9 if max(counts.shape) <= 10 else 6
-    for row, column in np.ndindex(counts.shape):
+    size = 9 if max(counts.shape) <= 10 else 8 if counts.max(initial=0) < 10_000 else 6
+    for row, column in zip(*np.nonzero(counts)):  # without the zeros, which would hide what there is
         color = "white" if parts[row, column] > 0.55 else "black"
         axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=color, fontsize=size)
+    for set_ticks, count in ((axes.set_xticks, len(columns)), (axes.set_yticks, len(rows))):
+        set_ticks(np.arange(count + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="#cccccc", linewidth=0.6)
     is_long = max(map(len, columns)) * len(columns) > 50
     axes.set_xticks(range(len(columns)), columns, rotation=45 if is_long else 0, ha="right" if is_long else "center")
     axes.set_yticks(range(len(rows)), rows)
-    axes.tick_params(length=0)
+    axes.tick_params(which="both", length=0)
     axes.spines[:].set_visible(False)
 
 

@@ -7,6 +7,7 @@ import contextlib
 import difflib
 import json
 import logging
+import re
 import sys
 from argparse import Action, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
@@ -60,22 +61,21 @@ def run_script(
         description: Docstring of the script; its first paragraph heads `--help`.
         defaults: Defaults that differ from those of the dataclasses.
     """
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    program = f"python -m hf_elmo.training.{name}"
+    if arguments is None:
+        arguments, typed = sys.argv[1:], [Path(word).stem for word in sys.orig_argv[:4]]
+        if "hf-elmo" in typed:  # a console script may have another name for the task
+            program = name = " ".join(["hf-elmo", *sys.orig_argv[typed.index("hf-elmo") + 1 :][:2]])
     as_json = JSON_OPTION in arguments
     arguments = [argument for argument in arguments if argument != JSON_OPTION]
     try:
-        parser = ArgumentParser(
-            argument_classes,
-            prog=f"python -m hf_elmo.training.{name}",
-            description=description,
-            allow_abbrev=False,
-        )
+        parser = ArgumentParser(argument_classes, prog=program, description=description, allow_abbrev=False)
         parser.set_defaults(**defaults)
         parsed = parser.parse(arguments)
         transformers_logging.disable_progress_bar()  # loading and saving need none, and training has its own
         logging.basicConfig(format="%(message)s", level=logging.INFO if parsed[-1].should_log else logging.WARNING)
         with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
-            train(*parsed, ["python", "-m", f"hf_elmo.training.{name}", *arguments])
+            train(*parsed, [*program.split(), *arguments])
         if as_json and parsed[-1].should_save:
             results = json.loads((Path(parsed[-1].output_dir) / RESULTS_FILE).read_text(encoding="utf-8"))
             print(json.dumps({"output_dir": parsed[-1].output_dir, **results}))
@@ -155,7 +155,7 @@ class ArgumentParser(HfArgumentParser):
             formatter.start_section(title)
             formatter.add_arguments(groups.get(title, []))
             formatter.end_section()
-        examples = [part for part in more if part.startswith("    python -m")]
+        examples = [re.sub(r"python -m \S+", self.prog, part) for part in more if part.startswith("    python -m")]
         formatter.add_text("\n".join(["examples:", *examples, "", ENDING]) if examples else ENDING)
         return formatter.format_help()
 
