@@ -236,6 +236,9 @@ def train(arguments: list[str]) -> int:
         runpy.run_module(TASKS[task][0], run_name="__main__", alter_sys=True)
     except SystemExit as exit:
         return exit.code if isinstance(exit.code, int) else int(exit.code is not None)
+    except KeyboardInterrupt:  # before the script has begun
+        print(f"hf-elmo train {task}: interrupted", file=sys.stderr)
+        return 130
     finally:
         sys.argv = before
     return 0
