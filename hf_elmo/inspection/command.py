@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
 """The command `hf-elmo inspect`: tables with plots beside them, of what a model has learnt."""
 
+import difflib
 import json
 import sys
 from argparse import ArgumentParser, Namespace
@@ -126,7 +127,9 @@ def check(arguments: Namespace, topics: list[str]) -> None:
     """
     for topic in topics:
         if topic not in TOPICS:
-            raise ValueError(f"{topic}: no such topic; expected some of {', '.join(TOPICS)}")
+            near = difflib.get_close_matches(topic, TOPICS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"expected some of {', '.join(TOPICS)}"
+            raise ValueError(f"{topic}: no such topic; {hint}")
     read = {name for topic in topics for name in TOPICS[topic].options}
     for name in sorted({name for topic in TOPICS.values() for name in topic.options} - read):
         if getattr(arguments, name) is not None:

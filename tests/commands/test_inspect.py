@@ -365,7 +365,8 @@ def test_a_page_holds_all_tables_and_plots_and_loads_nothing(folder, inspect, tm
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["lyers"], "lyers: no such topic; expected some of layers, senses, map"),
+        (["lyers"], "lyers: no such topic; did you mean layers?"),
+        (["weights"], "weights: no such topic; expected some of layers, senses, map"),
         (["senses"], "senses needs a word and a corpus: --word WORD --corpus FILE"),
         (["layers", "--word", "x"], "--word is for senses, map, attribution, not for layers"),
         (["layers", "map", "--plot", "x.png"], "--plot draws one topic, not 2: --html FILE takes all of them"),

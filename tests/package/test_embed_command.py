@@ -316,6 +316,12 @@ def test_what_cannot_be_done_is_said_in_one_line(embed, model, tmp_path, capsys,
     assert not list(tmp_path.glob("o.*"))
 
 
+def test_a_launcher_is_refused_in_one_line(embed, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")  # as torchrun and accelerate launch set it
+    embed(["a"], code=2)
+    assert "use --num-processes N in place of a launcher" in capsys.readouterr().err
+
+
 def test_json_reports_what_was_done(embed, capsys):
     embed(TEXT, "--json")
     report = json.loads(capsys.readouterr().out)

@@ -141,17 +141,19 @@ def test_without_matplotlib_one_line_says_what_to_install(tmp_path, monkeypatch,
 
 
 @pytest.mark.slow
-def test_a_run_draws_its_plots_into_folder_and_card_and_prints_one_table(tmp_path, caplog):
+def test_a_run_draws_its_plots_into_folder_and_card_and_prints_one_table(tmp_path, caplog, capsys):
     pytest.importorskip("matplotlib")
     (tmp_path / "words").mkdir()
     words, model = write_words(tmp_path / "words"), tmp_path / "model"
     with caplog.at_level("INFO"):
-        assert not tagged(*command(words, model, "--seeds", "1", "2", "--plots", "True"))
+        assert not tagged(*command(words, model, "--seeds", "1", "2", "--plots", "True", "--json"))
+    printed = json.loads(capsys.readouterr().out)
     assert {path.name for path in model.glob("*.png")} == set(PLOTS)
     assert not list(model.glob("seed-*/*.png"))
     card = (model / "README.md").read_text(encoding="utf-8")
     assert all(f"]({name})" in card for name in PLOTS)
     results = json.loads((model / "all_results.json").read_text())
+    assert printed == {"output_dir": str(model), **results}
     for run in results["runs"]:
         right, missed = (sum(run["errors"]["test"]["outcomes"][name]) for name in ("right", "missed"))
         assert right + missed <= 80
