@@ -25,13 +25,12 @@ from .embedding_run import (
     Sentence,
     Settings,
     embed_parts,
-    load_encoder,
     part_path,
     read_parts,
     read_sentences,
     words_stored,
 )
-from .loading import find_device, load_tokenizer
+from .loading import find_device, load_encoder, load_tokenizer
 from .model.modeling_elmo import ElmoModel
 from .model.tokenization_elmo import ElmoTokenizer
 from .model.word_splitting_elmo import SPLITTING_RULES

@@ -24,7 +24,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import AutoModel
 from transformers.utils import logging
 
 from .embedding import (
@@ -37,7 +36,7 @@ from .embedding import (
     make_batches,
     map_in_thread,
 )
-from .loading import best_device, load_tokenizer, loading
+from .loading import best_device, load_encoder, load_tokenizer
 from .model.modeling_elmo import ElmoModel, ElmoModelOutput, State
 from .sentences import Entry
 from .training.run_record import RunRecord
@@ -246,12 +245,6 @@ class Embedder:
             batch = words[None].to(self.model.device)
             return attention(batch, torch.ones_like(batch[..., 0], dtype=torch.bool))[0].float().cpu()
         return words.float().amax(0) if self.settings.pooling == "max" else words.float().mean(0)
-
-
-def load_encoder(name: str) -> ElmoModel:
-    """Return the encoder of a saved model, of a task too, in evaluation mode."""
-    with loading(name):
-        return AutoModel.from_pretrained(name).eval()
 
 
 # ---- Parts on the disk

@@ -8,7 +8,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from .model.configuration_elmo import ElmoConfig
+from .model.encoder_decoder_elmo import ElmoEncoderDecoderConfig, ElmoForSeq2SeqLM
+from .model.modeling_elmo import ElmoModel
 
 # What transformers raises for files with values of other types, damaged weights, and sizes beyond the memory
 FAILURES = (OSError, ValueError, TypeError, AttributeError, LookupError, RuntimeError, MemoryError, SafetensorError)
@@ -52,6 +56,24 @@ def load_model(model_class: type[PreTrainedModel], name: str) -> Any:
     return model.to(best_device()).eval()
 
 
+def load_encoder(name: str) -> ElmoModel:
+    """Return the encoder of a saved model, of a task and of a pair with a decoder too, in evaluation mode on the CPU.
+
+    Raises:
+        `ValueError`: in one line, if it cannot be loaded, or has no ELMo.
+    """
+    with loading(name):
+        config = AutoConfig.from_pretrained(name)
+        types = [config.model_type, getattr(getattr(config, "encoder", None), "model_type", None)]
+        if types == [ElmoEncoderDecoderConfig.model_type, ElmoConfig.model_type]:
+            pair: Any = ElmoForSeq2SeqLM.from_pretrained(name)
+            return pair.encoder.eval()
+        if types[0] != ElmoConfig.model_type:
+            raise ValueError(f"{name} is a model of type {types[0]}, not {ElmoConfig.model_type}")
+        model: Any = ElmoModel.from_pretrained(name)
+        return model.eval()
+
+
 def best_device() -> torch.device:
     """Return the accelerator of this machine, or the CPU."""
     return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
@@ -68,4 +90,4 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-__all__ = ["best_device", "find_device", "load_model", "load_tokenizer", "loading"]
+__all__ = ["best_device", "find_device", "load_encoder", "load_model", "load_tokenizer", "loading"]

@@ -21,7 +21,7 @@ from .inputs import INPUT_FORMATS, Example, Input
 from .models import load_head
 
 SUFFIXES = {".conll": "conll", ".jsonl": "jsonl", ".html": "html", ".htm": "html"}
-UNITS = {"words": "sentence", "texts": "text", "documents": "document", "questions": "question"}
+UNITS = {"words": "sentence", "roles": "sentence", "texts": "text", "documents": "document", "questions": "question"}
 SHOWN = 8  # labels whose counts the report shows
 EPILOG = """\
 input:

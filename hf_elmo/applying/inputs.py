@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 
 from ..model.tokenization_elmo import ElmoTokenizer
 from ..training.arguments import QuestionArguments
-from ..training.data.documents import IDENTIFIERS, DocumentReader, is_list_of_lists
+from ..training.data.documents import BEGIN, IDENTIFIERS, DocumentReader, is_list_of_lists
 from ..training.data.files import Place, numbered_lines, read_text
+from ..training.data.predicates import PredicateReader, has_columns_of_predicates
 from ..training.data.questions import QuestionReader, is_array
 from ..training.data.splits import Understood
 from ..training.data.tables import SUFFIXES, Row, find_column, json_row, peek, read_table
@@ -71,7 +72,8 @@ class Input:
     Args:
         options: Arguments of the command.
         tokenizer: Splits raw text.
-        task: `words` to label, `texts` to classify, `documents` of sentences, or `questions` to answer.
+        task: `words` to label, words and their `roles`, `texts` to classify, `documents` of sentences, or `questions`
+            to answer.
         labels: Labels of the model, by which the columns of a file are recognized.
         is_of_pairs: Whether the model accepts pairs of texts only.
 
@@ -89,7 +91,7 @@ class Input:
         self.context = None
         if options.context is not None:
             self.context = self.split(read_text(options.context))
-        if self.format == "conll" and task not in ("words", "documents"):
+        if self.format == "conll" and not self.is_of_words and task != "documents":
             raise ValueError(f"{self.name}: a file with a word per line is for taggers; give a table or lines of text")
         if task == "questions" and self.format == "text" and self.context is None:
             raise ValueError(
@@ -108,7 +110,21 @@ class Input:
         suffix = Path(self.source.removesuffix(".gz")).suffix.lower()
         if suffix in SUFFIXES:
             return suffix[1:]
-        return "conll" if suffix in CONLL_SUFFIXES or (self.task == "words" and self.has_known_labels()) else "text"
+        if suffix in CONLL_SUFFIXES or (self.task == "documents" and self.begins_document()):
+            return "conll"
+        return "conll" if self.is_of_words and (self.is_of_predicates() or self.has_known_labels()) else "text"
+
+    @property
+    def is_of_words(self) -> bool:
+        return self.task in ("words", "roles")
+
+    def begins_document(self) -> bool:
+        """Return whether a file of any name is one of CoNLL-2012."""
+        return any(BEGIN.match(line) for _, line in islice(numbered_lines(self.source), LINES_TO_JUDGE))
+
+    def is_of_predicates(self) -> bool:
+        """Return whether a file has a column of labels for each predicate of a sentence."""
+        return self.task == "roles" and has_columns_of_predicates(self.source)
 
     def has_known_labels(self) -> bool:
         """Return whether a file of any name has columns, one of them with labels of the model."""
@@ -119,7 +135,7 @@ class Input:
         """Say how the input is read."""
         if self.format in ("text", "conll"):
             unit = {"words": "sentence", "texts": "pair, separated by a tab," if self.has_pairs else "text"}
-            unit |= {"documents": "text", "questions": "question"}
+            unit |= {"roles": "sentence", "documents": "text", "questions": "question"}
             return f"a {unit[self.task]} per line" if self.format == "text" else "a word per line"
         return f"a table ({self.format})"
 
@@ -161,9 +177,12 @@ class Input:
             for row in DocumentReader(None, Understood("document")).read_conll(path, "test"):
                 place = row["source"].rpartition(" ")[2]
                 yield self.document(Place(path, int(place)), row["sentences"], row["id"], row["part"])
+        elif self.format == "conll" and self.is_of_predicates():
+            for row in PredicateReader(None, Understood("sentence")).read_file(path, "test"):
+                yield self.example(Place(path, int(row["source"].rpartition(" ")[2])), row["tokens"])
         elif self.format == "conll":
             layout = find_layout(path, self.options.word_column, self.options.label_column, True, self.labels)
-            for words, _, lines in read_word_lines(path, layout):
+            for words, _, lines in read_word_lines(path, layout._replace(label=None)):
                 yield Example(
                     Place(path, lines[0]), (join(words),), None, None if layout.kind == "sentences" else lines
                 )
@@ -194,7 +213,7 @@ class Input:
         place, options = head[0][0], self.options
         usual = IDENTIFIERS if self.task == "documents" else IDENTIFIER
         identifier = find_column(names, None, usual, place, needed=False)
-        if self.task == "words" and options.sentence_column is not None:
+        if self.is_of_words and options.sentence_column is not None:
             column = find_column(names, options.text_column, WORD_COLUMNS, place, "--text-column")
             number = find_column(names, options.sentence_column, (), place)
             for place, words, _, _ in grouped(rows, column, None, number):
@@ -219,7 +238,7 @@ class Input:
             if self.context is not None:
                 return [question]
             return [question, find_column(names, options.context_column, CONTEXT_COLUMNS, place, "--context-column")]
-        if self.task == "words":
+        if self.is_of_words:
             usual = dict.fromkeys((*WORD_COLUMNS, *TEXT_COLUMNS))
             return [find_column(names, options.text_column, usual, place, "--text-column")]
         first = find_column(names, options.first_column, FIRST, place, needed=False)
@@ -234,7 +253,7 @@ class Input:
     def cell(self, value: Any, column: str, place: Place) -> str | list[str]:
         """Return the text, or the list of words, in a cell of a table; an empty cell is an empty text."""
         value = "" if value is None else value
-        if isinstance(value, str) and value.startswith("[") and self.task == "words":
+        if isinstance(value, str) and value.startswith("[") and self.is_of_words:
             value = as_list(value)
         if isinstance(value, str) or (isinstance(value, list) and all(isinstance(word, str) for word in value)):
             return value

@@ -34,7 +34,7 @@ def cluster_columns(pairs: Pairs) -> Iterator[str]:
 class RoleLabeler(Head):
     """All predicates of a sentence, which the model finds, with their arguments."""
 
-    task, formats = "words", ("jsonl", "conll", "html")
+    task, formats = "roles", ("jsonl", "conll", "html")
     conll = staticmethod(role_columns)
 
     def predict_batch(self, examples: Sequence[Example]) -> list[dict]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..plots import curves, legend_below, panels
 from ..tables import Table
-from .corpora import load_encoder, normalized, read_sentences
+from .corpora import encoder_of, normalized, read_sentences
 from .report import Findings
 
 LEAST_OCCURRENCES = 5  # of a word whose occurrences are compared (the paper: in at least 5 unique contexts)
@@ -28,7 +28,7 @@ SEED = 0
 
 def inspect_contextuality(options: Namespace) -> Findings:
     """Return the three measures in each layer, raw, their baselines, and the differences."""
-    encoder = load_encoder(options, "contextuality")
+    encoder = encoder_of(options, "contextuality")
     sentences = read_sentences(options, encoder.tokenizer, "contextuality")
     random = np.random.default_rng(SEED)
     places = occurrences_to_keep(sentences, random, options)

@@ -14,10 +14,9 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..embedding import embed_sentences
-from ..loading import load_model, load_tokenizer
+from ..loading import best_device, load_encoder, load_tokenizer
 from ..model.modeling_elmo import ElmoModel
 from ..model.tokenization_elmo import ElmoTokenizer
-from ..training.configs import read_config
 from ..training.data.files import numbered_lines
 from ..training.data.tables import Row, find_column, peek, read_table
 from ..training.language_model.corpus import TextFiles, choose_split
@@ -50,7 +49,7 @@ class Encoder(NamedTuple):
                 yield np.concatenate([layers, mix])[: len(self.layers)]
 
 
-def load_encoder(options: Namespace, topic: str) -> Encoder:
+def encoder_of(options: Namespace, topic: str) -> Encoder:
     """Load the encoder of the one model that is named.
 
     Raises:
@@ -59,9 +58,8 @@ def load_encoder(options: Namespace, topic: str) -> Encoder:
     if len(options.model) > 1:
         raise ValueError(f"{topic} is about one model: give --model once; `layers` compares several")
     (name,) = options.model
-    read_config(name)
-    tokenizer = load_tokenizer(name)
-    return Encoder(name, load_model(ElmoModel, name), tokenizer)
+    model = load_encoder(name).to(best_device())
+    return Encoder(name, model, load_tokenizer(name))
 
 
 class Occurrence(NamedTuple):

@@ -9,11 +9,11 @@ import statistics
 from argparse import Namespace
 from pathlib import Path
 
-from ..loading import load_model
-from ..model.modeling_elmo import ElmoModel
+from transformers import AutoConfig
+
+from ..loading import load_encoder
 from ..plots import Figure, layer_weights
 from ..tables import Table
-from ..training.configs import read_config
 from .report import Findings
 
 RESULTS_FILE = "all_results.json"
@@ -43,8 +43,8 @@ def inspect_layers(options: Namespace) -> Findings:
 
 def mixes_of(name: str) -> list[dict]:
     """Return the mixes of a model: of all seeds of its run, or of its weights."""
-    config = read_config(name)
-    saved = (config.architectures or ["ElmoModel"])[0]
+    model = load_encoder(name)
+    saved = (AutoConfig.from_pretrained(name).architectures or ["ElmoModel"])[0]
     path = Path(name) / RESULTS_FILE
     runs = []
     if path.is_file():
@@ -54,7 +54,6 @@ def mixes_of(name: str) -> list[dict]:
         except (ValueError, KeyError, TypeError):
             runs = []
     if len(runs) < 2:
-        model = load_model(ElmoModel, name)
         shares = [[*zip(model.mix_weights().tolist(), model.mix_scales().tolist())]]
     mixes = []
     for number, of_runs in enumerate(zip(*shares)):

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..plots import legend_below, panels, points, signed_bars
 from ..tables import Table
-from .corpora import Encoder, Occurrence, layer_number, load_encoder, normalized, read_occurrences, vectors_of
+from .corpora import Encoder, Occurrence, encoder_of, layer_number, normalized, read_occurrences, vectors_of
 from .report import Findings
 
 SHOWN_GROUPS = 7  # beyond them, occurrences are one group, "others"
@@ -23,7 +23,7 @@ METHODS = ("pca", "tsne", "umap")
 
 def inspect_senses(options: Namespace) -> Findings:
     """Return the occurrences of a word that are nearest to it in `--text`, or to its first occurrence."""
-    encoder = load_encoder(options, "senses")
+    encoder = encoder_of(options, "senses")
     layer = layer_number(options, encoder)
     occurrences = read_occurrences(options, encoder.tokenizer, "senses")
     if options.text is not None:
@@ -98,7 +98,7 @@ def draw_nearest(
 
 def inspect_map(options: Namespace) -> Findings:
     """Return a map of the occurrences of a word in two dimensions for each layer, and how far its groups are apart."""
-    encoder = load_encoder(options, "map")
+    encoder = encoder_of(options, "map")
     occurrences = read_occurrences(options, encoder.tokenizer, "map")
     vectors = normalized(vectors_of(encoder, occurrences))
     names, order, what = groups_of(options, occurrences, vectors[layer_number(options, encoder)])

@@ -28,7 +28,7 @@ import numpy as np
 from ..plots import bars, panels
 from ..tables import Table
 from ..training.data.files import Place, numbered_lines
-from .corpora import Encoder, load_encoder, normalized
+from .corpora import Encoder, encoder_of, normalized
 from .report import Findings
 
 # Parts of speech of test data, by the number that follows `%` in a WordNet sense key; 5 is an adjective satellite
@@ -55,7 +55,7 @@ def inspect_wsd(options: Namespace) -> Findings:
         raise ValueError(
             "wsd needs annotated texts: --train semcor.tsv --test ALL.data.xml.gz [--gold ALL.gold.key.txt]"
         )
-    encoder = load_encoder(options, "wsd")
+    encoder = encoder_of(options, "wsd")
     sentences, instances = read_semcor(options.train, options.max_sentences)
     centers = sense_vectors(encoder, sentences, instances)
     frequent: dict[str, Counter] = {}
@@ -185,7 +185,7 @@ def inspect_wic(options: Namespace) -> Findings:
     """Return the accuracy of a threshold on the similarity of a word's two vectors in each layer."""
     if options.train is None or options.test is None:
         raise ValueError("wic needs pairs of sentences: --train train.data.txt --test dev.data.txt")
-    encoder = load_encoder(options, "wic")
+    encoder = encoder_of(options, "wic")
     similarities, golds = zip(
         *(similarities_of_pairs(encoder, path, options) for path in (options.train, options.test))
     )

@@ -15,7 +15,7 @@ from hf_elmo.model.label_schemes_elmo import spans
 from hf_elmo.semantic_roles import label_roles
 from hf_elmo.training.arguments import DocumentArguments, PredicateArguments
 from hf_elmo.training.data.documents import read_documents
-from hf_elmo.training.data.predicates import read_predicates
+from hf_elmo.training.data.predicates import has_columns_of_predicates, read_predicates
 
 TEXT = "Ada met Max & Eve in Rome. She saw Tom there.\nMax left Oslo.\n"
 WIDER = {"coref_max_width": 4, "coref_singletons": True}
@@ -62,8 +62,23 @@ def test_roles_are_columns_that_readers_of_conll_2005_read(models, apply, tmp_pa
     for row, predicates in zip(read["predicates"], expected, strict=True):
         labels = sorted(one["labels"] for one in row)
         assert labels == sorted(one["labels"] for one in predicates)
+    assert apply("roles", "out.conll", "--format", "conll") == (tmp_path / "out.conll").read_text()
     printed = [json.loads(line)["predicates"] for line in apply("roles", TEXT).splitlines()]
     assert printed == expected
+
+
+def test_files_with_predicates_are_known_by_their_columns(tmp_path):
+    for lines, expected in (
+        (["1 He he X Y _ B-A0", "2 left leave X Y leave.01 B-V", "", "1 So so X Y _"], True),
+        (["1\tHe\the\tPRON\tPRP\t_\t2\tnsubj\t_\t_"], False),  # CoNLL-U
+        (["He - (A0*)", "left leave (V*)", "", "So -"], True),
+        (["He B-PER", "left O"], False),
+        (["1 of the most common words ."], False),
+        (["A sentence .", "Another one *"], False),
+        ([""], False),
+    ):
+        (tmp_path / "in.txt").write_text("\n".join(lines) + "\n")
+        assert has_columns_of_predicates(str(tmp_path / "in.txt")) == expected, lines
 
 
 def test_a_page_has_a_line_for_each_predicate(models, apply):

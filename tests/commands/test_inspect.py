@@ -9,6 +9,7 @@ import torch
 import toy_tasks
 from shaken import shake
 from torch.nn.functional import cosine_similarity
+from transformers import GPT2Config, GPT2LMHeadModel
 
 import hf_elmo
 from hf_elmo import plots
@@ -18,6 +19,7 @@ from hf_elmo.inspection.contextuality import explainable, mean_of_pairs, measure
 from hf_elmo.inspection.corpora import normalized
 from hf_elmo.inspection.senses import clusters, project
 from hf_elmo.inspection.word_senses import best_threshold
+from hf_elmo.model.encoder_decoder_elmo import ElmoEncoderDecoderConfig, ElmoForSeq2SeqLM
 
 SENTENCES = [
     "Ada met Max in Rome .",
@@ -89,6 +91,27 @@ def test_layers_are_the_mixes_of_the_model_and_of_the_seeds_of_a_run(folder, ins
     assert mix["deviations"] == pytest.approx(np.std(shares, axis=0, ddof=1).round(6).tolist())
     assert (mix["gamma"], mix["seeds"]) == (1.5, 2)
     assert "mean ± deviation" in plot.read_text(encoding="utf-8")
+
+
+def test_the_encoder_of_a_pair_is_inspected_and_embeds(folder, model, tmp_path, capsys):
+    sizes = {"n_embd": 8, "n_layer": 1, "n_head": 1, "n_positions": 8, "vocab_size": 20}
+    decoder = GPT2Config(**sizes, is_decoder=True, add_cross_attention=True, bos_token_id=0, eos_token_id=1)
+    config = ElmoEncoderDecoderConfig.from_encoder_decoder_configs(
+        model.config, decoder, decoder_start_token_id=0, pad_token_id=1
+    )
+    ElmoForSeq2SeqLM(config, model, GPT2LMHeadModel(decoder)).save_pretrained(tmp_path / "pair")
+    toy_tasks.tokenizer().save_pretrained(tmp_path / "pair")
+    found, vectors = [], []
+    for name in (tmp_path / "pair", folder / "elmo"):
+        capsys.readouterr()
+        assert main(["inspect", "--model", str(name), "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out)["layers"]["mixes"][0])
+        output = tmp_path / f"{name.name}.safetensors"
+        assert main(["embed", str(folder / "corpus.txt"), str(output), "--model", str(name)]) == 0
+        vectors.append(output.read_bytes())
+    assert [one["architecture"] for one in found] == ["ElmoForSeq2SeqLM", "ElmoModel"]
+    assert found[0]["weights"] == found[1]["weights"] != [1 / 3] * 3
+    assert vectors[0] == vectors[1]
 
 
 # ---- Senses

@@ -138,6 +138,19 @@ def find_layout(path: str) -> Layout:
     raise ValueError(f"{path}: there is no sentence in it")
 
 
+def has_columns_of_predicates(path: str) -> bool:
+    """Return whether a file has words in the numbered columns or those of CoNLL-2005."""
+    lines = [line for _, line in islice(numbered_lines(path), LINES_TO_JUDGE) if line.strip() and line[0] != "#"]
+    rows = [line.split("\t") if "\t" in line else line.split() for line in lines]
+    if not rows or find_layout(path) == LAYOUTS["CoNLL-2012"]:
+        return False
+    if find_layout(path) == LAYOUTS["numbered"]:
+        return all(IOB.fullmatch(cell.strip()) for row in rows for cell in row[6:])
+    last = [row[-1].strip() for row in rows if len(row) > 1]
+    marked = [cell for cell in last if BRACKETS.fullmatch(cell)]
+    return bool(marked) and all(BRACKETS.fullmatch(cell) or cell in NOT_LABELED for cell in last)
+
+
 def read_sentence(rows: list[tuple[Place, list[str]]], layout: Layout) -> dict:
     """Return the example of a sentence's lines.
 
