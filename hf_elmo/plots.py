@@ -282,7 +282,7 @@ def layer_weights(
     for layer in range(count):
         name = f"layer {layer}"
         series[name] = [mix[layer] if layer < len(mix) else 0.0 for mix in weights]
-        errors[name] = [part[layer] if part and layer < len(part) else 0.0 for part in deviations]
+        errors[name] = [part[layer] if part and layer < len(part) else np.nan for part in deviations]
     has_errors = any(deviations)
     with panels(1, width=max(5.5, 1.5 + 0.45 * count * len(groups)), height=3.4) as (figure, (axes,)):
         bars(axes, groups, series, errors if has_errors else None, are_ordered=True)
