@@ -86,6 +86,9 @@ class ElmoCharacterEncoder(nn.Module):
             maxima = largest_values(types, self.embeddings.weight, filters)
             return self.finish(self.activation(maxima), words)[inverse]
         types = without_common_padding(types, max(convolution.kernel_size[0] for convolution in self.convolutions))
+        if not called and types.is_cuda and len(types):
+            maxima = largest_values_by_one_product(self.embeddings(types), filters)
+            return self.finish(self.activation(maxima), words)[inverse]
         return self.encode_characters(self.embeddings(types), words)[inverse]
 
     def split_rows(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -142,6 +145,32 @@ def largest_values(
         start = last + 1
     maxima = maxima[:count] + torch.cat([bias for _, bias in filters])
     return torch.empty_like(maxima).index_copy_(0, order, maxima)
+
+
+def largest_values_by_one_product(characters: Tensor, filters: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """Return the largest value of each filter in each word, `(N, D)`, before the activation. Differentiable.
+
+    All filters are padded with zeros to the widest one, and multiplied at once with the windows of that width. On a
+    GPU this is several times as fast, above all backward, as a convolution for each width, whose few input channels
+    leave most of the GPU idle.
+
+    Args:
+        characters (`(N, W, E)`): Character embeddings of words.
+        filters (`(F, E, width)` and `(F,)` each): Weights and biases of the convolutions.
+    """
+    widths = [weight.shape[2] for weight, _ in filters]
+    widest, missing = max(widths), max(widths) - min(widths)
+    weight = torch.cat([F.pad(weight, (0, widest - width)) for width, (weight, _) in zip(widths, filters)])
+    windows = F.pad(characters, (0, 0, 0, missing)).unfold(1, widest, 1)  # (N, W - narrowest + 1, E, widest)
+    values = F.linear(windows.flatten(2), weight.flatten(1))
+    # Narrower filters have more windows than the widest one; windows that reach beyond the word's row do not exist.
+    starts = torch.arange(windows.shape[1], device=characters.device)
+    counts = torch.tensor(
+        [characters.shape[1] - width + 1 for width, (part, _) in zip(widths, filters) for _ in range(len(part))],
+        device=characters.device,
+    )
+    values = values.masked_fill(starts[:, None] >= counts, -torch.inf)
+    return values.max(dim=1).values + torch.cat([bias for _, bias in filters])
 
 
 def padded_from(types: Tensor) -> Tensor:

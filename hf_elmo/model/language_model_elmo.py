@@ -131,12 +131,12 @@ class ElmoForPreTraining(ElmoLanguageModel):
         """
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
-        words, mask = self.elmo.embed_words(input_ids, attention_mask, inputs_embeds, token_embeddings)
-        backward_words = words
-        if backward_input_ids is not None:
-            backward_words, backward_mask = self.elmo.embed_words(backward_input_ids, attention_mask)
-            if not torch.equal(mask, backward_mask):
-                raise ValueError("`backward_input_ids` must have words where `input_ids` has words, and nowhere else")
+        if backward_input_ids is None:
+            words, mask = self.elmo.embed_words(input_ids, attention_mask, inputs_embeds, token_embeddings)
+            backward_words = words
+        else:
+            given = input_ids, attention_mask, inputs_embeds, token_embeddings
+            words, backward_words, mask = self.embed_both_texts(*given, backward_input_ids)
         use_state = use_state if use_state is not None else state is not None
         layers, final_state = self.elmo.run_layers(
             torch.cat([words, backward_words], dim=-1), mask, state, use_state=use_state
@@ -170,6 +170,30 @@ class ElmoForPreTraining(ElmoLanguageModel):
             hidden_states=tuple(self.elmo.align_layers(layers)) if output_hidden_states else None,
             state=final_state,
         )
+
+    def embed_both_texts(
+        self,
+        input_ids: Tensor | None,
+        attention_mask: Tensor | None,
+        inputs_embeds: Tensor | None,
+        token_embeddings: Tensor | None,
+        backward_input_ids: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the word vectors of the text of each direction, both `(B, T, P)`, and their common mask `(B, T)`.
+
+        Ids of both texts are encoded together, so that a word in both of them is encoded once.
+        """
+        if input_ids is not None and input_ids.shape == backward_input_ids.shape:
+            masks = None if attention_mask is None else torch.cat([attention_mask, attention_mask])
+            both = torch.cat([input_ids, backward_input_ids.to(input_ids)])
+            vectors, mask = self.elmo.embed_words(both, masks, inputs_embeds, token_embeddings)
+            (words, backward_words), (mask, backward_mask) = vectors.chunk(2), mask.chunk(2)
+        else:
+            words, mask = self.elmo.embed_words(input_ids, attention_mask, inputs_embeds, token_embeddings)
+            backward_words, backward_mask = self.elmo.embed_words(backward_input_ids, attention_mask)
+        if not torch.equal(mask, backward_mask):
+            raise ValueError("`backward_input_ids` must have words where `input_ids` has words, and nowhere else")
+        return words, backward_words, mask
 
     def direction_targets(self, labels: Tensor, mask: Tensor) -> Tensor:
         """Return the target of each direction at each position, `(B, 2, T)`; -100 for none."""

@@ -26,13 +26,10 @@ Words = list[list[str | None]]  # (rows, steps)
 
 
 class Window(NamedTuple):
-    """Words that are read and words to be predicted, each (rows, steps)."""
+    """Words that are read and words to be predicted, each (rows, steps), or their places in a table."""
 
     inputs: Words
     targets: Words
-
-    def rows(self, rows: slice) -> Window:
-        return Window(self.inputs[rows], self.targets[rows])
 
 
 class Streams:
@@ -42,12 +39,15 @@ class Streams:
         sentences: Iterator from which the rows get their sentences, in the order in which they need them.
         num_rows: Number of rows.
         backward: Whether sentences are read from their end.
+        table: If given, windows hold the places of words in this table, looked up once for each sentence.
     """
 
-    def __init__(self, sentences: Iterator[list[str]], num_rows: int, backward: bool = False):
-        self.sentences, self.backward = sentences, backward
-        self.rows: list[list[str]] = [[] for _ in range(num_rows)]  # the sentence of each row
-        self.used = [0] * num_rows  # how many of its tokens have been inputs
+    def __init__(
+        self, sentences: Iterator[list[str]], num_rows: int, backward: bool = False, table: WordTable | None = None
+    ):
+        self.sentences, self.backward, self.table = sentences, backward, table
+        self.words: list[list[str]] = [[] for _ in range(num_rows)]  # the sentence of each row
+        self.restore(self.words)
 
     def window(self, num_steps: int) -> Window:
         """Return the next `num_steps` tokens of all rows.
@@ -55,6 +55,8 @@ class Streams:
         Raises:
             `StopIteration`: if `sentences` ends before all rows are full.
         """
+        if self.table is not None and self.generation != self.table.generation:  # the table has been emptied
+            self.restore(self.state())
         inputs, targets = [], []
         for row in range(len(self.rows)):
             row_inputs, row_targets = [], []
@@ -62,22 +64,28 @@ class Streams:
                 if self.used[row] >= len(self.rows[row]) - 1:
                     words = next(self.sentences)
                     words = [EOS_WORD, *reversed(words), BOS_WORD] if self.backward else [BOS_WORD, *words, EOS_WORD]
-                    self.rows[row], self.used[row] = words, 0
-                words, start = self.rows[row], self.used[row]
-                end = min(len(words) - 1, start + num_steps - len(row_inputs))
-                row_inputs += words[start:end]
-                row_targets += words[start + 1 : end + 1]
+                    self.words[row], self.rows[row], self.used[row] = words, self.tokens(words), 0
+                tokens, start = self.rows[row], self.used[row]
+                end = min(len(tokens) - 1, start + num_steps - len(row_inputs))
+                row_inputs += tokens[start:end]
+                row_targets += tokens[start + 1 : end + 1]
                 self.used[row] = end
             inputs.append(row_inputs)
             targets.append(row_targets)
         return Window(inputs, targets)
 
+    def tokens(self, words: list[str]) -> list:
+        """Return what windows hold of a sentence."""
+        return words if self.table is None else self.table.places_of(words)
+
     def state(self) -> list[list[str]]:
         """Return the rest of each row's sentence, from the token that was read last."""
-        return [words[used:] for words, used in zip(self.rows, self.used)]
+        return [words[used:] for words, used in zip(self.words, self.used)]
 
     def restore(self, state: list[list[str]]) -> None:
-        self.rows, self.used = [list(words) for words in state], [0] * len(state)
+        self.words, self.used = [list(words) for words in state], [0] * len(state)
+        self.rows = [self.tokens(words) for words in self.words]
+        self.generation = None if self.table is None else self.table.generation
 
 
 class WordTable:
@@ -93,8 +101,14 @@ class WordTable:
         self.encode, self.max_words = encode, max_words
         self.ids = {PADDING: -100, **{word: number for number, word in enumerate(vocabulary)}}
         self.unknown_id = self.ids[UNKNOWN_WORD]
-        self.index: dict[str | None, int] = {}  # rows of `characters`
-        self.characters = np.zeros((0, 0))
+        self.generation = 0  # how often all words were dropped, after which places have no meaning
+        self.clear()
+
+    def clear(self) -> None:
+        """Drop all words."""
+        self.index: dict[str | None, int] = {}  # rows of `characters` and `word_ids`
+        self.characters, self.word_ids = np.zeros((0, 0)), np.zeros(0)
+        self.generation += 1
 
     @classmethod
     def from_tokenizer(cls, tokenizer: ElmoTokenizer) -> WordTable:
@@ -108,43 +122,64 @@ class WordTable:
 
     def rows(self, words: Words) -> np.ndarray:
         """Return character ids `(rows, steps, W)`, 0 for padding."""
+        places = self.places(words)
+        return self.characters[places]
+
+    def labels(self, words: Words) -> np.ndarray:
+        """Return vocabulary ids `(rows, steps)`: that of `<UNK>` for words without one, -100 for padding."""
+        places = self.places(words)
+        return self.word_ids[places]
+
+    def places(self, words: Words) -> np.ndarray:
+        """Return the place of each word in the table, `(rows, steps)`; a full table is emptied before."""
+        self.make_space()
+        return np.array([self.places_of(row) for row in words]).reshape(len(words), -1)
+
+    def places_of(self, words: list[str | None]) -> list[int]:
+        """Return the place of each word in the table, to which new words are added."""
+        try:
+            return [self.index[word] for word in words]
+        except KeyError:
+            self.add([word for word in dict.fromkeys(words) if word not in self.index and word is not PADDING])
+            return [self.index[word] for word in words]
+
+    def make_space(self) -> None:
+        """Drop all words if there are too many."""
         if len(self.index) > self.max_words:
-            self.index = {}
-        new = list({word: None for row in words for word in row if word not in self.index and word is not PADDING})
-        if new or not self.index:
-            self.add(new)
-        index = self.index
-        return self.characters[[[index[word] for word in row] for row in words]]
+            self.clear()
 
     def add(self, words: list[str]) -> None:
         encoded = self.encode(words or [UNKNOWN_WORD])[: len(words)]
         if not self.index:
             self.index[PADDING] = 0
             self.characters = np.zeros((1 << 14, encoded.shape[1]), dtype=encoded.dtype)
+            self.word_ids = np.full(1 << 14, self.ids[PADDING], dtype=np.int64)
         start, end = len(self.index), len(self.index) + len(words)
         if end > len(self.characters):
-            larger = np.zeros((2 * end, encoded.shape[1]), dtype=encoded.dtype)
-            larger[:start] = self.characters[:start]
-            self.characters = larger
+            self.characters, self.word_ids = (enlarged(part, 2 * end) for part in (self.characters, self.word_ids))
         self.characters[start:end] = encoded
+        self.word_ids[start:end] = [self.ids.get(word, self.unknown_id) for word in words]
         self.index.update(zip(words, range(start, end)))
 
-    def labels(self, words: Words) -> np.ndarray:
-        """Return vocabulary ids `(rows, steps)`: that of `<UNK>` for words without one, -100 for padding."""
-        ids, unknown = self.ids, self.unknown_id
-        return np.array([[ids.get(word, unknown) for word in row] for row in words], dtype=np.int64)
-
     def batch(self, forward: Window, backward: Window) -> dict[str, torch.Tensor]:
-        """Return the model's inputs for a window of each direction.
+        """Return the model's inputs for a window of words of each direction.
 
         The backward window is reversed into the natural order of the text, which the model reads from its end. The
         rows of both windows have the same lengths, and are padded to the longest.
         """
-        inputs, targets = map(pad, forward)
-        length = len(inputs[0])
-        backward_inputs, backward_targets = (pad([row[::-1] for row in words], length) for words in backward)
-        rows = self.rows(inputs + backward_inputs).astype(np.int64)
-        labels = np.stack([self.labels(targets), self.labels(backward_targets)], axis=1)
+        self.make_space()
+        length = max(map(len, forward.inputs))
+        padded = (pad(words, length) for words in forward)
+        reversed_ones = (pad([row[::-1] for row in words], length) for words in backward)
+        parts = [[self.places_of(row) for row in words] for words in (*padded, *reversed_ones)]
+        return self.batch_of_places(*(np.array(part) for part in parts))
+
+    def batch_of_places(
+        self, inputs: np.ndarray, targets: np.ndarray, backward_inputs: np.ndarray, backward_targets: np.ndarray
+    ) -> dict[str, torch.Tensor]:
+        """Return the model's inputs for the places `(rows, steps)` of words, in the natural order of the text."""
+        rows = self.characters[np.concatenate([inputs, backward_inputs])].astype(np.int64)
+        labels = self.word_ids[np.stack([targets, backward_targets], axis=1)]
         return {
             "input_ids": torch.from_numpy(rows[: len(inputs)]),
             "backward_input_ids": torch.from_numpy(rows[len(inputs) :]),
@@ -152,8 +187,14 @@ class WordTable:
         }
 
 
-def pad(words: list[list[str]], length: int | None = None) -> Words:
-    length = length or max(map(len, words))
+def enlarged(array: np.ndarray, rows: int) -> np.ndarray:
+    """Return a copy with space for so many rows."""
+    larger = np.zeros((rows, *array.shape[1:]), dtype=array.dtype)
+    larger[: len(array)] = array
+    return larger
+
+
+def pad(words: list[list[str]], length: int) -> Words:
     return [row + [PADDING] * (length - len(row)) for row in words]
 
 
@@ -185,6 +226,9 @@ class TrainingWindows(IterableDataset):
         num_windows: int | None = None,
     ):
         self.table, self.forward, self.backward, self.num_steps = table, forward, backward, num_steps
+        for streams in (forward, backward):
+            streams.table = table
+            streams.restore(streams.state())
         self.rows_per_batch, self.process, self.num_processes = rows_per_batch, process, num_processes
         self.num_batches = len(forward.rows) // (rows_per_batch * num_processes)  # accumulated in a step
         self.num_windows = num_windows
@@ -234,12 +278,14 @@ class TrainingWindows(IterableDataset):
         for _ in range(done * self.num_batches):
             yield {}
         while True:
+            self.table.make_space()
             forward, backward = self.forward.window(self.num_steps), self.backward.window(self.num_steps)
+            parts = [*map(np.array, forward), *(np.array(places)[:, ::-1] for places in backward)]
             self.windows_read += 1
             for batch in range(self.num_batches):
                 first = (batch * self.num_processes + self.process) * self.rows_per_batch
                 rows = slice(first, first + self.rows_per_batch)
-                yield {"accumulation": batch, **self.table.batch(forward.rows(rows), backward.rows(rows))}
+                yield {"accumulation": batch, **self.table.batch_of_places(*(part[rows] for part in parts))}
             if self.num_windows and self.windows_read % self.num_windows == 0:
                 return
 
