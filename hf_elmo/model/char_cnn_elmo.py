@@ -170,7 +170,7 @@ def largest_values_by_one_product(characters: Tensor, filters: list[tuple[Tensor
         device=characters.device,
     )
     values = values.masked_fill(starts[:, None] >= counts, -torch.inf)
-    return values.max(dim=1).values + torch.cat([bias for _, bias in filters])
+    return values.max(dim=1).values + torch.cat([bias for _, bias in filters]).to(values.dtype)  # autocast's, too
 
 
 def padded_from(types: Tensor) -> Tensor:

@@ -6,7 +6,12 @@ from shaken import shake
 from torch.testing import assert_close
 
 from hf_elmo import ElmoConfig, ElmoModel
-from hf_elmo.model.char_cnn_elmo import largest_values, padded_from
+from hf_elmo.model.char_cnn_elmo import (
+    largest_values,
+    largest_values_by_one_product,
+    padded_from,
+    without_common_padding,
+)
 
 EXACT = {"rtol": 1e-6, "atol": 1e-6}
 W = 12
@@ -74,6 +79,33 @@ def test_other_precisions(encoder, dtype):
     encoder, words = encoder.to(dtype), words_of_lengths(3, 12, 1)
     bound = {torch.float64: 1e-12, torch.bfloat16: 0.05}[dtype]
     assert_close(encoder(words), slow(encoder, words), rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("lengths", [(3, 1, 12, 7), (2, 3), (12,), (5, 6, 7)], ids="lengths {}".format)
+def test_one_product_for_all_convolutions_is_the_same_with_its_gradients(encoder, lengths):
+    """As a GPU computes it: words may fill their rows, or share columns of padding that are left out."""
+    encoder = encoder.double().requires_grad_()
+    words, results = words_of_lengths(*lengths), []
+    filters = [(convolution.weight, convolution.bias) for convolution in encoder.convolutions]
+    for by_one_product in (False, True):
+        encoder.zero_grad()
+        if by_one_product:
+            characters = encoder.embeddings(without_common_padding(words, widest=7))
+            vectors = encoder.finish(encoder.activation(largest_values_by_one_product(characters, filters)))
+        else:
+            vectors = slow(encoder, words)
+        (vectors * torch.linspace(-1, 1, vectors.numel()).view_as(vectors)).sum().backward()
+        results.append([vectors, *(parameter.grad.clone() for parameter in encoder.parameters())])
+    for actual, expected in zip(results[1], results[0]):
+        assert_close(actual, expected, rtol=0, atol=1e-12)
+
+
+def test_one_product_in_autocast(encoder):
+    words, filters = words_of_lengths(3, 12, 1), [(c.weight, c.bias) for c in encoder.convolutions]
+    with torch.autocast("cpu", torch.bfloat16):
+        vectors = encoder.finish(encoder.activation(largest_values_by_one_product(encoder.embeddings(words), filters)))
+    assert vectors.dtype == torch.bfloat16
+    assert_close(vectors.float(), slow(encoder, words), rtol=0, atol=0.05)
 
 
 def test_filters_without_any_word():

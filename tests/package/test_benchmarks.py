@@ -1,5 +1,6 @@
-"""The speed benchmark runs. How fast anything is, no test says: the machine may be busy."""
+"""The speed benchmarks run. How fast anything is, no test says: the machine may be busy."""
 
+import json
 import os
 import subprocess
 import sys
@@ -40,3 +41,17 @@ def test_every_table_is_printed():
 @pytest.mark.slow
 def test_memory_is_measured_in_a_process_of_its_own():
     assert float(speed("--memory-of", '["layer", "ours", "tiny", 3, false, "cpu", "float32"]')) >= 0
+
+
+@pytest.mark.slow
+def test_the_gpu_benchmark_runs_its_layers_on_a_cpu(tmp_path):
+    script, output = SPEED.with_name("gpu.py"), tmp_path / "gpu.json"
+    options = ["--device", "cpu", "--size", "tiny", "--batches", "3", "--rounds", "1", "--skip", "tests", "pretraining"]
+    command = [sys.executable, str(script), *options, "--output", str(output)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert run.returncode == 0, run.stderr[-3000:]
+    rows = json.loads(output.read_text(encoding="utf-8"))["layer"]["rows"]
+    assert {(row["pass"], row["numbers"]) for row in rows} == {
+        (way, numbers) for way in ("forward", "forward, backward") for numbers in ("float32", "tf32", "bfloat16")
+    }
+    assert all(row["backend"] == "packed" and row["words_per_second"] > 0 for row in rows)
