@@ -14,7 +14,7 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
-from transformers import pipeline
+from transformers import AutoConfig, pipeline
 
 from hf_elmo.conversion import convert
 from hf_elmo.inspection.corpora import Encoder, Occurrence, normalized, vectors_of
@@ -40,10 +40,16 @@ Each word gets a vector that depends on its whole sentence (Peters et al. 2018, 
 """
 
 
-def load(task: str, name: str, **options: Any) -> Any:
-    """Load a pipeline; an error is one line with the model's name."""
-    with loading(name):
-        return pipeline(task, model=name, **options)
+def load(task: str, name: str, architectures: tuple[str, ...], **options: Any) -> Any:
+    """Load a pipeline; end with one line if the model cannot be loaded, or has another head than is needed."""
+    try:
+        with loading(name):
+            saved = (AutoConfig.from_pretrained(name).architectures or ["no model"])[0]
+            if not saved.endswith(architectures):
+                raise ValueError(f"{name}: a model of {' or '.join(architectures)} is needed, but this is {saved}")
+            return pipeline(task, model=name, **options)
+    except ValueError as error:
+        raise SystemExit(f"app.py: {error}") from None
 
 
 def model_in_the_package() -> str:
@@ -54,10 +60,12 @@ def model_in_the_package() -> str:
     return folder
 
 
-filler = load("fill-mask", os.environ.get("ELMO_MODEL") or model_in_the_package())
+MODEL, TAGGER = os.environ.get("ELMO_MODEL"), os.environ.get("ELMO_TAGGER")
+filler = load("fill-mask", MODEL or model_in_the_package(), ("ElmoForPreTraining", "ElmoForMaskedLM"))
 encoder = Encoder("elmo", filler.model.base_model, filler.tokenizer)
-TAGGER = os.environ.get("ELMO_TAGGER")
-tagger = load("token-classification", TAGGER, aggregation_strategy="simple") if TAGGER else None
+tagger = None
+if TAGGER:
+    tagger = load("token-classification", TAGGER, ("ForTokenClassification",), aggregation_strategy="simple")
 
 
 def shown(function: Callable) -> Callable:

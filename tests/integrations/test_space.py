@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from browser import MISSING, Browser
@@ -35,6 +36,13 @@ def test_the_settings_are_those_of_the_package():
     assert len(SETTINGS["short_description"]) <= 60  # what the Hub accepts
 
 
+def module_of_app() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("space_app", SPACE / "app.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(scope="module")
 def app():
     """The module of the app, with the model in the package and without a tagger."""
@@ -44,10 +52,20 @@ def app():
     if int(importlib.metadata.version("gradio").split(".")[0]) < 6:
         pytest.skip(needs)
     assert not {"ELMO_MODEL", "ELMO_TAGGER"} & set(os.environ)
-    spec = importlib.util.spec_from_file_location("space_app", SPACE / "app.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_of_app()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("variable", "problem"),
+    [("ELMO_MODEL", "a model of ElmoForPreTraining or ElmoForMaskedLM is needed"), ("ELMO_TAGGER", "/no/such")],
+)
+def test_models_that_cannot_be_shown_end_the_app_in_one_line(app, tagger, monkeypatch, variable, problem):
+    """A head that was not trained would give labels at random."""
+    monkeypatch.setenv(variable, tagger if variable == "ELMO_MODEL" else "/no/such")
+    with pytest.raises(SystemExit, match=problem) as end:
+        module_of_app()
+    assert "\n" not in str(end.value)
 
 
 @pytest.mark.slow
