@@ -199,7 +199,8 @@ class TrainingTest(training_suite.TrainingTesterMixin):
     model_class = None
     model_tester = ElmoModelTester()
     training_overfit_seq_length = 8
-    training_overfit_learning_rate = 1e-2
+    training_overfit_steps = 100
+    training_overfit_learning_rate = 3e-2
 
     def _get_trainable_model_class(self):
         return self.model_class
