@@ -3,6 +3,7 @@
 
 import gzip
 import json
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -125,3 +126,27 @@ def test_outputs_of_the_fixture(tmp_path, fixtures_dir):
             for row, sentence in enumerate(words):
                 found = layers[row, :, 1 : len(sentence) + 1]
                 torch.testing.assert_close(found, wanted[row, :, : len(sentence)], rtol=0, atol=5e-6)
+
+
+@pytest.mark.slow
+def test_a_list_of_words_that_unpacks_to_much_more_is_refused(tmp_path):
+    """Inside an archive of a plausible size, and before it is all in memory."""
+    folder = nlpl_folder(tmp_path / "files")
+    for file in folder.glob("vocab*"):
+        file.unlink()
+    with gzip.open(folder / "vocab.txt.gz", "wb", compresslevel=1) as file:
+        for _ in range(200):
+            file.write(bytes(1 << 20))
+    with zipfile.ZipFile(tmp_path / "model.zip", "w") as archive:
+        for file in folder.iterdir():
+            archive.write(file, file.name)
+    tracemalloc.start()
+    try:
+        with pytest.raises(
+            ValueError, match=r"vocab\.txt\.gz: unpacks to more than [\d,]+ bytes; expected one word a l"
+        ):
+            convert(tmp_path / "model.zip", tmp_path / "model")
+        assert tracemalloc.get_traced_memory()[1] < 180 << 20
+    finally:
+        tracemalloc.stop()
+    assert not (tmp_path / "model").exists()
