@@ -46,7 +46,8 @@ def check(folder: Path, seed: int):
         else:
             expected = witness.tag(words, mixes[row, places])
             scores = (output.logits if output.scores is None else output.scores)[row, places]
-        torch.testing.assert_close(scores, expected, rtol=1e-5, atol=1e-5)
+        largest = max(1.0, float(expected.abs().max()))  # thousands, out of a recurrence of relu
+        torch.testing.assert_close(scores, expected, rtol=0, atol=1e-5 * largest)
         if found.model["type"] == "crf_tagger":
             tags = output.logits[row, places].argmax(-1).tolist()
             assert tags == best_sequence(found.tensors, scores)
