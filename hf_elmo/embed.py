@@ -172,6 +172,8 @@ def check_arguments(arguments: Namespace, output: Path) -> None:
         raise ValueError(f"{output}: there is no folder {output.parent}; make it first")
     if not os.access(output.parent, os.W_OK):
         raise ValueError(f"{output}: no permission to write to {output.parent}")
+    if output.exists() and Path(arguments.input).exists() and output.samefile(arguments.input):
+        raise ValueError(f"{output}: this is the input; give another file")
     if output.exists() and not arguments.overwrite and not Path(f"{output}{PARTIAL}").exists():
         raise ValueError(EXISTS.format(output))
     if output.is_dir():

@@ -127,8 +127,11 @@ def check(arguments: Namespace) -> None:
         if arguments.json:
             raise ValueError("--json reports on the whole input: write the results to a file with --output FILE")
         return
-    if arguments.input != "-" and Path(arguments.output).resolve() == Path(arguments.input).resolve():
-        raise ValueError(f"--output {arguments.output} is the input: give another file")
+    for given in (arguments.input, arguments.context):
+        if given not in (None, "-") and Path(arguments.output).resolve() == Path(given).resolve():
+            raise ValueError(f"--output {arguments.output} is the input: give another file")
+    if Path(arguments.output).is_dir():
+        raise ValueError(f"--output {arguments.output}: this is a folder; give the name of a file")
     if not Path(arguments.output).resolve().parent.is_dir():
         raise ValueError(f"--output {arguments.output}: there is no folder {Path(arguments.output).parent}")
 

@@ -38,6 +38,7 @@ TOPICS = {
     ),
 }
 DEFAULTS = {"max_occurrences": 500, "max_words": 500, "top_k": 10, "clusters": 3, "method": "pca", "steps": 50}
+FILES = ("corpus", "train", "test", "gold")
 SENTENCES = {"wsd": sys.maxsize, "contextuality": 5000}  # read at most; elsewhere 20,000
 
 
@@ -143,6 +144,9 @@ def check(arguments: Namespace, topics: list[str]) -> None:
         if len(topics) > 1:
             raise ValueError(f"--plot draws one topic, not {len(topics)}: --html FILE takes all of them")
         check_plot_file(arguments.plot)
+    read_files = {Path(path).resolve() for path in (getattr(arguments, name) for name in FILES) if path is not None}
+    if arguments.html is not None and Path(arguments.html).resolve() in read_files:
+        raise ValueError(f"--html {arguments.html}: this is an input; give another file")
     if arguments.html is not None and not Path(arguments.html).resolve().parent.is_dir():
         raise ValueError(f"--html {arguments.html}: there is no folder {Path(arguments.html).parent}")
 

@@ -229,6 +229,8 @@ def test_each_line_of_a_stream_is_answered_before_the_next_is_there(models):
     ("name", "content", "options", "message"),
     [
         ("tagger", None, [], "no such file; a text itself is given by standard input: echo"),
+        ("tagger", "Ada", ["--output", "IN"], "in.txt is the input: give another file"),
+        ("tagger", "Ada", ["--output", "."], "--output .: this is a folder; give the name of a file"),
         ("tagger", "", [], "in.txt: there is nothing to apply the model to in it"),
         ("tagger", "Ada", ["--json"], "--json reports on the whole input: write the results to a file with --output"),
         ("tagger", "Ada", ["--batch-size", "0"], "--batch-size must be at least 1, but is 0"),
@@ -242,6 +244,7 @@ def test_each_line_of_a_stream_is_answered_before_the_next_is_there(models):
 def test_errors_are_one_line_that_says_what_to_type(apply, tmp_path, name, content, options, message):
     if content is not None:
         write(tmp_path / "in.txt", content + ("\n" if "csv" not in options else "\nMax\n"))
+    options = [str(tmp_path / "in.txt") if option == "IN" else option for option in options]
     error = apply(name, tmp_path / "in.txt", *options, code=2)
     assert message in error
     assert error.count("\n") == 1

@@ -393,6 +393,7 @@ def test_a_page_holds_all_tables_and_plots_and_loads_nothing(folder, inspect, tm
         (["senses"], "senses needs a word and a corpus: --word WORD --corpus FILE"),
         (["layers", "--word", "x"], "--word is for senses, map, attribution, not for layers"),
         (["layers", "map", "--plot", "x.png"], "--plot draws one topic, not 2: --html FILE takes all of them"),
+        (["map", "--word", "x", "--corpus", "CORPUS", "--html", "CORPUS"], "corpus.txt: this is an input; give"),
         (["--plot", "x.pdf"], "x.pdf: a plot is a .png or .svg file"),
         (["--plot", "no/x.png"], "no/x.png: there is no folder no"),
         (["map", "--word", "nobody", "--corpus", "CORPUS"], "'nobody' is there 0 times; two are needed"),

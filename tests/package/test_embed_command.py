@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from datasets import load_dataset
+from datasets import Dataset, load_dataset
 from fresh_process import REPOSITORY, run_python
 from lanes import first_fast
 from safetensors.torch import load_file
@@ -320,6 +320,15 @@ def test_a_launcher_is_refused_in_one_line(embed, monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")  # as torchrun and accelerate launch set it
     embed(["a"], code=2)
     assert "use --num-processes N in place of a launcher" in capsys.readouterr().err
+
+
+def test_an_input_is_not_replaced(embed, tmp_path, capsys):
+    rows = Dataset.from_dict({"text": ["a b", "c"]})
+    rows.to_parquet(tmp_path / "in.parquet")
+    before = (tmp_path / "in.parquet").read_bytes()
+    embed("in.parquet", "--overwrite", to="in.parquet", code=2)
+    assert "in.parquet: this is the input; give another file" in capsys.readouterr().err
+    assert (tmp_path / "in.parquet").read_bytes() == before
 
 
 def test_json_reports_what_was_done(embed, capsys):
