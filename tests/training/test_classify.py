@@ -77,7 +77,7 @@ def test_values(folder, tmp_path):
 @pytest.mark.parametrize(
     ("column", "options", "message"),
     [
-        ("kinds", [], "labels (person, place), where a text must have one: --first_label True keeps the first"),
+        ("kinds", [], "labels (person, place), where a text must have one: --first_label True keeps the first, and "),
         ("kinds", ["--problem_type", "regression"], "a label to regress on must be a number, but is"),
         ("kinds", ["--problem_type", "many"], "--problem_type must be one of single_label, multi_label, regression"),
         ("share", ["--problem_type", "regression", "--class_weights", "balanced"], "--class_weights is for"),

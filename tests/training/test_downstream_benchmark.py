@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -58,17 +59,14 @@ def test_each_row_is_a_command_that_is_run_once(tmp_path):
 
 
 @pytest.mark.parametrize("path", TASKS, ids=lambda path: path.stem)
-def test_the_settings_that_are_shipped_name_arguments_that_there_are(path, tmp_path):
+def test_the_settings_that_are_shipped_name_arguments_that_there_are(path, tmp_path, capsys):
     """Without the data, a command gets as far as to say that."""
     settings = json.loads(path.read_text(encoding="utf-8"))
     script = settings.pop("script")
     assert settings.pop("measure").startswith("test_")
     settings |= {name: str(tmp_path / "absent") for name in settings if name.endswith("_file")}
     (tmp_path / "settings.json").write_text(json.dumps(settings))
-    module = f"hf_elmo.training.{script}"
     write_encoder(tmp_path / "encoder")
     told = ["--model_name_or_path", str(tmp_path / "encoder"), "--output_dir", str(tmp_path / "out")]
-    command = [sys.executable, "-m", module, str(tmp_path / "settings.json"), *told]
-    run = subprocess.run(command, capture_output=True, text=True)
-    assert run.returncode == 2
-    assert "absent" in run.stderr.splitlines()[-1]
+    assert import_module(f"hf_elmo.training.{script}").main([str(tmp_path / "settings.json"), *told]) == 2
+    assert "absent" in capsys.readouterr().err.splitlines()[-1]

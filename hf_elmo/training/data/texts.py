@@ -145,7 +145,7 @@ class TextReader:
         if len(labels) > 1 and not self.arguments.first_label:
             raise ValueError(
                 f"{place}: {len(labels)} labels ({', '.join(map(str, labels))}), where a text must have one: "
-                "--first_label True keeps the first"
+                "--first_label True keeps the first, and --problem_type multi_label learns any number of them"
             )
         return clean_label(labels[0], place) if labels else None
 
