@@ -122,6 +122,8 @@ def convert(
     with open_source(request) as original:
         if part is not None and original.format != allennlp_archive.FORMAT.name:
             raise ValueError(f"{source}: the format {original.format} has no parts to choose from; leave out --part")
+        if prefer is not None and not any("--prefer" in note for note in original.notes):
+            original.notes.append(f"--prefer {prefer} changed nothing: the weights are there in one form only")
         if preset:
             original = original._replace(facts={**preset.facts(), **original.facts})
             original.notes.extend(preset.notes(is_aligned=bool(alignment)))

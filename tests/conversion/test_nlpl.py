@@ -93,6 +93,11 @@ def test_the_choice_between_hdf5_and_checkpoint(tmp_path, prefer):
     assert conversion.config.word_vocab_size == (4 if read == "checkpoint" else 0)
 
 
+def test_a_choice_where_there_is_none_is_said_to_change_nothing(tmp_path):
+    notes = convert(nlpl_folder(tmp_path / "files"), tmp_path / "model", prefer="checkpoint").notes
+    assert "--prefer checkpoint changed nothing: the weights are there in one form only" in notes
+
+
 @pytest.mark.parametrize(
     "meta",
     first_fast(
