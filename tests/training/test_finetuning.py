@@ -292,7 +292,7 @@ def test_question_answering(checkpoint, tmp_path):
 
     trainer = Trainer(
         model=model,
-        args=training_arguments(tmp_path, 5e-3, num_train_epochs=12),
+        args=training_arguments(tmp_path, 1e-2, num_train_epochs=6),
         train_dataset=train_dataset,
         eval_dataset=eval_dataset,
         processing_class=tokenizer,
