@@ -12,7 +12,7 @@ from .model.lstm_elmo import last_lstm_path, lstm_path
 from .model.modeling_elmo import ElmoModel, ElmoModelOutput, ElmoPreTrainedModel
 from .model.quantizer_elmo import ElmoInt8Config
 from .model.question_answering_elmo import ElmoForQuestionAnswering
-from .model.sequence_classification_elmo import ElmoForSequenceClassification
+from .model.sequence_classification_elmo import ElmoForMultipleChoice, ElmoForSequenceClassification
 from .model.token_classification_elmo import ElmoForTokenClassification
 from .model.tokenization_elmo import ElmoTokenizer
 
@@ -22,6 +22,7 @@ __all__ = [
     "ElmoForCausalLM",
     "ElmoForCoreferenceResolution",
     "ElmoForMaskedLM",
+    "ElmoForMultipleChoice",
     "ElmoForPreTraining",
     "ElmoForQuestionAnswering",
     "ElmoForSeq2SeqLM",

@@ -2,7 +2,8 @@
 """Which class opens a saved model, and the code that is saved with it.
 
 A checkpoint saved by one class opens with every class of `AUTO_MAP`, also where the package is not installed: the map
-is part of each saved configuration, and `copy_code` puts the files of all these classes beside it. To open a model,
+is part of each saved configuration, and `copy_code` puts the files of all these classes beside it. (Where the outputs
+of two heads differ in number, transformers asks for `ignore_mismatched_sizes=True`.) To open a model,
 transformers fetches only the file of the class that is asked for and the files this one imports, so that a base model
 is opened without the code of any head.
 """
@@ -22,6 +23,7 @@ AUTO_MAP = {
     "AutoModelForCausalLM": "causal_lm_elmo.ElmoForCausalLM",
     "AutoModelForTokenClassification": "token_classification_elmo.ElmoForTokenClassification",
     "AutoModelForSequenceClassification": "sequence_classification_elmo.ElmoForSequenceClassification",
+    "AutoModelForMultipleChoice": "sequence_classification_elmo.ElmoForMultipleChoice",
     "AutoModelForQuestionAnswering": "question_answering_elmo.ElmoForQuestionAnswering",
 }
 # Classes for tasks that no Auto class stands for. They travel too, and `get_class_from_dynamic_module` opens them.

@@ -35,6 +35,7 @@ CLASSES = {
     "ElmoForCausalLM": ClassFacts("continues texts: it predicts each word from the words before it", "text-generation"),
     "ElmoForTokenClassification": ClassFacts("labels every word", "token-classification"),
     "ElmoForSequenceClassification": ClassFacts("labels a text, or a pair of texts", "text-classification"),
+    "ElmoForMultipleChoice": ClassFacts("says which of several texts is right", "multiple-choice"),
     "ElmoForQuestionAnswering": ClassFacts("finds the answer to a question in a text", "question-answering"),
     "ElmoForSeq2SeqLM": ClassFacts("is read by a decoder, which writes another text", "text2text-generation"),
     "ElmoForCoreferenceResolution": ClassFacts("finds which words of a document mean the same", "other"),
@@ -56,6 +57,10 @@ labels = [model.config.id2label[label] for label in model(**batch).logits.argmax
     "text-classification": """\
 batch = tokenizer({texts}, return_tensors="pt")
 label = model.config.id2label[model(**batch).logits.argmax(-1).item()]""",
+    "multiple-choice": """\
+question, choices = "I went to the river", ["bank .", "letter ."]
+batch = tokenizer([question] * len(choices), choices, padding=True, return_tensors="pt")
+best = model(**{{name: values[None] for name, values in batch.items()}}).logits.argmax(-1).item()  # a number from 0""",
     "question-answering": """\
 batch = tokenizer("Where did I go?", "I went to the river bank.", return_tensors="pt")
 output = model(**batch)

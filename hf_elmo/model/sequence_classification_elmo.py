@@ -1,16 +1,19 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""Classification of texts and of pairs of texts.
+"""Classification of texts and of pairs of texts, and the choice among several.
 
-Letters in shapes: B batch, T words of a row, including `<S>` and `</S>` of its one or two texts, F width of a word's
-features, P projection width of the encoder, D width of a pooled word, H width of one direction of a task biLSTM.
+Letters in shapes: B batch, N choices, T words of a row, including `<S>` and `</S>` of its one or two texts, W
+characters per word, F width of a word's features, P projection width of the encoder, D width of a pooled word, H width
+of one direction of a task biLSTM.
 """
 
+import copy
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from transformers import initialization as init
-from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.modeling_outputs import MultipleChoiceModelOutput, SequenceClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_elmo import ElmoConfig
@@ -135,6 +138,69 @@ class ElmoForSequenceClassification(ElmoTaskModel):
         if self.config.pooling == "max" and self.pooling is None:
             return masked_max(words, mask[..., None])
         return masked_mean(words, mask) if self.pooling is None else self.pooling(words, mask)
+
+
+class ElmoForMultipleChoice(ElmoForSequenceClassification):
+    """Scorer of choices: which of several texts, or of several second texts for a first one, is right.
+
+    The layers are those of [`ElmoForSequenceClassification`], with one score in place of labels.
+    """
+
+    def __init__(self, config: ElmoConfig):
+        config = copy.deepcopy(config)  # the caller's may be of another head, whose labels it names
+        config.num_labels = 1
+        super().__init__(config)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        **kwargs,
+    ) -> MultipleChoiceModelOutput:
+        """Score the choices of every example, `logits` `(B, N)`.
+
+        Args:
+            input_ids (`(B, N, T, W)`), inputs_embeds (`(B, N, T, W, E)`):
+                Also with `T * W` in place of `T, W`, as [`~transformers.DataCollatorForMultipleChoice`] has them.
+            attention_mask (`(B, N, T)`): Required with these flat shapes, which it shows to be meant.
+            output_hidden_states: As in [`ElmoModel`].
+            labels (`(B,)`, *optional*): Number of the right choice of each example. Gives the `loss`.
+            num_items_in_batch (`int`, *optional*): Examples in all batches of the step, to divide the loss by.
+
+        Raises:
+            `ValueError`: if the shapes are not these; else as [`ElmoForSequenceClassification`].
+        """
+        given = input_ids if inputs_embeds is None else inputs_embeds
+        input_ids, inputs_embeds = self.by_word(input_ids, attention_mask), self.by_word(inputs_embeds, attention_mask)
+        flat = [None if part is None else part.flatten(0, 1) for part in (input_ids, attention_mask, inputs_embeds)]
+        output = super().forward(*flat, output_hidden_states=output_hidden_states, return_dict=True, **kwargs)
+        logits = output.logits.view(given.shape[:2])
+        loss = None
+        if labels is not None:
+            count = len(labels) if num_items_in_batch is None else num_items_in_batch
+            loss = cross_entropy(logits, labels, reduction="sum") / count
+        return MultipleChoiceModelOutput(loss=loss, logits=logits, hidden_states=output.hidden_states)
+
+    def by_word(self, given: Tensor | None, mask: Tensor | None) -> Tensor | None:
+        """Return ids or embeddings as `(B, N, T, W, ...)`, which may be `(B, N, T * W, ...)` beside a mask."""
+        if given is None:
+            return None
+        width, ndim = self.config.ids_per_token, 5 if given.is_floating_point() else 4
+        is_flat = mask is not None and mask.ndim == 3 and given.ndim == ndim - 1
+        if is_flat and given.shape[:3] == (*mask.shape[:2], mask.shape[2] * width):
+            return given.unflatten(2, (mask.shape[2], width))
+        if given.ndim != ndim:
+            name, end = ("inputs_embeds", ", E") if ndim == 5 else ("input_ids", "")
+            raise ValueError(
+                f"`{name}` must be (B, choices, T, {width}{end}), or (B, choices, T * {width}{end}) beside an "
+                f"`attention_mask` (B, choices, T), but are {tuple(given.shape)}"
+            )
+        return given
 
 
 class BiattentiveClassifier(nn.Module):

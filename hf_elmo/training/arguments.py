@@ -58,10 +58,12 @@ class TextLabelArguments(DataArguments):
     """Texts with a label each."""
 
     text_column: str | None = option(None, "Column of the texts.")
+    text_pair_column: str | None = option(None, "Tables: column of the second texts of pairs.")
     label_column: str | None = option(None, "Column of the labels.")
     problem_type: str = option("single_label", f"{', '.join(PROBLEM_TYPES)}.")
     first_label: bool = option(False, "Keep the first of several labels of a text.")
     label_separator: str | None = option(None, "multi_label: separates labels in a cell.")
+    threshold: float = option(0.5, "multi_label: probability above which a label is predicted.")
     class_weights: str = option("none", "Weights of classes in the loss: none or balanced.")
     phrases: bool = option(False, "Train on all phrases of trees, not only on sentences.")
     binary: bool = option(False, "Trees: positive or negative, without neutral ones.")
@@ -71,6 +73,10 @@ class TextLabelArguments(DataArguments):
         for name, choices in (("problem_type", PROBLEM_TYPES), ("class_weights", ("none", "balanced"))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"--{name} must be one of {', '.join(choices)}, but is {getattr(self, name)!r}")
+        if not 0 < self.threshold < 1:
+            raise ValueError(f"--threshold must be above 0 and below 1, but is {self.threshold:g}")
+        if self.threshold != 0.5 and self.problem_type != "multi_label":
+            raise ValueError("--threshold is for --problem_type multi_label: the others predict one label or value")
         if self.class_weights != "none" and self.problem_type != "single_label":
             raise ValueError("--class_weights is for --problem_type single_label: the others have no classes to weight")
 

@@ -9,7 +9,7 @@ split by the tokenizer, unless they are lists of words. Texts without words are 
 all others elsewhere.
 
 With `--problem_type multi_label` a text has any number of labels, in a list or separated by `--label_separator`; with
-`regression` it has a value.
+`regression` it has a value. With `--text_pair_column`, tables have pairs of texts.
 """
 
 import sys
@@ -50,7 +50,7 @@ def train(data: TextLabelArguments, model_args: ModelArguments, args: FineTuning
     splits = read_texts(data, trained_labels(model_args, head))
     tokenizer = load_tokenizer(model_args.model_name_or_path)
     config = text_config(model_args, splits, data.problem_type, "bcn")
-    labels = TextLabels(config.id2label, data.problem_type)
+    labels = TextLabels(config.id2label, data.problem_type, threshold=data.threshold)
     encode_split = partial(encode_texts, tokenizer=tokenizer, labels=labels)
     datasets = {name: encode_split(examples) for name, examples in splits.items()}
     start = StartingModel(head, config, model_args, tokenizer, datasets)
@@ -68,11 +68,13 @@ def train(data: TextLabelArguments, model_args: ModelArguments, args: FineTuning
 
 
 def encode_texts(examples: Dataset, tokenizer: PreTrainedTokenizerBase, labels: TextLabels) -> EncodedDataset:
-    """Encode texts, each of which is a string or a list of words, with their labels."""
+    """Encode texts, each of which is a string or a list of words, or pairs of strings, with their labels."""
     features: list[dict] = [{} for _ in examples]
+    pairs = values(examples, "text_pair") if "text_pair" in examples.column_names else None
     for column, is_split in (("text", False), ("words", True)):
         chosen = [(number, text) for number, text in enumerate(values(examples, column)) if text is not None]
-        encoded = encode(tokenizer, [text for _, text in chosen], is_split_into_words=is_split)
+        second = None if pairs is None else [pairs[number] for number, _ in chosen]
+        encoded = encode(tokenizer, [text for _, text in chosen], second, is_split_into_words=is_split)
         for (number, _), feature in zip(chosen, encoded):
             features[number] = feature
     return labels.add_to(EncodedDataset(examples, features))

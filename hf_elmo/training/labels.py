@@ -4,6 +4,7 @@ A text has one label, any number of labels, or a value.
 """
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -105,10 +106,12 @@ class TextLabels:
         names: The label of each id.
         problem_type: `single_label`, `multi_label` or `regression`.
         id_column: Column of the ids under which predictions are written; by default they are numbered from 0.
+        threshold: With `multi_label`, probability above which a label is predicted.
     """
 
-    def __init__(self, names: dict[int, str], problem_type: str, id_column: str | None = None):
+    def __init__(self, names: dict[int, str], problem_type: str, id_column: str | None = None, threshold: float = 0.5):
         self.names, self.problem_type, self.id_column = list(names.values()), problem_type, id_column
+        self.lowest_logit = math.log(threshold / (1 - threshold))
 
     def add_to(self, dataset: EncodedDataset) -> EncodedDataset:
         """Add targets to the features, if all examples have a label that the model knows. Return the dataset."""
@@ -124,11 +127,13 @@ class TextLabels:
         return dataset
 
     def predicted(self, logits: np.ndarray) -> list:
-        """Return the predicted label, list of labels (those more probable than not) or value of each example."""
+        """Return the predicted label, list of labels or value of each example."""
         if self.problem_type == "regression":
             return logits[:, 0].tolist()
         if self.problem_type == "multi_label":
-            return [[name for name, logit in zip(self.names, row) if logit > 0] for row in logits.tolist()]
+            return [
+                [name for name, logit in zip(self.names, row) if logit > self.lowest_logit] for row in logits.tolist()
+            ]
         return [self.names[id] for id in logits.argmax(-1).tolist()]
 
     def score(self, dataset: EncodedDataset, logits: np.ndarray) -> dict[str, float]:

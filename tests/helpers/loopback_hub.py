@@ -27,7 +27,7 @@ LICENSES = {
     "unknown",
 }
 TASKS = {"feature-extraction", "token-classification", "text-classification", "question-answering", "fill-mask"}
-TASKS |= {"text-generation", "text2text-generation", "other"}
+TASKS |= {"text-generation", "text2text-generation", "multiple-choice", "other"}
 
 
 class Repository:

@@ -13,7 +13,7 @@ DEFAULTS = {
     **{f"{split}_split": split for split in SPLITS},
     **dict.fromkeys(("dataset_name", "dataset_config_name", "split_column")),
     **dict.fromkeys(("max_train_samples", "max_eval_samples", "max_predict_samples")),
-    **dict.fromkeys(("word_column", "label_column", "sentence_column", "text_column")),
+    **dict.fromkeys(("word_column", "label_column", "sentence_column", "text_column", "text_pair_column")),
     **dict.fromkeys(("first_column", "second_column")),
     **dict.fromkeys(("phrases", "binary", "first_label", "regression", "keep_unplaced_answers"), False),
     "label_scheme": "bio",

@@ -38,6 +38,7 @@ def main():
     from safetensors.torch import save_file
 
     outputs, classes = {}, {}
+    options = {"trust_remote_code": True, "ignore_mismatched_sizes": True}  # a scorer of choices has one output
     for saved in arguments.saved:
         config = transformers.AutoConfig.from_pretrained(saved, trust_remote_code=True)
         tokenizer = transformers.AutoTokenizer.from_pretrained(saved, trust_remote_code=True)
@@ -45,7 +46,7 @@ def main():
         for auto_class in config.auto_map:
             if auto_class == "AutoConfig":
                 continue
-            model = getattr(transformers, auto_class).from_pretrained(saved, trust_remote_code=True).eval()
+            model = getattr(transformers, auto_class).from_pretrained(saved, **options).eval()
             with torch.no_grad():
                 encoder = model.base_model(**batch).last_hidden_state
             key = f"{saved} {auto_class}"

@@ -35,6 +35,7 @@ NAMES = {
     "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES": "ElmoForCausalLM",
     "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES": "ElmoForTokenClassification",
     "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES": "ElmoForSequenceClassification",
+    "MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES": "ElmoForMultipleChoice",
     "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES": "ElmoForQuestionAnswering",
 }
 
@@ -112,6 +113,7 @@ class ElmoModelTester:
     """A tiny configuration and a batch for it, with padding."""
 
     batch_size, seq_length, width = 3, 5, 8
+    num_choices = 2
     num_hidden_layers, hidden_size = 2, 12
     is_training = True
 
@@ -163,6 +165,9 @@ class ElmoModelTest(SaysWhy, modeling_suite.ModelTesterMixin, unittest.TestCase)
             self.addCleanup(patcher.stop)
 
     def _prepare_for_class(self, inputs_dict, model_class, return_labels=False):
+        words = inputs_dict["input_ids"]
+        if model_class is hf_elmo.ElmoForMultipleChoice:  # the suite repeats what is (B, T), for each choice
+            inputs_dict = {**inputs_dict, "input_ids": words.flatten(1)}
         inputs = super()._prepare_for_class(inputs_dict, model_class, return_labels)
         if return_labels and model_class is hf_elmo.ElmoForPreTraining:  # a class the suite has no labels for
             inputs["labels"] = torch.zeros(inputs["input_ids"].shape[:2], dtype=torch.long)
@@ -180,9 +185,10 @@ class ElmoModelTest(SaysWhy, modeling_suite.ModelTesterMixin, unittest.TestCase)
             with self.subTest(model_class.__name__):
                 torch.manual_seed(0)
                 model = model_class(config).eval()
+                one = (None, None) if model_class is hf_elmo.ElmoForMultipleChoice else None  # row of one batch
                 for row, mask in zip(inputs["input_ids"], inputs["attention_mask"].bool()):
-                    padded = model(row[None], mask[None], output_hidden_states=True).to_tuple()
-                    alone = model(row[mask][None], output_hidden_states=True).to_tuple()
+                    padded = model(row[one], mask[one], output_hidden_states=True).to_tuple()
+                    alone = model(row[mask][one], output_hidden_states=True).to_tuple()
                     torch.testing.assert_close(at_words(padded, mask), alone, rtol=0, atol=1e-6)
 
 
@@ -233,6 +239,18 @@ class SequenceClassificationTrainingTest(TrainingTest, unittest.TestCase):
 
     def labels(self, words):
         return {"labels": torch.zeros_like(words[:, 0])}
+
+
+class MultipleChoiceTrainingTest(TrainingTest, unittest.TestCase):
+    model_class = hf_elmo.ElmoForMultipleChoice
+
+    def labels(self, words):
+        return {"labels": torch.zeros_like(words[:, 0])}
+
+    def _create_text_training_batch(self, batch_size, seq_length, vocab_size):
+        batch = super()._create_text_training_batch(batch_size, seq_length, vocab_size)
+        batch["input_ids"] = torch.stack([batch["input_ids"], batch["input_ids"].flip(1)], dim=1)
+        return batch
 
 
 class QuestionAnsweringTrainingTest(TrainingTest, unittest.TestCase):

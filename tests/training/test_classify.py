@@ -2,8 +2,10 @@
 
 import csv
 import json
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import toy_tasks
@@ -12,7 +14,10 @@ from transformers import pipeline
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from hf_elmo.training import classify
-from hf_elmo.training.classify import balanced_loss
+from hf_elmo.training.arguments import TextLabelArguments
+from hf_elmo.training.classify import balanced_loss, encode_texts
+from hf_elmo.training.data.texts import read_texts
+from hf_elmo.training.labels import DEFAULT_METRICS, TextLabels
 from hf_elmo.training.metrics import multi_label_scores
 
 KINDS = {1: "place", 2: "person"}
@@ -81,6 +86,13 @@ def test_values(folder, tmp_path):
         ("kinds", ["--problem_type", "regression"], "a label to regress on must be a number, but is"),
         ("kinds", ["--problem_type", "many"], "--problem_type must be one of single_label, multi_label, regression"),
         ("share", ["--problem_type", "regression", "--class_weights", "balanced"], "--class_weights is for"),
+        (
+            "share",
+            ["--problem_type", "regression", "--threshold", "0.3"],
+            "--threshold is for --problem_type multi_label",
+        ),
+        ("kinds", ["--problem_type", "multi_label", "--threshold", "1"], "--threshold must be above 0 and below 1"),
+        ("share", ["--text_pair_column", "reply"], "there is no column 'reply', only text, kinds, share"),
     ],
 )
 def test_what_does_not_fit_the_problem_type(folder, tmp_path, capsys, column, options, message):
@@ -98,6 +110,40 @@ def test_balanced_classes_have_the_same_total_weight():
     expected = (by_text[:6].mean() + by_text[6:].mean()) / 2
     torch.testing.assert_close(loss(SequenceClassifierOutput(logits=logits), ids), expected)
     torch.testing.assert_close(loss(SequenceClassifierOutput(logits=logits), ids, torch.tensor(16)), expected / 2)
+
+
+def test_the_threshold_is_a_probability():
+    logits = np.log([[0.25 / 0.75, 0.35 / 0.65], [0.31 / 0.69, 0.6 / 0.4]])
+    found = [
+        TextLabels({0: "a", 1: "b"}, "multi_label", threshold=threshold).predicted(logits)
+        for threshold in (0.3, 0.5, 0.7)
+    ]
+    assert found == [[["b"], ["a", "b"]], [[], ["b"]], [[], []]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("problem", ["single_label", "multi_label"])
+def test_pairs_of_texts(tmp_path, problem):
+    """Whether both texts name a person."""
+    write_encoder(tmp_path / "encoder")
+    for seed, (split, count) in enumerate(COUNTS.items()):
+        draw, rows = random.Random(seed), []
+        for _ in range(4 * count):
+            names = draw.choice([*toy_tasks.NAMES, *toy_tasks.PLACES]), draw.choice(toy_tasks.NAMES)
+            alike = "alike" if toy_tasks.kind(names[0]) == 2 else "other"
+            label = [alike] if problem == "multi_label" else alike
+            rows.append({"text": f"{names[0]} left", "reply": f"{names[1]} again", "label": label})
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    more = ["--text_pair_column", "reply", "--problem_type", problem, "--num_train_epochs", "6"]
+    assert run(tmp_path, tmp_path / "model", "label", *more) == 0
+    assert results(tmp_path / "model")[f"test_{DEFAULT_METRICS[problem]}"] > 0.9
+    examples = read_texts(
+        TextLabelArguments(train_file=str(tmp_path / "train.jsonl"), text_pair_column="reply", problem_type=problem)
+    ).train
+    tokenizer = toy_tasks.tokenizer()
+    dataset = encode_texts(examples, tokenizer, TextLabels({0: "alike", 1: "other"}, problem))
+    expected = tokenizer(examples["text"][0], examples["text_pair"][0])["input_ids"]
+    assert dataset.features[0]["input_ids"].tolist() == expected
 
 
 @pytest.mark.slow

@@ -37,8 +37,8 @@ def read_texts(arguments: Any, known_labels: Sequence[str] | None = None) -> Spl
     """Read texts with a class label each; with `--problem_type`, with any number of labels, or with a value, each.
 
     Examples have the columns `text`, or `words` where the data are split into words (the other is `None`), `label` (a
-    text, a list of texts or a number; `None` if there is none) and `source`. Texts without words are left out of
-    training, and texts without a label out of training and validation.
+    text, a list of texts or a number; `None` if there is none), `source`, and for pairs `text_pair`. Texts without
+    words are left out of training, and texts without a label out of training and validation.
 
     Args:
         arguments: Fields as of `TextLabelArguments`.
@@ -72,15 +72,24 @@ class TextReader:
     def __init__(self, arguments: Any, understood: Understood, known: Iterable[str]):
         self.arguments, self.understood, self.known = arguments, understood, set(known)
         self.schema = SCHEMA.set(2, pa.field("label", LABEL_TYPES[arguments.problem_type]))
+        if arguments.text_pair_column is not None:
+            self.schema = self.schema.append(pa.field("text_pair", STRING))
         self.columns = arguments.text_column, arguments.label_column
 
     def read_file(self, path: str, split: str) -> Iterator[dict]:
-        layout = find_layout(path, split, self.known, self.arguments.label_column)
+        layout, pairs = (
+            find_layout(path, split, self.known, self.arguments.label_column),
+            self.arguments.text_pair_column,
+        )
         if layout == "table":
             columns = table_columns(path, *self.columns)
-            wanted = getattr(self.arguments, f"{split}_split")
-            yield from self.read_rows(read_table(path, columns, self.arguments.split_column, wanted), split, columns)
+            rows = read_table(
+                path, (*columns, pairs), self.arguments.split_column, getattr(self.arguments, f"{split}_split")
+            )
+            yield from self.read_rows(rows, split, columns)
             return
+        if pairs is not None:
+            raise ValueError(f"{path}: {LAYOUTS[layout]}, where --text_pair_column {pairs} needs a table of columns")
         self.understood.record(split, LAYOUTS[layout], labels=LABEL_PLACES.get(layout))
         if layout == "trees":
             yield from self.read_trees(path, split)
@@ -119,13 +128,23 @@ class TextReader:
             text_column, label_column = columns or self.columns
             text_column = find_column(names, text_column, TEXT_COLUMNS, place, "--text_column")
             label_column = find_label_column(names, label_column, LABEL_COLUMNS, place, split)
-            self.understood.record(split, "a table", texts=text_column, labels=label_column)
+            pairs = self.arguments.text_pair_column
+            second = {}
+            if pairs is not None:
+                second = {"second": find_column(names, pairs, (), place, "--text_pair_column")}
+            self.understood.record(split, "a table", texts=text_column, **second, labels=label_column)
         for place, row in rows:
             text = row.get(text_column)
             text = "" if text is None else text
             if not isinstance(text, str) and not (isinstance(text, list) and all(isinstance(w, str) for w in text)):
                 raise ValueError(f"{place}: the text must be a string, or a list of words, but is {text!r:.60}")
-            yield example(text, self.label(row.get(label_column), place), place)
+            found = example(text, self.label(row.get(label_column), place), place)
+            if second:
+                found["text_pair"] = row.get(second["second"]) or ""
+                for part in (text, found["text_pair"]):
+                    if not isinstance(part, str):
+                        raise ValueError(f"{place}: both texts of a pair must be strings, but one is {part!r:.60}")
+            yield found
 
     def label(self, label: Any, place: Place) -> str | list[str] | float | None:
         """Return the label of a text as the problem type needs it, without white space; `None` if it is not known.
@@ -150,7 +169,8 @@ class TextReader:
         return clean_label(labels[0], place) if labels else None
 
     def problem(self, example: dict, split: str) -> str | None:
-        if split == "train" and not (example["words"] or (example["text"] or "").strip()):
+        texts = example["words"] or (example["text"] or "").strip(), example.get("text_pair", "-").strip()
+        if split == "train" and not all(texts):
             return "texts without words"
         if split != "test" and example["label"] is None:
             return "texts without a label"
