@@ -52,7 +52,7 @@ def main():
     lines = filter(None, map(str.split, arguments.text.read_text(encoding="utf-8").splitlines()))
     sentences = list(itertools.islice(lines, arguments.sentences))
     with tempfile.TemporaryDirectory() as scratch, resources.as_file(resources.files("hf_elmo.data")) as source:
-        model = arguments.model or convert(source, Path(scratch) / "elmo").output
+        model = arguments.model or convert(source, Path(scratch) / "elmo", dtype="float32").output
         cosines, errors = compare(model, sentences)
     print(f"{len(sentences)} sentences, {cosines.shape[1]:,} words with <S> and </S>\n")
     print("| layer | mean cosine | lowest | mean error |\n|---|---|---|---|")

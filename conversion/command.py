@@ -65,7 +65,9 @@ def add_arguments(parser: ArgumentParser):
         choices=CHOICES["sentence_pooling"],
         help="with --to sentence-transformers: how words become the vector of a text (default: mean)",
     )
-    result.add_argument("--dtype", choices=("int8",), help="round the encoder's matrices to 8 bits")
+    result.add_argument(
+        "--dtype", choices=("float32", "int8"), help="widen the weights, or round the encoder's matrices to 8 bits"
+    )
     result.add_argument("--license", metavar="ID", help="license of the weights, for the model card (apache-2.0, ...)")
     result.add_argument(
         "--language", metavar="CODE", help="language of the model, for the model card (en, de, ...), or of --list"

@@ -83,7 +83,8 @@ def convert(
         to: `"safetensors"` for a folder that `from_pretrained` loads, `"sentence-transformers"` for one that
             `SentenceTransformer` loads too, also of a saved model, `"hdf5"` for options.json and weights.hdf5, or
             `"elmoformanylangs"` for the files of that program, where characters are code points.
-        dtype: `"int8"` to round the encoder's matrices to 8 bits, of saved models too. By default nothing is rounded.
+        dtype: `"float32"` to widen weights of another type, or `"int8"` to round the encoder's matrices to 8 bits, of
+            saved models too. By default the weights keep their type.
         pooling: How `"sentence-transformers"` makes one vector of a text's words: `"mean"`, `"max"` or `"attention"`.
         license, language, name: Entries of the model card; identifiers as on the Hub. By default unknown, the preset's,
             and the name of the output folder.
@@ -106,7 +107,7 @@ def convert(
         if given and to in WAYS_BACK:
             raise ValueError(f"--to {to} writes the weights as the original reads them; leave out --{option}")
     if dtype is not None and keep_optimizer:
-        raise ValueError("--keep-optimizer needs weights as floats, to be trained; leave out --dtype")
+        raise ValueError("--keep-optimizer needs weights as they were trained; leave out --dtype")
     if pooling is not None and to != "sentence-transformers":
         raise ValueError("--pooling is of vectors of texts: it goes with --to sentence-transformers")
     check_free(output, overwrite)
@@ -174,7 +175,7 @@ def check_way(original: Original, source: str | Path, to: str, dtype: str | None
     if saved and to == "safetensors" and dtype is None:
         raise ValueError(
             f"{source}: already a model for transformers; use --to hdf5 for the original format, "
-            "--to sentence-transformers, or --dtype int8"
+            "--to sentence-transformers, or --dtype float32 or int8"
         )
     if to == "hdf5" and not bytes_only:
         raise ValueError(

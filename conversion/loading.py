@@ -44,7 +44,7 @@ def load_original(
         save_tokenizer(original, Path(folder))
         has_tokenizer = Path(folder, "tokenizer_config.json").is_file()
         tokenizer = ElmoTokenizer.from_pretrained(folder) if has_tokenizer else None
-        return build_model(original).eval(), tokenizer
+        return build_model(original, "float32").eval(), tokenizer  # as the original programs compute
 
 
 def load_encoder(source: str | Path, options: str | Path | None = None, **fields: object) -> ElmoModel:

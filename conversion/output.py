@@ -44,7 +44,7 @@ def write_model(original: Original, source: Path, folder: Path, dtype: str | Non
     if original.format != "safetensors":
         return write_folder(original, folder, dtype)
     original.notes.clear()  # they name what the original format cannot hold
-    return quantize_folder(source, folder)
+    return change_folder(source, folder, dtype)
 
 
 def write_folder(original: Original, folder: Path, dtype: str | None = None) -> ElmoPreTrainedModel:
@@ -68,6 +68,8 @@ def build_model(original: Original, dtype: str | None = None) -> ElmoPreTrainedM
         state = with_encoder_prefix(state) if config.word_vocab_size else state
     with torch.device("meta"):  # the tensors that were read become those of the model, without a copy
         model = architecture(config)
+    if dtype is not None:  # widened, which is exact; 8-bit numbers and their scales are computed from float32
+        state = {name: tensor.float() for name, tensor in state.items()}
     if differing := sorted(set(state) ^ set(model.state_dict())):
         raise ValueError(f"{original.files[0]}: these tensors are on one side only: {', '.join(differing)}")
     if dtype == "int8":
@@ -87,10 +89,11 @@ def set_head(config: ElmoConfig, head: Head):
         config.label2id = {label: number for number, label in enumerate(head.labels)}
 
 
-def quantize_folder(source: Path, folder: Path) -> ElmoPreTrainedModel:
-    """Write a saved model of any class with the matrices of its encoder in 8 bits."""
+def change_folder(source: Path, folder: Path, dtype: str | None) -> ElmoPreTrainedModel:
+    """Write a saved model of any class in float32, or with the matrices of its encoder in 8 bits."""
     architecture, *_ = ElmoConfig.from_pretrained(source).architectures or ["ElmoModel"]
-    model = getattr(hf_elmo, architecture).from_pretrained(source, quantization_config=ElmoInt8Config())
+    quantization = {"quantization_config": ElmoInt8Config()} if dtype == "int8" else {}
+    model = getattr(hf_elmo, architecture).from_pretrained(source, dtype=torch.float32, **quantization)
     save_model(model, folder)
     if (source / "tokenizer_config.json").is_file():
         ElmoTokenizer.from_pretrained(source).save_pretrained(folder)

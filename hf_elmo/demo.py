@@ -55,7 +55,7 @@ def demonstrate(source: Path, folder: Path) -> list[list[float]]:
         print(f"1. Using the model in {folder}, which is there already (--output names another folder)")
     else:
         print(f"1. Converting the original-format weights {source / 'weights.hdf5'} to {folder}")
-        convert(source, folder)
+        convert(source, folder, dtype="float32")  # stored in half precision, which CPUs compute slowly
     code = sorted(folder.glob("*.py"))
     for path in sorted(set(folder.iterdir()) - set(code)):
         print(f"   {path.name:32}{path.stat().st_size:>12,} bytes")

@@ -4,9 +4,11 @@
 import json
 from argparse import ArgumentParser, Namespace
 
+import torch
 from tqdm.auto import tqdm
 
 from .loading import load_model, load_tokenizer
+from .model.character_ids_elmo import UNKNOWN_WORD, read_word_vocabulary
 from .model.language_model_elmo import ElmoForPreTraining, ElmoLanguageModel
 from .model.tokenization_elmo import ElmoTokenizer
 from .model.word_splitting_elmo import SPLITTING_RULES
@@ -39,6 +41,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="TEXT",
         help="training text; the perplexity of its word frequencies alone is given for comparison",
     )
+    parser.add_argument(
+        "--vocab",
+        metavar="FILE",
+        help="words to predict, one a line, some of the model's: all others count as <UNK>, with the sum of their "
+        "probabilities, so that models of different vocabularies compare",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -53,21 +61,25 @@ def run(arguments: Namespace) -> int:
         raise ValueError(f"{arguments.text}: there is no sentence in it")
     model, tokenizer = load_language_model(arguments.model)
     table = WordTable.from_tokenizer(tokenizer)
+    vocabulary = set(table.ids) - {PADDING}
+    unknown_ids = None
+    if arguments.vocab is not None:
+        unknown_ids = ids_outside(arguments.vocab, tokenizer.word_vocab)
+        vocabulary = set(read_word_vocabulary(arguments.vocab))
     note = choose_split(corpus, arguments.split, tokenizer.split)
     sentences = list(corpus)
     unigram = {}
     if arguments.unigram is not None:
         training = count_words(TextFiles([arguments.unigram], corpus.split))
-        vocabulary = table.ids.keys() - {PADDING}
         unigram = {"unigram_perplexity": unigram_perplexity(training, vocabulary, sentences)}
 
     words = sum(map(len, sentences))
     with tqdm(total=words + len(sentences), unit="word", disable=None, leave=False) as progress:
         if arguments.protocol == "sentences":
-            losses = sentence_losses(model, table, sentences, progress=progress)
+            losses = sentence_losses(model, table, sentences, progress=progress, unknown=unknown_ids)
         else:
-            losses = stream_losses(model, table, sentences, arguments.batch_size or 256, progress)
-    unknown = sum(word not in table.ids for sentence in sentences for word in sentence) / max(words, 1)
+            losses = stream_losses(model, table, sentences, arguments.batch_size or 256, progress, unknown=unknown_ids)
+    unknown = sum(word not in vocabulary for sentence in sentences for word in sentence) / max(words, 1)
     results = {
         **losses.metrics(),
         "sentences": len(sentences),
@@ -87,6 +99,21 @@ def run(arguments: Namespace) -> int:
     )
     print(note)
     return 0
+
+
+def ids_outside(path: str, words: list[str]) -> torch.Tensor:
+    """Return which words of a model are not in a vocabulary file, `(V,)` bool; that of `<UNK>` counts as one of them.
+
+    Raises:
+        `ValueError`: if the file has words that the model does not have.
+    """
+    chosen = set(read_word_vocabulary(path))
+    if missing := sorted(chosen - set(words)):
+        raise ValueError(
+            f"--vocab {path}: {len(missing)} words are not in the vocabulary of the model, {missing[0]!r} for one: "
+            "give words that both have"
+        )
+    return torch.tensor([word == UNKNOWN_WORD or word not in chosen for word in words])
 
 
 def load_language_model(

@@ -56,7 +56,7 @@ def model_in_the_package() -> str:
     """Convert the model that the package carries, and return its folder."""
     folder = os.path.join(tempfile.mkdtemp(), "elmo")
     with resources.as_file(resources.files("hf_elmo.data")) as source:
-        convert(source, folder)
+        convert(source, folder, dtype="float32")
     return folder
 
 

@@ -76,7 +76,7 @@ def trained(tmp_path_factory):
     """The trained weights that the package carries, converted."""
     folder = tmp_path_factory.mktemp("trained") / "elmo"
     with resources.as_file(resources.files("hf_elmo.data")) as source:
-        convert(source, folder)
+        convert(source, folder, dtype="float32")
     return folder
 
 
@@ -298,7 +298,10 @@ def test_a_saved_head_is_rounded_under_its_head(tiny_config, tmp_path):
     ("arguments", "message"),
     [
         (["FLOATS", "OUT", "--to", "hdf5", "--dtype", "int8"], "--to hdf5 writes the weights as the original reads"),
-        (["FLOATS", "OUT", "--keep-optimizer", "--dtype", "int8"], "--keep-optimizer needs weights as floats"),
+        (
+            ["FLOATS", "OUT", "--keep-optimizer", "--dtype", "int8"],
+            "--keep-optimizer needs weights as they were trained",
+        ),
         (["INT8", "OUT", "--to", "hdf5"], "a quantized model (elmo_int8), whose weights are rounded"),
         (["INT8", "OUT", "--dtype", "int8"], "a quantized model (elmo_int8), whose weights are rounded"),
     ],

@@ -135,6 +135,51 @@ def test_unigram_perplexity_is_that_of_word_frequencies(small, tmp_path, capsys)
     assert "unigram" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("protocol", ["sentences", "stream"])
+def test_words_outside_a_smaller_vocabulary_count_as_one(small, tmp_path, capsys, protocol):
+    """The probability of <UNK> is then the sum over all words that the file leaves out."""
+    model, tokenizer = load_language_model(str(small))
+    words = tokenizer.word_vocab
+    kept = words[: len(words) // 2]
+    (tmp_path / "vocab.txt").write_text("\n".join(kept) + "\n")
+    (tmp_path / "text.txt").write_text(" ".join([*words[3:], "never-seen"]) + "\n")
+    text = ["<S>", *words[3:], "never-seen", "</S>"]
+    batch = tokenizer([text], is_split_into_words=True, add_special_tokens=False, return_tensors="pt")
+    with torch.no_grad():
+        out = model(**batch, output_logits=True)
+    unknown = torch.tensor([word not in kept or word == "<UNK>" for word in words])
+    losses = []
+    for scores, targets in ((out.forward_logits[0, :-1], text[1:]), (out.backward_logits[0, 1:], text[:-1])):
+        log = scores.log_softmax(-1)
+        rows = [
+            log[i, unknown].exp().sum().log() if w not in kept else log[i, words.index(w)]
+            for i, w in enumerate(targets)
+        ]
+        losses.append(-torch.stack(rows).mean().item())
+    options = ["--batch-size", 1] if protocol == "stream" else []
+    results = measured(
+        capsys,
+        tmp_path / "text.txt",
+        "--model",
+        small,
+        "--vocab",
+        tmp_path / "vocab.txt",
+        "--protocol",
+        protocol,
+        *options,
+    )
+    assert results["forward_perplexity"] == pytest.approx(math.exp(losses[0]), rel=1e-5)
+    assert results["backward_perplexity"] == pytest.approx(math.exp(losses[1]), rel=1e-5)
+
+
+def test_a_vocabulary_with_other_words_is_refused(small, tmp_path, capsys):
+    (tmp_path / "vocab.txt").write_text("<S>\n</S>\n<UNK>\nxylophone\n")
+    (tmp_path / "text.txt").write_text("a b\n")
+    command = ["perplexity", tmp_path / "text.txt", "--model", small, "--vocab", tmp_path / "vocab.txt"]
+    assert cli.main(list(map(str, command))) == 2
+    assert "'xylophone' for one: give words that both have" in capsys.readouterr().err
+
+
 def test_a_sentence_of_many_windows(small, tmp_path, capsys):
     (tmp_path / "long.txt").write_text("a b c d " * 1_000 + "\n")
     assert measured(capsys, tmp_path / "long.txt", "--model", small)["tokens"] == 4_001

@@ -49,13 +49,14 @@ class Losses:
     Args:
         model: Language model in evaluation mode.
         table: Encodes words, and knows the ids of the model's softmax.
+        unknown (`(V,)` bool, *optional*): Words that count as one, whose probability is the sum of theirs.
 
     `sums` (`(2,)`) are those of the forward and the backward direction, natural logarithm, and `tokens` is the number
     of words that each direction predicted.
     """
 
-    def __init__(self, model: ElmoForPreTraining, table: WordTable):
-        self.model, self.table = model, table
+    def __init__(self, model: ElmoForPreTraining, table: WordTable, unknown: torch.Tensor | None = None):
+        self.model, self.table, self.unknown = model, table, unknown
         self.sums, self.tokens = torch.zeros(2, dtype=torch.float64), 0
 
     def score(
@@ -63,10 +64,24 @@ class Losses:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Score a window, and return the state after it."""
         batch = {name: tensor.to(self.model.device) for name, tensor in self.table.batch(forward, backward).items()}
-        outputs = self.model(**batch, state=state, use_state=True)
-        self.sums += outputs.word_losses.double().sum(dim=(0, 2)).cpu()
+        outputs = self.model(**batch, state=state, use_state=True, output_logits=self.unknown is not None)
+        if self.unknown is None:
+            losses = outputs.word_losses.double().sum(dim=(0, 2))
+        else:
+            logits = outputs.forward_logits, outputs.backward_logits
+            self.unknown = self.unknown.to(self.model.device)
+            losses = torch.stack([self.joined_loss(*pair) for pair in zip(logits, batch["labels"].unbind(1))])
+        self.sums += losses.cpu()
         self.tokens += sum(map(len, forward.targets))
         return outputs.state
+
+    def joined_loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the sum of one direction's losses, where all `unknown` words count as one."""
+        counted = targets != -100
+        scores, targets = logits[counted].log_softmax(dim=-1), targets[counted]
+        unknown = scores[:, self.unknown].logsumexp(dim=-1)
+        known = scores.gather(1, targets[:, None])[:, 0]
+        return -torch.where(self.unknown[targets], unknown, known).double().sum()
 
     def score_sentences(self, sentences: list[list[str]], window: int) -> None:
         """Score sentences as the rows of a batch, each from a zero state."""
@@ -140,6 +155,7 @@ def sentence_losses(
     num_processes: int = 1,
     progress: tqdm | None = None,
     sizes: BatchSizes = DEFAULT_SIZES,
+    unknown: torch.Tensor | None = None,
 ) -> Losses:
     """Score a text by the protocol `sentences`; of several processes, each scores its share of the batches.
 
@@ -147,8 +163,9 @@ def sentence_losses(
         model: Language model in evaluation mode.
         table: Encodes words, and knows the ids of the model's softmax.
         sentences: Words of each sentence.
+        unknown: As in [`Losses`].
     """
-    losses = Losses(model, table)
+    losses = Losses(model, table, unknown)
     for number, batch in enumerate(length_grouped_batches(sentences, sizes)):
         if number % num_processes == process:
             losses.score_sentences(batch, sizes.window)
@@ -165,6 +182,7 @@ def stream_losses(
     batch_size: int,
     progress: tqdm | None = None,
     sizes: BatchSizes = DEFAULT_SIZES,
+    unknown: torch.Tensor | None = None,
 ) -> Losses:
     """Score a text by the protocol `stream` with `batch_size` streams. Other arguments as in `sentence_losses`.
 
@@ -175,7 +193,7 @@ def stream_losses(
         raise ValueError(
             f"{batch_size} streams need as many sentences, and the text has {len(sentences)}: lower the batch size"
         )
-    losses = Losses(model, table)
+    losses = Losses(model, table, unknown)
     forward, backward = (Streams(iter(sentences), batch_size, backward) for backward in (False, True))
     for num_steps in losses.score_streams(forward, backward, max(1, min(sizes.window, sizes.tokens // batch_size))):
         if progress is not None:
