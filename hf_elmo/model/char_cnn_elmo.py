@@ -13,16 +13,27 @@ enough that its result is still in the cache when its maximum is computed.
 
 import itertools
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from transformers import initialization as init
 
 from .configuration_elmo import ElmoConfig
-from .linear_elmo import apply_linear, may_skip_calls, onednn_linear, onednn_supports, unsupported_reason
+from .linear_elmo import (
+    add_product_,
+    apply_linear,
+    linear,
+    may_skip_calls,
+    onednn_linear,
+    onednn_supports,
+    unsupported_reason,
+)
 
 WINDOWS = 2048  # computed at a time, so that their products take only a few megabytes
+VALUES = 1 << 18  # of filters, computed at a time with gradients
 HASH_FACTOR = -7046029254386353131  # 2^64 divided by the golden ratio, as a signed number: spreads small ids over bits
 
 
@@ -86,9 +97,15 @@ class ElmoCharacterEncoder(nn.Module):
             maxima = largest_values(types, self.embeddings.weight, filters)
             return self.finish(self.activation(maxima), words)[inverse]
         types = without_common_padding(types, max(convolution.kernel_size[0] for convolution in self.convolutions))
-        if not called and types.is_cuda and len(types):
-            maxima = largest_values_by_one_product(self.embeddings(types), filters)
-            return self.finish(self.activation(maxima), words)[inverse]
+        if not called and len(types):
+            if types.is_cuda:
+                maxima = largest_values_by_one_product(self.embeddings(types), filters)
+                return self.finish(self.activation(maxima), words)[inverse]
+            if may_skip_calls(self.embeddings.weight, *itertools.chain(*filters), with_gradients=True):
+                lengths, order = padded_from(types).sort()
+                maxima = largest_values_with_gradients(self.embeddings(types[order]), lengths.tolist(), filters)
+                vectors = self.finish(self.activation(maxima), None if words is None else words[order])
+                return vectors[order.argsort()[inverse]]
         return self.encode_characters(self.embeddings(types), words)[inverse]
 
     def split_rows(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -171,6 +188,67 @@ def largest_values_by_one_product(characters: Tensor, filters: list[tuple[Tensor
     )
     values = values.masked_fill(starts[:, None] >= counts, -torch.inf)
     return values.max(dim=1).values + torch.cat([bias for _, bias in filters]).to(values.dtype)  # autocast's, too
+
+
+def largest_values_with_gradients(
+    characters: Tensor, lengths: list[int], filters: list[tuple[Tensor, Tensor]], group_values: int = VALUES
+) -> Tensor:
+    """Return the largest value of each filter in each word, `(N, D)`, before the activation; for training on a CPU.
+
+    As in `largest_values`, words are computed in groups of like length, over the windows that differ. The values are
+    never kept, but computed again for their gradients.
+
+    Args:
+        characters (`(N, W, E)`): Character embeddings of words, the shortest word first.
+        lengths: Number of characters of each word; after them come equal vectors, the padding.
+        filters (`(F, E, width)` and `(F,)` each): Weights and biases of the convolutions.
+        group_values: About how many values are computed at a time.
+    """
+    weights = [weight.transpose(1, 2).flatten(1) for weight, _ in filters]  # (F, width E)
+    maxima = [LargestValues.apply(characters, weight, lengths, group_values) for weight in weights]
+    return torch.cat(maxima, dim=1) + torch.cat([bias for _, bias in filters])
+
+
+class LargestValues(torch.autograd.Function):
+    """The largest product of each row of `weight` `(F, width E)` with the windows of each word `(W, E)`: `(N, F)`."""
+
+    @staticmethod
+    def forward(ctx: Any, characters: Tensor, weight: Tensor, lengths: list[int], group_values: int) -> Tensor:
+        windows_of_row, ctx.groups, end = characters.shape[1] - weight.shape[1] // characters.shape[2] + 1, [], 0
+        while end < len(lengths):
+            start = end
+            end = min(start + max(1, group_values // ((lengths[start] + 1) * len(weight))), len(lengths))
+            ctx.groups.append((slice(start, end), min(lengths[end - 1] + 1, windows_of_row)))
+        maxima = characters.new_empty(len(lengths), len(weight))
+        for words, num_windows in ctx.groups:
+            values = linear(windows_of(characters[words], num_windows, weight.shape[1]), weight)
+            torch.amax(values.unflatten(0, (-1, num_windows)), dim=1, out=maxima[words])
+        ctx.save_for_backward(characters, weight, maxima)
+        return maxima
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        characters, weight, maxima = ctx.saved_tensors
+        for_characters, for_weight = torch.zeros_like(characters), torch.zeros_like(weight)
+        transposed, size = weight.T.contiguous(), characters.shape[2]
+        for words, num_windows in ctx.groups:
+            windows = windows_of(characters[words], num_windows, weight.shape[1])
+            values = linear(windows, weight).unflatten(0, (-1, num_windows))
+            # Equal windows share the gradient, as they do in the gradient of `amax`.
+            largest = (values == maxima[words, None]).to(values.dtype)
+            largest = largest.mul_((gradient[words] / largest.sum(dim=1))[:, None]).flatten(0, 1)
+            add_product_(for_weight, largest, windows)
+            parts = linear(largest, transposed).view(-1, num_windows, weight.shape[1] // size, size)
+            for place, part in enumerate(parts.unbind(2)):
+                for_characters[words, place : place + num_windows] += part
+        return for_characters, for_weight, None, None
+
+
+def windows_of(characters: Tensor, num_windows: int, width: int) -> Tensor:
+    """Return the first windows of each word `(W, E)`, `(N num_windows, width)`, the width counted in numbers."""
+    strides = characters.stride(0), characters.stride(1), 1
+    return characters.as_strided((len(characters), num_windows, width), strides).contiguous().flatten(0, 1)
 
 
 def padded_from(types: Tensor) -> Tensor:

@@ -6,8 +6,11 @@ for each new shape oneDNN compiles a kernel of half a megabyte and keeps the las
 are left to torch.mm, and for the others the number of rows is rounded up to one of few.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 ONEDNN_THRESHOLD = 1 << 20  # multiplications from which on oneDNN is faster
@@ -47,6 +50,26 @@ def onednn_linear_rounded(x: Tensor, weight: Tensor, bias: Tensor | None = None)
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x @ weight.T + bias, by the faster library."""
     return (onednn_linear_rounded if onednn_is_faster(len(x), weight) else F.linear)(x, weight, bias)
+
+
+class OneDnnLinear(torch.autograd.Function):
+    """x @ weight.T + bias and its gradients, by oneDNN."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return onednn_linear_rounded(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        gradient, (needs_x, needs_weight, needs_bias) = gradient.contiguous(), ctx.needs_input_grad
+        for_weight = torch.zeros_like(weight) if needs_weight else None
+        if needs_weight:
+            add_product_(for_weight, gradient, x)
+        for_x = onednn_linear_rounded(gradient, weight.T) if needs_x else None
+        return for_x, for_weight, gradient.sum(0) if needs_bias else None
 
 
 def write_linear_(out: Tensor, x: Tensor, weight: Tensor) -> None:
@@ -97,21 +120,32 @@ def unsupported_reason(layer: nn.Module, *kinds: type[nn.Module]) -> str | None:
     return None
 
 
-def may_skip_calls(*tensors: Tensor | None) -> bool:
-    """Return whether faster products may replace calls of layers with these weights: on a CPU, without gradients, and
-    where neither a compiler, an exporter, a transform nor autocast looks into the calls."""
+def may_skip_calls(*tensors: Tensor | None, with_gradients: bool = False) -> bool:
+    """Return whether faster products may replace calls of layers with these weights.
+
+    That is on a CPU, where neither a compiler, an exporter, a transform nor autocast looks into the calls, and without
+    gradients, unless the products have them.
+    """
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._are_functorch_transforms_active():
         return False
     tensors = [tensor for tensor in tensors if tensor is not None]
     if torch.is_autocast_enabled("cpu") or any(tensor.device.type != "cpu" for tensor in tensors):
         return False
-    return not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors))
+    return with_gradients or not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors))
 
 
 def apply_linear(layer: nn.Module, x: Tensor) -> Tensor:
     """Return `layer(x)` for a linear layer and `x` `(N, features)`, by a faster product where there is one."""
-    if unsupported_reason(layer) or not may_skip_calls(x, layer.weight, layer.bias):
+    tensors = x, layer.weight, layer.bias
+    if unsupported_reason(layer) or len(x) == 0 or not may_skip_calls(*tensors, with_gradients=True):
         return layer(x)
-    if not onednn_supports(layer.weight) or len(x) == 0:
-        return layer(x)
-    return onednn_linear_rounded(x, layer.weight, layer.bias)
+    if onednn_supports(layer.weight) and may_skip_calls(*tensors):
+        return onednn_linear_rounded(*tensors)
+    return differentiable_linear(*tensors)
+
+
+def differentiable_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x @ weight.T + bias, by the faster library. Differentiable once."""
+    if x.dtype != weight.dtype or not onednn_supports(weight) or not onednn_is_faster(len(x), weight):
+        return F.linear(x, weight, bias)
+    return OneDnnLinear.apply(x, weight, bias)

@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from .linear_elmo import differentiable_linear, may_skip_calls
+
 MAX_SCORES = 1 << 25  # scores held at once by the full softmax: 128 MiB of float32
 
 
@@ -96,7 +98,8 @@ def sampled_softmax_loss(
     target_rows, sampled_rows = F.embedding(ids, weight, sparse=sparse).split([len(targets), len(sampled_ids)])
     target_bias, sampled_bias = bias[ids].split([len(targets), len(sampled_ids)])
     target_scores = (x * target_rows).sum(dim=-1) + target_bias - target_counts.log().to(bias.dtype)
-    sampled_scores = F.linear(x, sampled_rows, sampled_bias).to(bias.dtype) - sampled_counts.log().to(bias.dtype)
+    product = differentiable_linear if may_skip_calls(x, weight, with_gradients=True) else F.linear
+    sampled_scores = product(x, sampled_rows, sampled_bias).to(bias.dtype) - sampled_counts.log().to(bias.dtype)
     hits = targets[:, None] == sampled_ids
     sampled_scores = sampled_scores.masked_fill(hits, torch.finfo(sampled_scores.dtype).min)
     scores = torch.cat([target_scores[:, None], sampled_scores], dim=1)

@@ -12,6 +12,7 @@ from torch.testing import assert_close
 from hf_elmo.model.linear_elmo import (
     add_linear_,
     add_product_,
+    differentiable_linear,
     linear,
     onednn_is_faster,
     round_up_rows,
@@ -48,6 +49,24 @@ def test_linear(rows, reordered):
     out = torch.empty_like(total)
     write_linear_(out, x, weight)
     assert_close(out, exact, **EXACT)
+
+
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize("bias", [True, False])
+def test_all_gradients(rows, bias):
+    exact = [random(rows, 1024).double(), random(1100, 1024).double(), random(1100).double() if bias else None]
+    floats = [None if part is None else part.float().requires_grad_() for part in exact]
+    exact = [None if part is None else part.requires_grad_() for part in exact]
+    weights = random(rows, 1100)
+    output, expected = differentiable_linear(*floats), torch.nn.functional.linear(*exact)
+    assert type(output.grad_fn).__name__ == "OneDnnLinearBackward"
+    (output * weights).sum().backward()
+    (expected * weights).sum().backward()
+    assert_close(output, expected.float(), **EXACT)
+    for actual, wanted in zip(floats, exact):
+        assert (
+            actual is wanted is None or (actual.grad - wanted.grad.float()).abs().max() < 1e-4 * wanted.grad.abs().max()
+        )
 
 
 @pytest.mark.parametrize("rows", ROWS)
