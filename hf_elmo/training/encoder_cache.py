@@ -1,5 +1,9 @@
-"""The layers of a frozen encoder, computed once and kept in a memory-mapped file of float32 numbers."""
+"""The layers of a frozen encoder, computed once for each text and kept in a memory-mapped file of float32 numbers.
 
+Features of the same text, as one for each predicate of a sentence, share its layers.
+"""
+
+import hashlib
 import logging
 import os
 import shutil
@@ -20,17 +24,25 @@ BATCH_WORDS = 4096  # words of a batch, at most, where a sentence is not longer
 
 
 class StoredLayers(Sequence):
-    """The layers of each feature of a dataset, `(T, L + 1, 2P)`, read from a file as they are needed."""
+    """The layers of each feature of a dataset, `(T, L + 1, 2P)`, read from a file as they are needed.
 
-    def __init__(self, path: Path, lengths: Sequence[int], layers: int, width: int):
-        self.ends = np.cumsum(lengths)
+    Args:
+        path: The file, which has the layers of each text.
+        lengths: Words of each text.
+        texts: Number of each feature's text.
+        layers, width: Number and width of the layers.
+    """
+
+    def __init__(self, path: Path, lengths: Sequence[int], texts: Sequence[int], layers: int, width: int):
+        self.texts, self.ends = texts, np.cumsum(lengths)
         self.numbers = np.memmap(path, dtype=np.float32, mode="r", shape=(int(self.ends[-1]), layers, width))
 
     def __len__(self) -> int:
-        return len(self.ends)
+        return len(self.texts)
 
     def __getitem__(self, number: int) -> np.ndarray:
-        return self.numbers[self.ends[number - 1] if number else 0 : self.ends[number]]
+        text = self.texts[number]
+        return self.numbers[self.ends[text - 1] if text else 0 : self.ends[text]]
 
 
 class EncoderCache:
@@ -58,14 +70,15 @@ class EncoderCache:
     def fill(self, model: ElmoTaskModel, dataset: EncodedDataset):
         """Add the layers that the encoder of `model` computes to a dataset, from a file or by computing them."""
         layers, width = model.elmo.config.num_hidden_layers + 1, model.elmo.config.hidden_size
-        path = self.folder / f"layers-{fingerprint(model, dataset)}.f32"
-        size = dataset.num_words * layers * width * np.dtype(np.float32).itemsize
+        texts, numbers = distinct_texts(dataset)
+        path = self.folder / f"layers-{fingerprint(model, texts)}.f32"
+        size = texts.num_words * layers * width * np.dtype(np.float32).itemsize
         if not path.is_file() or path.stat().st_size != size:
             started = time.time()
-            logger.info("Computing the encoder's layers of %d texts, %.0f MB: %s", len(dataset), size / 1e6, path)
-            self.write(model, dataset, path, size)
+            logger.info("Computing the encoder's layers of %d texts, %.0f MB: %s", len(texts), size / 1e6, path)
+            self.write(model, texts, path, size)
             self.seconds += time.time() - started
-        dataset.layers = StoredLayers(path, [len(one["input_ids"]) for one in dataset.features], layers, width)
+        dataset.layers = StoredLayers(path, [len(one["input_ids"]) for one in texts.features], numbers, layers, width)
 
     def write(self, model: ElmoTaskModel, dataset: EncodedDataset, path: Path, size: int):
         """Compute the layers and write them, under another name until all `size` bytes are written."""
@@ -89,6 +102,19 @@ class EncoderCache:
             os.replace(unfinished, path)
         finally:
             Path(unfinished).unlink(missing_ok=True)
+
+
+def distinct_texts(dataset: EncodedDataset) -> tuple[EncodedDataset, list[int]]:
+    """Return a dataset of the first feature of each text, and the number of each feature's text."""
+    numbers: dict[bytes, int] = {}
+    features, texts = [], []
+    for feature in dataset.features:
+        key = hashlib.sha256(np.ascontiguousarray(feature["input_ids"])).digest()
+        if key not in numbers:
+            numbers[key] = len(features)
+            features.append(feature)
+        texts.append(numbers[key])
+    return EncodedDataset(dataset.examples, features), texts
 
 
 def batches_of_words(dataset: EncodedDataset) -> Iterator[list[int]]:

@@ -117,14 +117,14 @@ def check(name: str, main: Callable, make_command: Callable, folder: Path, kills
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("kills", type=int, help="Runs of each script that are killed.")
-    parser.add_argument("--scripts", nargs="+", default=["ner", "seeds", "classify", "nli", "qa"])
+    parser.add_argument("--scripts", nargs="+", default=None, help="By default all.")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     from toy_scripts import SCRIPTS, write_data
 
     with tempfile.TemporaryDirectory() as folder:
         data = write_data(Path(folder) / "data")
-        for name in arguments.scripts:
+        for name in arguments.scripts or SCRIPTS:
             script, make_command = SCRIPTS[name]
             check(name, script, partial(make_command, data), Path(folder), arguments.kills, arguments.seed)
 

@@ -4,16 +4,22 @@ import json
 import random
 
 import pytest
+import torch
+import toy_tasks
+from shaken import shake
 from toy_finetuning import QUIET
 from toy_scripts import short, write_predicates
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
+import hf_elmo
 from hf_elmo.cli import main
 from hf_elmo.semantic_roles import label_roles
 from hf_elmo.training import srl
 from hf_elmo.training.arguments import PredicateArguments
 from hf_elmo.training.data.predicates import brackets, labels_of_brackets, read_predicates
+from hf_elmo.training.encoder_cache import EncoderCache
 from hf_elmo.training.role_metrics import arguments_of, role_scores
+from hf_elmo.training.roles import encode_predicates
 
 MODEL = {
     "tagger_layers": 1,
@@ -124,6 +130,24 @@ def test_a_trained_model_labels_predicates_without_labels(data, model, tmp_path)
 
 
 # ---- The counting rules of srl-eval.pl
+
+
+def test_all_predicates_of_a_sentence_share_its_layers(data, tmp_path):
+    examples, tokenizer = sentences(data / "srl" / "train.srl", "train"), toy_tasks.tokenizer()
+    dataset = encode_predicates(examples, tokenizer, {}, find_predicates=True)
+    model = shake(hf_elmo.ElmoForTokenClassification(toy_tasks.config()))
+    with EncoderCache(str(tmp_path)) as cache:
+        cache.fill(model, dataset)
+    (file,) = tmp_path.iterdir()
+    texts = {" ".join(tokens) for tokens in examples["tokens"]}
+    assert len(texts) < len(examples) < len(dataset) / 2
+    words = sum(len(text.split()) + 2 for text in texts)
+    assert file.stat().st_size == words * 3 * 2 * 12 * 4  # layers, directions, width, bytes
+    for index, number in enumerate(dataset.order[:40]):
+        feature = dataset[index]
+        expected = model.compute_layers(torch.from_numpy(feature["input_ids"]).long()[None])[0]
+        torch.testing.assert_close(torch.from_numpy(feature["layers"].copy()), expected, rtol=1e-5, atol=1e-6)
+        assert feature["token_type_ids"] is dataset.features[number]["token_type_ids"]
 
 
 def bio(text: str) -> list[str]:

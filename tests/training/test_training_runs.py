@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Sequence, Value
-from fresh_process import REPOSITORY, run_python
+from fresh_process import REPOSITORY, run_in_two_processes, run_python
 from huggingface_hub import ModelCard
 from loopback_hub import card_errors, running_hub
 from safetensors.torch import load_file
@@ -341,15 +341,8 @@ def test_two_processes_are_one_with_twice_the_batch(words, tmp_path):
     """To float rounding, which Adam enlarges: the same batches, measures and predictions."""
     options = {"classifier_dropout": 0.0, "head_dropout": 0.0}
     assert not tagged(*command(words, tmp_path / "one", "--num_train_epochs", "1", **options))
-    halves = ["--per_device_train_batch_size", "4", "--num_train_epochs", "1", "--ddp_find_unused_parameters", "False"]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    subprocess.run(
-        [*launch, "-m", "hf_elmo.training.ner", *command(words, tmp_path / "two", *halves, **options)],
-        check=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        cwd=REPOSITORY,
-        timeout=300,
-    )
+    halves = ["--per_device_train_batch_size", "4", "--num_train_epochs", "1"]
+    run_in_two_processes("ner", command(words, tmp_path / "two", *halves, **options))
     weights = weights_of(tmp_path / "one")
     for name, weight in weights_of(tmp_path / "two").items():
         assert_close(weight, weights[name], rtol=0, atol=1e-3, msg=lambda text, name=name: f"{name}: {text}")
