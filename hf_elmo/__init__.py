@@ -13,6 +13,7 @@ from .model.modeling_elmo import ElmoModel, ElmoModelOutput, ElmoPreTrainedModel
 from .model.quantizer_elmo import ElmoInt8Config
 from .model.question_answering_elmo import ElmoForQuestionAnswering
 from .model.sequence_classification_elmo import ElmoForMultipleChoice, ElmoForSequenceClassification
+from .model.span_classification_elmo import ElmoForSpanClassification
 from .model.token_classification_elmo import ElmoForTokenClassification
 from .model.tokenization_elmo import ElmoTokenizer
 
@@ -27,6 +28,7 @@ __all__ = [
     "ElmoForQuestionAnswering",
     "ElmoForSeq2SeqLM",
     "ElmoForSequenceClassification",
+    "ElmoForSpanClassification",
     "ElmoForTokenClassification",
     "ElmoInt8Config",
     "ElmoModel",

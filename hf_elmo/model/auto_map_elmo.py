@@ -27,7 +27,10 @@ AUTO_MAP = {
     "AutoModelForQuestionAnswering": "question_answering_elmo.ElmoForQuestionAnswering",
 }
 # Classes for tasks that no Auto class stands for. They travel too, and `get_class_from_dynamic_module` opens them.
-WITHOUT_AUTO_CLASS = ("coreference_elmo.ElmoForCoreferenceResolution",)
+WITHOUT_AUTO_CLASS = (
+    "coreference_elmo.ElmoForCoreferenceResolution",
+    "span_classification_elmo.ElmoForSpanClassification",
+)
 
 logger = logging.get_logger(__name__)
 

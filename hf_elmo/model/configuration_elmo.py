@@ -14,7 +14,8 @@ ORIGINAL_FILTERS = ((1, 32), (2, 32), (3, 64), (4, 128), (5, 256), (6, 512), (7,
 POSITIVE = (
     "vocab_size char_embedding_size max_characters_per_token projection_size cell_size num_hidden_layers num_mixes "
     "char_feature_width char_feature_embedding_size tagger_size sequence_size qa_size "
-    "coref_size coref_hidden_size coref_feature_size coref_max_width coref_max_antecedents coref_depth"
+    "coref_size coref_hidden_size coref_feature_size coref_max_width coref_max_antecedents coref_depth "
+    "spans_per_label span_size span_hidden_size"
 ).split()
 NOT_NEGATIVE = (
     "num_highway_layers word_vocab_size word_embedding_count word_embedding_size word_vector_count word_vector_size "
@@ -167,6 +168,9 @@ class ElmoConfig(PreTrainedConfig):
             Coreference: how often antecedents are scored; from the second time on, of spans refined by them.
         coref_singletons (`bool`, defaults to `False`):
             Coreference: whether mentions without others are mentions too, as their annotation in the data decides.
+        spans_per_label (`int`, defaults to 2): Span classification: spans of what is labeled, 1 or for pairs 2.
+        span_size (`int`, defaults to 256): Span classification: width of a pooled span.
+        span_hidden_size (`int`, defaults to 512): Span classification: width of the hidden layer.
     """
 
     model_type = "elmo"
@@ -250,6 +254,9 @@ class ElmoConfig(PreTrainedConfig):
     coref_coarse_to_fine: bool = True
     coref_depth: int = 1
     coref_singletons: bool = False
+    spans_per_label: int = 2
+    span_size: int = 256
+    span_hidden_size: int = 512
 
     def __post_init__(self, **kwargs):
         self.char_cnn_filters = [list(width_and_count) for width_and_count in self.char_cnn_filters]

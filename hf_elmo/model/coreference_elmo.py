@@ -27,11 +27,11 @@ from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_elmo import ElmoConfig
+from .document_model_elmo import ElmoDocumentModel, by_sentence
 from .modeling_elmo import word_mask
 from .task_layers_elmo import TaskBiLstm, masked_softmax
-from .task_model_elmo import ElmoTaskModel, EncodedWords
+from .task_model_elmo import EncodedWords
 
-SENTENCE_WORDS = 4096  # words of a batch of sentences, with their padding
 SPAN_BLOCK = 16384  # spans scored at a time
 PAIR_BLOCK = 128  # spans whose antecedents are scored at a time
 DISTANCES = (1, 2, 3, 4, 5, 8, 16, 32, 64)  # least distance of each bucket
@@ -57,7 +57,7 @@ class ElmoCoreferenceOutput(ModelOutput):
     hidden_states: tuple[Tensor, ...] | None = None
 
 
-class ElmoForCoreferenceResolution(ElmoTaskModel):
+class ElmoForCoreferenceResolution(ElmoDocumentModel):
     """Finder of the spans of words that mean the same person or thing.
 
     A row is a document: its sentences one after another, each with its `<S>`, as `encode_document` makes them. ELMo and
@@ -68,8 +68,6 @@ class ElmoForCoreferenceResolution(ElmoTaskModel):
     If `coref_singletons` is set, the data annotate mentions that have no other: then the mention score is also learnt
     by itself, and a span with a score above 0 is a cluster even without an antecedent.
     """
-
-    separate_texts = True
 
     def __init__(self, config: ElmoConfig):
         super().__init__(config)
@@ -161,45 +159,11 @@ class ElmoForCoreferenceResolution(ElmoTaskModel):
 
     # ---- sentences
 
-    def sentence_numbers(self, input_ids: Tensor, mask: Tensor) -> Tensor:
-        """Return the number of each word's sentence, counted over the batch, `(B, T)`: each `<S>` begins one."""
-        begins = self.has_character(input_ids, None, self.config.bos_token_id) & mask
-        begins[:, :1] = True
-        return begins.flatten().cumsum(0).view_as(begins) - 1
-
     def in_context(self, words: EncodedWords, sentences: Tensor) -> Tensor:
         """Return the words after the biLSTM, `(B, T, 2C)`."""
         outputs = by_sentence(self.context, words.features[words.mask], sentences[words.mask])
         context = outputs.new_zeros(*words.mask.shape, outputs.shape[-1])
         return context.masked_scatter(words.mask[..., None], outputs)
-
-    def encode(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        layers: Tensor | None = None,
-        output_hidden_states: bool | None = None,
-        token_embeddings: Tensor | None = None,
-        **kwargs,
-    ) -> EncodedWords:
-        """Encode documents, whose sentences ELMo reads one by one; see [`ElmoTaskModel`]."""
-        if input_ids is None:
-            raise ValueError("coreference finds the sentences of a document by their `<S>`: give `input_ids`")
-        if layers is None:
-            layers = self.all_layers(input_ids, attention_mask)
-        return super().encode(input_ids, attention_mask, layers=layers, output_hidden_states=output_hidden_states)
-
-    def all_layers(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Return all layers of the encoder, `(B, T, L + 1, 2P)`, with the sentences in batches of similar length."""
-
-        def encode_sentences(ids: Tensor, mask: Tensor) -> Tensor:
-            return torch.stack(self.elmo(ids, mask, output_hidden_states=True).hidden_states, dim=2)
-
-        mask = word_mask(input_ids, attention_mask)
-        outputs = by_sentence(encode_sentences, input_ids[mask], self.sentence_numbers(input_ids, mask)[mask])
-        layers = outputs.new_zeros(*mask.shape, *outputs.shape[1:])
-        return layers.masked_scatter(mask[..., None, None], outputs)
 
     # ---- use
 
@@ -395,30 +359,6 @@ def in_blocks(function: Callable[[Tensor], Tensor], rows: Tensor, size: int) -> 
     if len(blocks) > 1 and torch.is_grad_enabled():
         return torch.cat([checkpoint(function, block, use_reentrant=False) for block in blocks])
     return torch.cat([function(block) for block in blocks])
-
-
-def by_sentence(function: Callable[[Tensor, Tensor], Tensor], words: Tensor, sentences: Tensor) -> Tensor:
-    """Apply a function of padded sentences to all of them, in batches of similar length.
-
-    Args:
-        function: Called with sentences `(S, T, ...)` and their mask `(S, T)`; returns `(S, T, ...)`.
-        words (`(N, ...)`): The words of all sentences, one sentence after another.
-        sentences (`(N,)`): The number of each word's sentence.
-
-    Returns:
-        `(N, ...)`
-    """
-    lengths = sentences.unique_consecutive(return_counts=True)[1].tolist() or [0]
-    parts, results = words.split(lengths), {}
-    waiting = sorted(range(len(lengths)), key=lambda number: -lengths[number])
-    while waiting:
-        size = max(1, SENTENCE_WORDS // max(1, lengths[waiting[0]]))
-        batch, waiting = waiting[:size], waiting[size:]
-        padded = pad_sequence([parts[number] for number in batch], batch_first=True)
-        ends = torch.tensor([lengths[number] for number in batch], device=words.device)
-        outputs = function(padded, torch.arange(padded.shape[1], device=words.device) < ends[:, None])
-        results |= {number: row[: lengths[number]] for number, row in zip(batch, outputs)}
-    return torch.cat([results[number] for number in range(len(lengths))])
 
 
 def candidate_spans(sentences: Tensor, inner: Tensor, max_width: int) -> Tensor:

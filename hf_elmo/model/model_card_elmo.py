@@ -39,6 +39,7 @@ CLASSES = {
     "ElmoForQuestionAnswering": ClassFacts("finds the answer to a question in a text", "question-answering"),
     "ElmoForSeq2SeqLM": ClassFacts("is read by a decoder, which writes another text", "text2text-generation"),
     "ElmoForCoreferenceResolution": ClassFacts("finds which words of a document mean the same", "other"),
+    "ElmoForSpanClassification": ClassFacts("labels spans of words, or pairs of spans", "other"),
 }
 USAGE = {
     "feature-extraction": """\
@@ -66,7 +67,11 @@ batch = tokenizer("Where did I go?", "I went to the river bank.", return_tensors
 output = model(**batch)
 first, last = model.best_spans(output.start_logits, output.end_logits)[0].tolist()  # of words; 0, 0 is "no answer"
 answer = tokenizer.decode(batch["input_ids"][0, first : last + 1], skip_special_tokens=True)""",
-    "other": """\
+    "ElmoForSpanClassification": """\
+batch = tokenizer("Ada went to the river.", return_tensors="pt")
+spans = [[[1, 1], [4, 5]][: model.config.spans_per_label]]  # "Ada", "the river": the words' places behind <S>
+logits = model(**batch, spans=batch["input_ids"].new_tensor([spans])).logits""",
+    "ElmoForCoreferenceResolution": """\
 clusters = model.find_clusters(tokenizer, ["Ada went to the river.", "She saw it."])  # of mentions, by sentence""",
 }
 PREDICATE = """
@@ -194,7 +199,7 @@ def model_card(
         facts=facts,
         auto_class=auto_class,
         imports=imports.format(auto_class=auto_class, name=name),
-        usage=USAGE[facts.task].format(
+        usage=USAGE.get(architecture, USAGE.get(facts.task)).format(
             config=config, texts=texts, name=name, predicate=PREDICATE * bool(config.predicate_feature_size)
         ),
         sizes=table(("", ""), [*describe_sizes(config, num_parameters), *describe_labels(config, facts.task)]),

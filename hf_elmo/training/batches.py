@@ -103,11 +103,11 @@ def collate(features: list[dict]) -> dict[str, Tensor]:
 
 
 def padded(values: list, name: str) -> Tensor:
-    """Stack arrays `(N, ...)`, padded to the longest, or scalars, in front `B`. Labels of a text are not padded."""
+    """Stack arrays `(N, ...)`, padded to the longest, or scalars, in front `B`. A text's labels are not padded."""
     if np.ndim(values[0]) == 0:
         return torch.tensor(values)
     values = [np.asarray(value) for value in values]
-    if name == "labels" and values[0].dtype.kind == "f":
+    if name == "labels" and values[0].dtype.kind == "f" and values[0].ndim == 1:
         return torch.from_numpy(np.stack(values))
     dtype = values[0].dtype if values[0].dtype.kind == "f" else np.int64
     batch = np.full(

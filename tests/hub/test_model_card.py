@@ -40,7 +40,7 @@ FACTS = {
 AUTO_CLASSES = {reference.split(".")[1]: auto_class for auto_class, reference in AUTO_MAP.items()}
 AUTO_CLASSES |= {"ElmoForPreTraining": "AutoModel", "ElmoForMaskedLM": "AutoModel"}  # cards show them as encoders
 AUTO_CLASSES |= {"ElmoForSeq2SeqLM": "AutoModelForSeq2SeqLM"}  # of pairs, which have an AUTO_MAP of their own
-AUTO_CLASSES |= {"ElmoForCoreferenceResolution": "ElmoForCoreferenceResolution"}  # there is no Auto class
+AUTO_CLASSES |= {name: name for name in ("ElmoForCoreferenceResolution", "ElmoForSpanClassification")}  # without one
 
 
 @pytest.mark.parametrize("architecture", CLASSES)

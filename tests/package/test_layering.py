@@ -29,7 +29,8 @@ ORDER = """
     sampled_softmax_elmo label_schemes_elmo pipelines_elmo language_model_elmo causal_lm_elmo
     crf_elmo word_features_elmo task_layers_elmo task_encoders_elmo token_embedders_elmo pair_layers_elmo
     task_model_elmo
-    token_classification_elmo sequence_classification_elmo question_answering_elmo coreference_elmo
+    token_classification_elmo sequence_classification_elmo question_answering_elmo
+    document_model_elmo coreference_elmo span_classification_elmo
 """.split()
 # Bounds are what there is now; the plan aims at 5500 lines that travel and 3200 of training, before later heads.
 MAX_LINES = {"a file": 550, "the files that travel": 10250, "training": 9000}

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 from toy_finetuning import SMALL, write_encoder, write_words
+from toy_scripts import write_documents, write_predicates
 
 pytestmark = pytest.mark.slow  # each test trains
 
 DOWNSTREAM = Path(__file__).resolve().parents[2] / "benchmarks" / "downstream.py"
+KINDS = (("write_words", "conll"), ("write_predicates", "srl"), ("write_documents", "conll"))
 TASKS = sorted((DOWNSTREAM.parent / "tasks").glob("*.json"))
 
 
@@ -56,6 +58,29 @@ def test_each_row_is_a_command_that_is_run_once(tmp_path):
         assert value == f"{100 * found['mean']['test_f1']:.1f} ± {100 * found['std']['test_f1']:.1f}"
         assert (shares == "0.00, 0.00, 1.00 |") == (name == "top-layer")
     assert [row[1:3] for row in rows[3:]] == [["random", "128"], ["pretrained", "128"]]
+
+
+def test_probes_of_all_kinds_of_spans_are_one_head(tmp_path, monkeypatch, capsys):
+    for write in (write_words, write_predicates, write_documents):
+        (tmp_path / write.__name__).mkdir()
+        write(tmp_path / write.__name__)
+    files = [[str(tmp_path / name / f"{split}.{suffix}") for split in ("train", "test")] for name, suffix in KINDS]
+    tasks = [part for task, pair in zip(("ner", "srl", "coref"), files) for part in (f"--{task}", *pair)]
+    options = ["--seeds", "1", "2", "--max_steps", "20", "--output_dir", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", ["", "--model", str(tmp_path / "write_words" / "encoder"), *tasks, *options])
+    monkeypatch.syspath_prepend(DOWNSTREAM.parent)
+    import_module("edge_probing").main()
+    found = json.loads((tmp_path / "out" / "probes.json").read_text())
+    assert found["ner, random"]["labels"] == ["LOC", "PER"]
+    assert found["srl, pretrained"]["labels"] == ["ARG0", "ARG1"]
+    assert found["coref, pretrained"]["labels"] == ["same"]
+    for name, probe in found.items():
+        assert [run["seed"] for run in probe["runs"]] == [1, 2]
+        assert all(sum(run["mix_weights"]) == pytest.approx(1) for run in probe["runs"]), name
+    assert min(run["f1"] for run in found["ner, pretrained"]["runs"]) > 0.9
+    rows = [line.split(" | ")[:2] for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][2:]
+    assert rows == [[f"| {task}", encoder] for task in ("ner", "srl", "coref") for encoder in ("random", "pretrained")]
+    assert (tmp_path / "out" / "layer-shares.png").stat().st_size
 
 
 @pytest.mark.parametrize("path", TASKS, ids=lambda path: path.stem)
