@@ -94,7 +94,7 @@ class ElmoForQuestionAnswering(ElmoTaskModel):
         """
         words = self.encode(input_ids, attention_mask, inputs_embeds, layers, output_hidden_states, **kwargs)
         second = words.mask & (self.text_numbers(input_ids, attention_mask, inputs_embeds) > 0)
-        context = torch.where(second.any(dim=1, keepdim=True), second, words.mask)
+        context = second | (words.mask & ~second.any(dim=1, keepdim=True))
         candidates = context & ~self.special_tokens_mask(input_ids, inputs_embeds)
         everything = word_mask(inputs_embeds if input_ids is None else input_ids, attention_mask)
         beginning = everything & (everything.cumsum(dim=1) == 1)

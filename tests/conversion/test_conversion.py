@@ -408,8 +408,8 @@ def test_the_folder_is_ready_for_the_hub(tmp_path):
 
 
 def test_shipped_weights_are_small_and_know_some_english(tmp_path):
-    assert sum(path.stat().st_size for path in DATA.iterdir() if path.is_file()) < 8_000_000
-    convert(DATA, tmp_path / "elmo")
+    assert sum(path.stat().st_size for path in DATA.iterdir() if path.is_file()) < 16_000_000
+    convert(DATA, tmp_path / "elmo", dtype="float32")
     model = ElmoForPreTraining.from_pretrained(tmp_path / "elmo").eval()
     tokenizer = ElmoTokenizer.from_pretrained(tmp_path / "elmo")
     words = "He went to the house of the old man , and said that he had not seen him .".split()
@@ -420,7 +420,7 @@ def test_shipped_weights_are_small_and_know_some_english(tmp_path):
         losses.append(model(**batch, labels=labels).loss.item())
     sentence, shuffled = losses
     assert sentence < shuffled - 1
-    assert sentence < 6, "not far below 9.2, the loss of guessing among 10,000 words"
+    assert sentence < 5, "not far below 9.7, the loss of guessing among 16,000 words"
 
 
 def test_sizes_come_from_shapes_alone():
