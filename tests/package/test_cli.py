@@ -107,7 +107,7 @@ def test_demo_keeps_its_folder_and_uses_it_the_second_time(tmp_path, monkeypatch
     assert main(["demo"]) == 0
     assert "Using the model in elmo" in capsys.readouterr().out
     assert (tmp_path / "elmo" / "model.safetensors").stat().st_mtime_ns == weights.st_mtime_ns
-    assert AutoModel.from_pretrained(tmp_path / "elmo").num_parameters() == 1_032_436
+    assert AutoModel.from_pretrained(tmp_path / "elmo").num_parameters() == 5_368_036
 
 
 @pytest.mark.parametrize("task", TASKS)
