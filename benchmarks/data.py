@@ -20,6 +20,7 @@ WIKITEXT = f"{GITHUB}/pytorch/examples/77f55b912142e11fcfdf5b530231fb9c52f181e8/
 ELTEC = f"{GITHUB}/COST-ELTeC/ELTeC-eng/3db3b6738a836f0e1b276b6c9703e42f4297f978/level2"
 WIKINEURAL = f"{GITHUB}/Babelscape/wikineural/d2e28c770cba2b285e742529ae18ed849e336c65/data/wikineural/en"
 TREES = f"{GITHUB}/munikarmanish/RNTN/12bb731ba9fbdcdf2368b8515a241773f2b97547/trees"
+SICK = f"{GITHUB}/kkalouli/SICK-processing/0848f4aec60870122a4ca18de08ba0e25f6f9a75/SICK.txt"
 NOVELS = {
     "train": """
         18411_Tupper 18490_Skene 18500_Ainsworth 18551_Trollope 18552_Kavanagh 18570_Bronte 18600_Clive
@@ -119,6 +120,10 @@ DATA = {
                 "088187d12574de9120f31fce908ce3c626b349b6b93f20886d5351b936ed0849",
             ),
         ],
+    ),
+    "nli": (
+        "SICK (CC BY-NC-SA 3.0, research only): whether one sentence entails another",
+        [Source("nli/SICK.txt", (SICK,), "1539c2d059809b5bd40694e26d8121cc85b6b496f91c7b40f2fc83bbd7dcd957")],
     ),
     "sentiment": (
         "Stanford Sentiment Treebank (license unstated, research only): sentiment",

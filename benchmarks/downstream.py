@@ -4,8 +4,8 @@
         [--seeds 1 2 3] [--fractions 0.01 0.1 1] [--figures FOLDER]
 
 A file of SETTINGS holds what one script is told beside model, encoder and seeds, and which script that is:
-{"script": "ner", "measure": "test_f1", "train_file": ...}. Its name is the task's. No encoder is tuned; all above
-it is trained alike:
+{"script": "ner", "measure": "test_f1", "train_file": ...}; "percent": true is for measures that are not fractions. Its
+name is the task's. No encoder is tuned; all above it is trained alike:
 
     random      weights as initialized, others for each seed, and the mix is learnt: characters but no pretraining
     pretrained  the weights of MODEL, and the mix is learnt
@@ -51,6 +51,7 @@ def read_settings(path: Path) -> dict:
 def command(run: Run, arguments: argparse.Namespace) -> list[str]:
     settings = read_settings(run.settings)
     del settings["measure"]
+    settings.pop("percent", None)
     words = ["python", "-m", f"hf_elmo.training.{settings.pop('script')}", "--model_name_or_path", arguments.model]
     for name, value in settings.items():
         words += [f"--{name}", *([str(part) for part in value] if isinstance(value, list) else [as_word(value)])]
@@ -78,9 +79,15 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
         print(f"| {' | '.join(row)} |")
 
 
-def percent(found: dict, measure: str) -> str:
-    deviation = f" ± {100 * found['std'][measure]:.1f}" if measure in found["std"] else ""
-    return f"{100 * found['mean'][measure]:.1f}{deviation}"
+def scale(settings: dict) -> int:
+    """What a measure is multiplied by, to be in percent."""
+    return 1 if settings.get("percent") else 100
+
+
+def percent(found: dict, settings: dict) -> str:
+    measure, times = settings["measure"], scale(settings)
+    deviation = f" ± {times * found['std'][measure]:.1f}" if measure in found["std"] else ""
+    return f"{times * found['mean'][measure]:.1f}{deviation}"
 
 
 def mean_shares(found: dict) -> list[float]:
@@ -113,10 +120,15 @@ def draw_curves(scores: dict[Run, dict], path: Path) -> None:
     files = sorted({run.settings for run in scores})
     figure, panels = plt.subplots(1, len(files), figsize=(3.6 * len(files), 3), layout="constrained", squeeze=False)
     for axes, file in zip(panels[0], files):
-        measure = read_settings(file)["measure"]
+        settings = read_settings(file)
+        measure, times = settings["measure"], scale(settings)
         for encoder in CURVES:
             points = sorted(
-                (found["runs"][0]["train_examples"], 100 * found["mean"][measure], 100 * found["std"].get(measure, 0))
+                (
+                    found["runs"][0]["train_examples"],
+                    times * found["mean"][measure],
+                    times * found["std"].get(measure, 0),
+                )
                 for run, found in scores.items()
                 if run.settings == file and run.encoder == encoder
             )
@@ -148,13 +160,13 @@ def main():
     rows = []
     for run in whole:
         shares = ", ".join(f"{share:.2f}" for share in mean_shares(found[run]))
-        measure = read_settings(run.settings)["measure"]
-        rows.append([run.task, run.encoder, measure, percent(found[run], measure), shares])
+        settings = read_settings(run.settings)
+        rows.append([run.task, run.encoder, settings["measure"], percent(found[run], settings), shares])
     print_table("All examples", ["task", "encoder", "measure", "mean ± deviation", "learnt shares"], rows)
     rows = []
     for run in parts:
         examples = str(found[run]["runs"][0]["train_examples"])
-        rows.append([run.task, run.encoder, examples, percent(found[run], read_settings(run.settings)["measure"])])
+        rows.append([run.task, run.encoder, examples, percent(found[run], read_settings(run.settings))])
     print_table("Parts of the examples", ["task", "encoder", "training examples", "mean ± deviation"], rows)
     if arguments.figures:
         arguments.figures.mkdir(parents=True, exist_ok=True)

@@ -124,8 +124,9 @@ def main():
                 weights = ", ".join(f"{share:.2f}" for share in shares[task])
                 center = f"{sum(layer * share for layer, share in enumerate(shares[task])):.2f}"
                 rows.append([task, encoder, f"{statistics.fmean(scores):.1f}{deviation}", weights, center])
+                file = arguments.output_dir / "probes.json"  # which holds what is known so far
+                file.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print_table("Edge probing", ["task", "encoder", "F1", "weights of the layers", "mean layer"], rows)
-    (arguments.output_dir / "probes.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     draw_shares(shares, arguments.output_dir / "layer-shares.png")  # of the pretrained encoder, which came last
 
 
