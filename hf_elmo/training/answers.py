@@ -50,7 +50,9 @@ class Answers:
     def __init__(self, data: QuestionArguments, may_lack_answer: bool):
         self.data, self.may_lack_answer = data, may_lack_answer
 
-    def find(self, dataset: QuestionDataset, logits: tuple) -> tuple[list[list[ScoredAnswer]], list[float] | None]:
+    def find(
+        self, dataset: QuestionDataset, logits: tuple[np.ndarray, np.ndarray]
+    ) -> tuple[list[list[ScoredAnswer]], list[float] | None]:
         """Return the best answers to each question, and the scores that there is none."""
         limits = self.data.max_answer_length, self.data.n_best
         answers = best_answers(dataset.examples, dataset.windows, *logits, *limits)

@@ -46,7 +46,7 @@ class EncodedDataset(Dataset):
     def __init__(self, examples: Sequence, features: Sequence[dict]):
         self.examples, self.features = examples, list(features)
         self.order = np.argsort([-len(feature["input_ids"]) for feature in features], kind="stable")
-        self.layers = None  # encoder layers of each feature, `(T, L + 1, 2P)`, if they are cached
+        self.layers: Sequence | None = None  # encoder layers of each feature, `(T, L + 1, 2P)`, if they are cached
 
     @property
     def num_words(self) -> int:

@@ -6,18 +6,21 @@ from pathlib import Path
 
 from transformers import Trainer
 from transformers.integrations import get_reporting_integration_callbacks
+from transformers.trainer_utils import HubStrategy
+from transformers.training_args import OptimizerNames
 
-from ..model.task_model_elmo import ElmoTaskModel
-from .arguments import FineTuningArguments, ModelArguments
+from ..model.modeling_elmo import ElmoPreTrainedModel
+from .arguments import FineTuningArguments
 from .checkpoints import TRAINER_STATE_FILE, last_checkpoint
+from .language_model.arguments import PretrainingArguments
 from .run_record import RunRecord
 from .script import suggestion
 
 LOWER_IS_BETTER = ("loss", "mse")
 
 
-def check_settings(model_args: ModelArguments, args: FineTuningArguments) -> None:
-    """Check what needs neither data nor model.
+def check_settings(start: str | None, args: FineTuningArguments | PretrainingArguments) -> None:
+    """Check what needs neither data nor model, of which `start` is the name or folder to start from.
 
     Raises:
         `ValueError`, `OSError`: in one line.
@@ -25,11 +28,10 @@ def check_settings(model_args: ModelArguments, args: FineTuningArguments) -> Non
     if not args.output_dir:
         raise ValueError("--output_dir is missing: the folder for checkpoints, results and the trained model")
     check_writable(Path(args.output_dir))
-    name = model_args.model_name_or_path
-    if name is not None and Path(name).exists() and Path(name).resolve() == Path(args.output_dir).resolve():
+    if start is not None and Path(start).exists() and Path(start).resolve() == Path(args.output_dir).resolve():
         raise ValueError(f"--output_dir {args.output_dir} is the folder of the model to start from: give another one")
     if args.push_to_hub and args.hub_strategy != "end" and isinstance(args, FineTuningArguments):
-        raise ValueError(f"--hub_strategy {args.hub_strategy.value}: these scripts push once, at the end")
+        raise ValueError(f"--hub_strategy {HubStrategy(args.hub_strategy).value}: these scripts push once, at the end")
     if args.n_gpu > 1:
         raise ValueError(
             f"{args.n_gpu} GPUs are visible to one process: start with `torchrun --nproc-per-node {args.n_gpu}`, "
@@ -44,7 +46,7 @@ def check_settings(model_args: ModelArguments, args: FineTuningArguments) -> Non
     check_checkpoint(args)
 
 
-def check_checkpoint(args: FineTuningArguments) -> None:
+def check_checkpoint(args: FineTuningArguments | PretrainingArguments) -> None:
     """Replace `--resume_from_checkpoint True` by the last checkpoint, and check that there is such a checkpoint."""
     asked = args.resume_from_checkpoint
     if not asked or str(asked).lower() == "false":
@@ -78,12 +80,12 @@ def check_writable(folder: Path) -> None:
         raise ValueError(f"--output_dir {folder}: no permission to write to {existing}")
 
 
-def check_optimizer(args: FineTuningArguments, model: ElmoTaskModel) -> None:
+def check_optimizer(args: FineTuningArguments | PretrainingArguments, model: ElmoPreTrainedModel) -> None:
     """Raise `ValueError` if the optimizer needs a package that is missing, or does not know its arguments."""
     try:
         Trainer.get_optimizer_cls_and_kwargs(args, model)
     except (ImportError, RuntimeError, ValueError) as error:
-        raise ValueError(f"--optim {args.optim.value}: {error}") from None
+        raise ValueError(f"--optim {OptimizerNames(args.optim).value}: {error}") from None
 
 
 def select_metric(args: FineTuningArguments, names: Iterable[str], default: str) -> None:

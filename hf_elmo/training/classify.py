@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None, name: str = "classify") -> int:
 def train(data: TextLabelArguments, model_args: ModelArguments, args: FineTuningArguments, command: list[str]) -> None:
     """Train with each seed, label the test examples, and save the best model."""
     head = ElmoForSequenceClassification
-    check_settings(model_args, args)
+    check_settings(model_args.model_name_or_path, args)
     splits = read_texts(data, trained_labels(model_args, head))
     tokenizer = load_tokenizer(model_args.model_name_or_path)
     config = text_config(model_args, splits, data.problem_type, "bcn")

@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
 def train(data: DocumentArguments, model_args: ModelArguments, args: FineTuningArguments, command: list[str]) -> None:
     """Train with each seed, find the clusters of the test documents, and save the best model."""
     head = ElmoForCoreferenceResolution
-    check_settings(model_args, args)
+    check_settings(model_args.model_name_or_path, args)
     splits = read_documents(data)
     tokenizer = load_tokenizer(model_args.model_name_or_path)
     config = task_config(head, model_args, splits, defaults={"coref_singletons": has_singletons(splits)})

@@ -53,7 +53,7 @@ class EncoderCache:
     """
 
     def __init__(self, folder: str | None = None):
-        self.folder, self.temporary = folder and Path(folder), None
+        self.folder, self.temporary = None if folder is None else Path(folder), ""
         self.seconds = 0.0  # time spent on computing layers
 
     def __enter__(self) -> "EncoderCache":
@@ -64,7 +64,7 @@ class EncoderCache:
         return self
 
     def __exit__(self, *exception):
-        if self.temporary is not None:
+        if self.temporary:
             shutil.rmtree(self.temporary, ignore_errors=True)
 
     def fill(self, model: ElmoTaskModel, dataset: EncodedDataset):

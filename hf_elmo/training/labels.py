@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -115,7 +116,7 @@ class TextLabels:
 
     def add_to(self, dataset: EncodedDataset) -> EncodedDataset:
         """Add targets to the features, if all examples have a label that the model knows. Return the dataset."""
-        labels = values(dataset.examples, "label")
+        labels: list[Any] = values(dataset.examples, "label")
         ids = {name: id for id, name in enumerate(self.names)}
         if self.problem_type == "single_label":
             labels = [ids.get(label) for label in labels]

@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
 def train(data: WordLabelArguments, model_args: ModelArguments, args: FineTuningArguments, command: list[str]) -> None:
     """Train with each seed, label the test examples, and save the best model."""
     head = ElmoForTokenClassification
-    check_settings(model_args, args)
+    check_settings(model_args.model_name_or_path, args)
     splits = read_word_labels(data, trained_labels(model_args, head))
     tokenizer = load_tokenizer(model_args.model_name_or_path)
     config = task_config(head, model_args, splits)

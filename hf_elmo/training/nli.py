@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
 def train(data: PairArguments, model_args: ModelArguments, args: FineTuningArguments, command: list[str]) -> None:
     """Train with each seed, label the test examples, and save the best model."""
     head, problem_type = ElmoForSequenceClassification, "regression" if data.regression else "single_label"
-    check_settings(model_args, args)
+    check_settings(model_args.model_name_or_path, args)
     splits = read_text_pairs(data, None if data.regression else trained_labels(model_args, head))
     tokenizer = load_tokenizer(model_args.model_name_or_path)
     config = text_config(model_args, splits, problem_type, "esim")

@@ -46,7 +46,7 @@ def train(text: TextArguments, model_args: ModelArguments, args: PretrainingArgu
     Args:
         command: The command line, for the model card.
     """
-    check_settings(model_args, args)
+    check_settings(model_args.model_name_or_path, args)
     set_seed(args.seed)
     start = model_args.model_name_or_path
     config = starting_config(model_args, args.device)
@@ -62,7 +62,8 @@ def train(text: TextArguments, model_args: ModelArguments, args: PretrainingArgu
     describe_text(statistics, vocabulary, held_out)
     tokenizer = make_tokenizer(vocabulary, raw_split, old_tokenizer, config)
     table = WordTable.from_tokenizer(tokenizer)
-    windows = TrainingWindows.from_corpus(corpus, table, args, statistics and statistics.num_tokens, text.shuffle)
+    num_tokens = None if statistics is None else statistics.num_tokens
+    windows = TrainingWindows.from_corpus(corpus, table, args, num_tokens, text.shuffle)
 
     # The model
     model, accumulators = make_model(model_args, config, vocabulary, old_tokenizer)

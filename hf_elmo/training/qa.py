@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
 def train(data: QuestionArguments, model_args: ModelArguments, args: FineTuningArguments, command: list[str]) -> None:
     """Train with each seed, answer the test questions, and save the best model."""
     head = ElmoForQuestionAnswering
-    check_settings(model_args, args)
+    check_settings(model_args.model_name_or_path, args)
     splits = read_questions(data)
     tokenizer = load_tokenizer(model_args.model_name_or_path)
     may_lack_answer = any(any(values(examples, "is_impossible")) for _, examples in splits.items())

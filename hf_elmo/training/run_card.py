@@ -6,6 +6,7 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, HfApi, ModelCard
 from transformers import TrainingArguments
+from transformers.trainer_utils import SchedulerType
 
 from ..hub import hub_errors, keep_written_card
 from ..model.model_card_elmo import CLASSES, table
@@ -71,6 +72,7 @@ def training_section(command: list[str], model_args: ModelArguments, args: FineT
         encoder += ", frozen" if model_args.freeze_encoder else ", trained with the rest"
     limit = f"{args.max_steps} steps" if args.max_steps > 0 else f"{args.num_train_epochs:g} epochs"
     batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+    schedule = SchedulerType(args.lr_scheduler_type).value
     selected = (
         f"; the weights are those of step {best['best_step']}, the best by the validation examples"
         if best["best_step"] and args.load_best_model_at_end
@@ -78,7 +80,7 @@ def training_section(command: list[str], model_args: ModelArguments, args: FineT
     )
     facts = [
         f"{best['train_examples']:,} examples; the encoder is {encoder}; the mix of its layers: {model_args.mix}",
-        f"{args.optim.value}, learning rate {args.learning_rate:g} ({args.lr_scheduler_type.value}), batches of "
+        f"{args.optim.value}, learning rate {args.learning_rate:g} ({schedule}), batches of "
         f"{batch_size}, at most {limit}, gradient norm at most {args.max_grad_norm:g}, seed {best['seed']}",
         f"{best['steps']} steps{selected}",
     ]

@@ -65,7 +65,8 @@ class Runs:
     ):
         self.command, self.data, self.model_args, self.args, self.start = command, data, model_args, args, start
         self.folder, self.seeds, self.started = Path(args.output_dir), args.seeds or [args.seed], time.time()
-        self.is_validated, self.last, self.results = splits.validation is not None, None, []
+        self.is_validated, self.results = splits.validation is not None, []
+        self.last: Run | None = None
         logger.info("%s", splits.describe())
         model = start.create(seed=0)
         trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
@@ -275,7 +276,7 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def is_metric(name: str, value: object) -> bool:
+def is_metric(name: str, value: float) -> bool:
     """Return whether a number of an evaluation is a metric and can be written as JSON; timings are none."""
     return name.startswith(("eval_", "test_")) and not name.endswith(TIMINGS) and math.isfinite(value)
 

@@ -37,7 +37,7 @@ def train(
 ) -> None:
     """Train with each seed, write the targets of the test sources, and save the best model."""
     load_metrics()  # which may be missing: known now rather than after training
-    check_settings(model_args, args)
+    check_settings(model_args.model_name_or_path, args)
     splits = read_parallel_texts(data)
     config = encoder_config(model_args, splits)
     tokenizer = load_tokenizer(model_args.model_name_or_path)

@@ -172,7 +172,7 @@ def misplaced(text: str, start: int, context: str) -> str:
 class Field:
     """Value in a file or a row, with its place there for messages."""
 
-    value: object
+    value: Any  # as JSON has it
     origin: str
     path: str = ""
 

@@ -152,17 +152,18 @@ def delimited_rows(path: str, is_csv: bool, chosen: Collection[str | None] = ())
         if first.lower().startswith("sep=") and len(first) == 5:  # names the delimiter, for spreadsheets
             lines = chain(["\n"], islice(lines, 1, None))
         reader = csv.reader(lines, delimiter=max(",;\t|", key=first.count), strict=True, skipinitialspace=True)
+        rows = reader
     else:
-        reader = (line.rstrip("\n").split("\t") for line in lines)
+        reader, rows = None, (line.rstrip("\n").split("\t") for line in lines)
     header, number = None, 0
     while True:
         try:
-            cells = next(reader)
+            cells = next(rows)
         except StopIteration:
             return
         except csv.Error as error:
             raise ValueError(f"{path}, line {reader.line_num}: not CSV ({error})") from None
-        number = reader.line_num if is_csv else number + 1
+        number = number + 1 if reader is None else reader.line_num
         if not any(cell.strip() for cell in cells):
             continue
         if header is None:

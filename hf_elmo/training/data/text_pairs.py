@@ -83,7 +83,7 @@ class PairReader:
             identifier = find_column(names, None, IDENTIFIER, place, needed=False)
             self.understood.record(split, "a table", first=first, second=second, labels=label)
         for place, row in rows:
-            texts = [row.get(first), row.get(second)]
+            texts = row.get(first), row.get(second)
             for column, text in zip((first, second), texts):
                 if text is not None and not isinstance(text, str):
                     raise ValueError(f"{place}: {column} must be a sentence, but is {text!r:.60}")

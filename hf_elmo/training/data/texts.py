@@ -11,7 +11,7 @@ neutral, to 4, very positive. `-LRB-` and `-RRB-` become brackets again, and `\/
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -179,7 +179,7 @@ class TextReader:
         return None
 
 
-def example(text: str | list[str], label: str | None, place: Place) -> dict:
+def example(text: str | list[str], label: str | list[str] | float | None, place: Place) -> dict:
     words = text if isinstance(text, list) else None
     return {"text": text if words is None else None, "words": words, "label": label, "source": str(place)}
 
@@ -195,7 +195,7 @@ LAYOUTS = {
 LABEL_PLACES = {"label first": "the first word of a line", "label last": "the last word of a line"}
 
 
-def find_layout(path: str, split: str, known: Collection[str], label_column: str | None) -> str:
+def find_layout(path: str, split: str, known: set[str], label_column: str | None) -> str:
     """Return the layout of a file: a key of `LAYOUTS`, or `table`, also for columns separated by tabs.
 
     A sentence without a label is expected in test files alone, where no label of training is found.

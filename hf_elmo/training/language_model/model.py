@@ -4,6 +4,7 @@
 import logging
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -32,7 +33,7 @@ from .corpus import SPECIAL_TOKENS, TextStatistics, build_vocabulary
 logger = logging.getLogger("hf_elmo.training")
 
 # small, medium and original are the published English models; tiny trains on a CPU in half an hour.
-SIZES = {
+SIZES: dict[str, dict[str, Any]] = {
     "tiny": {
         "char_cnn_filters": [[1, 16], [2, 16], [3, 32], [4, 48], [5, 80]],
         "num_highway_layers": 1,
@@ -102,7 +103,7 @@ def make_tokenizer(vocabulary: list[str], split: str, old: ElmoTokenizer | None,
         split: Name of the rule that splits raw text.
         config: Configuration of the model; a new one that reads code points gets the sizes of its dictionaries.
     """
-    added = {} if old is None else {"added_words": old.added_words}
+    added: dict[str, Any] = {} if old is None else {"added_words": old.added_words}
     width, dictionaries = config.max_characters_per_token, None if old is None else old.dictionaries
     if old is None and config.character_scheme == "codepoints":
         dictionaries = make_dictionaries(vocabulary, config)

@@ -105,7 +105,8 @@ class Losses:
                 except StopIteration:
                     more = False
             if steps:
-                state = self.score(*map(concatenate, zip(*steps)), state)
+                forward_window, backward_window = map(concatenate, zip(*steps))
+                state = self.score(forward_window, backward_window, state)
                 yield len(steps)
 
     def metrics(self) -> dict[str, float]:

@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 
 from huggingface_hub import EvalResult
+from transformers.training_args import OptimizerNames
 
 from ...hub import keep_written_card
 from ...model.language_model_elmo import ElmoForPreTraining
@@ -46,7 +47,7 @@ def describe_model(model: ElmoForPreTraining, windows: TrainingWindows, args: Pr
         model.config.projection_size,
         model.config.cell_size,
         head / 1e6,
-        args.optim.value,
+        OptimizerNames(args.optim).value,
         args.learning_rate,
     )
     epoch = "" if windows.num_windows is None else f"; an epoch is {windows.num_windows:,} steps"

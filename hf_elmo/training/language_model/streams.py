@@ -10,7 +10,7 @@ same row, so that the LSTM's state can be carried from one to the next.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from .corpus import Corpus, SentenceQueue
 
 PADDING = None
 Words = list[list[str | None]]  # (rows, steps)
+Sentences = TypeVar("Sentences", bound=Iterator[list[str]])
 
 
 class Window(NamedTuple):
@@ -32,7 +33,7 @@ class Window(NamedTuple):
     targets: Words
 
 
-class Streams:
+class Streams(Generic[Sentences]):
     """Rows of endless text in one direction.
 
     Args:
@@ -42,9 +43,7 @@ class Streams:
         table: If given, windows hold the places of words in this table, looked up once for each sentence.
     """
 
-    def __init__(
-        self, sentences: Iterator[list[str]], num_rows: int, backward: bool = False, table: WordTable | None = None
-    ):
+    def __init__(self, sentences: Sentences, num_rows: int, backward: bool = False, table: WordTable | None = None):
         self.sentences, self.backward, self.table = sentences, backward, table
         self.words: list[list[str]] = [[] for _ in range(num_rows)]  # the sentence of each row
         self.restore(self.words)
@@ -217,8 +216,8 @@ class TrainingWindows(IterableDataset):
     def __init__(
         self,
         table: WordTable,
-        forward: Streams,
-        backward: Streams,
+        forward: Streams[SentenceQueue],
+        backward: Streams[SentenceQueue],
         num_steps: int,
         rows_per_batch: int,
         process: int = 0,

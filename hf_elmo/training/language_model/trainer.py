@@ -233,7 +233,7 @@ class BiLMTrainer(AtomicCheckpointTrainer):
         metrics[f"{metric_key_prefix}_loss"] = math.log(metrics[f"{metric_key_prefix}_perplexity"])
         metrics[f"{metric_key_prefix}_runtime"] = round(time.time() - started, 2)
         self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.control: TrainerControl = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     def final_evaluation(self) -> dict[str, float]:
