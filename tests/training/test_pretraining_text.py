@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from toy_pretraining import command, pretrained, write_texts
 from transformers import AutoConfig, AutoTokenizer
 
-from hf_elmo import ElmoModel, cli
+from hf_elmo import ElmoConfig, ElmoModel
 from hf_elmo.model.word_splitting_elmo import SPLITTING_RULES
 from hf_elmo.training.language_model.arguments import ModelArguments, PretrainingArguments
 from hf_elmo.training.language_model.corpus import TextFiles, attached_punctuation, choose_split
@@ -162,12 +162,11 @@ def test_sizes_are_the_published_ones(tmp_path):
     }
 
 
-def test_the_size_tiny_is_that_of_the_model_in_the_package(tmp_path):
-    options = json.loads((Path(cli.__file__).parent / "data" / "options.json").read_text())
-    assert SIZES["tiny"]["char_cnn_filters"] == options["char_cnn"]["filters"]
-    assert SIZES["tiny"]["num_highway_layers"] == options["char_cnn"]["n_highway"]
-    assert SIZES["tiny"]["projection_size"] == options["lstm"]["projection_dim"]
-    assert SIZES["tiny"]["cell_size"] == options["lstm"]["dim"]
+def test_the_sizes_are_those_of_the_published_models_and_one_for_a_cpu():
+    """In millions of parameters, as published."""
+    models = {size: ElmoModel(ElmoConfig(**SIZES[size])) for size in ("tiny", "small", "medium")}
+    millions = {size: round(model.num_parameters() / 1e6, 1) for size, model in models.items()}
+    assert millions == {"tiny": 1.0, "small": 13.6, "medium": 28.0}
 
 
 def test_a_default_size_is_named(texts, tmp_path, caplog):
