@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from toy_pretraining import command, pretrained, write_texts
 from transformers import AutoConfig, AutoTokenizer
 
-from hf_elmo import ElmoConfig, ElmoModel
+from hf_elmo import ElmoConfig, ElmoModel, cli
 from hf_elmo.model.word_splitting_elmo import SPLITTING_RULES
 from hf_elmo.training.language_model.arguments import ModelArguments, PretrainingArguments
 from hf_elmo.training.language_model.corpus import TextFiles, attached_punctuation, choose_split
