@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from reprlib import repr as short_repr
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -86,7 +86,7 @@ def embed_sentences(
     check_sentences(sentences)
     process, num_processes = (0, 1) if accelerator is None else (accelerator.process_index, accelerator.num_processes)
     model = model if accelerator is None else accelerator.unwrap_model(model)
-    encoder = getattr(model, "elmo", model)
+    encoder = cast(ElmoModel, getattr(model, "elmo", model))
     select = layer_selection(layers, encoder.config.num_hidden_layers)
 
     def own_batches(windows: list[list[Sentence]]) -> list[Batch]:
@@ -108,7 +108,7 @@ def embed_sentences(
     return vectors()
 
 
-def check_sentences(sentences: Iterable[Sentence]) -> None:
+def check_sentences(sentences: Any) -> None:
     """Refuse what is no sequence of sentences, although Python would iterate over it.
 
     Raises:
@@ -249,15 +249,15 @@ def make_batches(
     tokenizer: ElmoTokenizer, window: Sequence[Sentence], words_per_batch: int, boundary_words: bool
 ) -> list[Batch]:
     """Group a window into batches of at most `words_per_batch` tokens, padding included; long sentences first."""
-    window = [tokenizer.tokenize(sentence) if isinstance(sentence, str) else sentence for sentence in window]
-    lengths = [len(sentence) + tokenizer.num_special_tokens_to_add() for sentence in window]
-    waiting = sorted(range(len(window)), key=lengths.__getitem__)
+    words = [tokenizer.tokenize(sentence) if isinstance(sentence, str) else sentence for sentence in window]
+    lengths = [len(sentence) + tokenizer.num_special_tokens_to_add() for sentence in words]
+    waiting = sorted(range(len(words)), key=lengths.__getitem__)
     batches = []
     while waiting:
         rows = max(1, words_per_batch // max(1, lengths[waiting[-1]]))
         positions = waiting[-rows:]
         del waiting[-rows:]
-        batches.append(make_batch(tokenizer, positions, [window[position] for position in positions], boundary_words))
+        batches.append(make_batch(tokenizer, positions, [words[position] for position in positions], boundary_words))
     return batches
 
 

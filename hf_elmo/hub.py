@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 from huggingface_hub import ModelCard, constants
 from huggingface_hub.errors import (
@@ -66,7 +67,7 @@ def keep_written_card(folder: str | Path, repository: str | None = None, token: 
         return False
     with hub_errors(repository):
         try:
-            card = ModelCard.load(repository, token=token, ignore_metadata_errors=True)
+            card = ModelCard.load(repository, token=cast(str, token), ignore_metadata_errors=True)
         except EntryNotFoundError:
             return False
     if is_automatic(card):

@@ -142,9 +142,7 @@ class ElmoForCausalLM(ElmoLanguageModel, GenerationMixin):
             layer.backward_lstm.requires_grad_(False)
 
     @classmethod
-    def from_pretrained(
-        cls, pretrained_model_name_or_path: str | Path | None, *args, **kwargs
-    ) -> "ElmoForCausalLM | tuple[ElmoForCausalLM, dict]":
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path | None, *args, **kwargs) -> "ElmoForCausalLM":
         """Load as every model of transformers does, with the vocabulary beside the weights, if there is one."""
         options = {name: kwargs[name] for name in HUB_OPTIONS if name in kwargs}
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)

@@ -221,10 +221,7 @@ def read_examples(
         part = (list, tuple) if split is None else str
         return isinstance(example, (list, tuple)) and len(example) == 2 and isinstance(example[0], part)
 
-    is_batched = isinstance(text, (list, tuple))
-    if split is None:
-        is_batched = is_batched and bool(text) and isinstance(text[0], (list, tuple))
-    if not is_batched:
+    if not isinstance(text, (list, tuple)) or (split is None and not (text and isinstance(text[0], (list, tuple)))):
         pair = (text,) if text_pair is None else (text, text_pair)
         return [sequences(*pair)], False
     if text_pair is None:
@@ -430,7 +427,7 @@ def are_tokens(values: object) -> bool:
 def are_around(values: object) -> bool:
     """Return whether a value is two pairs of lists of words: before and behind a first and a second text."""
     parts = [side for pair in values if isinstance(pair, list) for side in pair] if isinstance(values, list) else []
-    is_paired = len(parts) == 4 and all(len(pair) == 2 for pair in values)
+    is_paired = isinstance(values, list) and len(parts) == 4 and all(len(pair) == 2 for pair in values)
     return is_paired and all(isinstance(side, list) and all(isinstance(word, str) for word in side) for side in parts)
 
 

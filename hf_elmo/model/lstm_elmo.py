@@ -36,6 +36,7 @@ from .packed_order_elmo import groups_of_like_length, pack, pack_sentences
 from .scan_elmo import scan
 
 LstmState = tuple[Tensor, Tensor]  # h (B, P) and c (B, C)
+Results = list[tuple[Tensor, LstmState | None]]  # outputs (B, T, P) and final state of each direction
 SENTENCE_ROWS = 128  # that run at the same time where sentences follow each other
 BATCH_TOKENS = 4096  # of sentences that follow each other, where they are computed in batches
 
@@ -134,8 +135,8 @@ class Backend(NamedTuple):
 
 
 BACKENDS = ("packed", "triton", "int8", "reference")
-_forced_backend = contextvars.ContextVar("forced_backend", default=None)
-_last_backend = contextvars.ContextVar("last_backend", default=None)
+_forced_backend: contextvars.ContextVar[str | None] = contextvars.ContextVar("forced_backend", default=None)
+_last_backend: contextvars.ContextVar[Backend | None] = contextvars.ContextVar("last_backend", default=None)
 
 
 @contextlib.contextmanager
@@ -248,7 +249,7 @@ def direction_of_layers(
             must_call = f"{name} must be called: {reason}"
             return Direction(x, input_gates, None, recurrent_gates, projection, state, reverse, must_call)
     weight_ih, weight_hh, *weight_hr = (layer.int8_weight() if int8 else layer.weight for layer in layers.values())
-    return Direction(x, weight_ih, input_gates.bias, weight_hh, *(weight_hr or [None]), state, reverse)
+    return Direction(x, weight_ih, input_gates.bias, weight_hh, weight_hr[0] if weight_hr else None, state, reverse)
 
 
 def lstm(
@@ -259,7 +260,7 @@ def lstm(
     projection_clip: float | None = None,
     recompute: bool = False,
     lengths: list[int] | None = None,
-) -> list[tuple[Tensor, LstmState]]:
+) -> Results:
     """Compute `lstm_reference` for one direction, or two at the same time, by the fastest backend that can run.
 
     Args:
@@ -312,7 +313,7 @@ def zero_state(x: Tensor, gates: int, projected: int) -> LstmState:
 
 def run_packed(
     engine: Engine, directions: list[Direction], mask: Tensor | None, options: CellOptions, recompute: bool
-) -> list[tuple[Tensor, LstmState]]:
+) -> Results:
     x = directions[0].x
     mask = x.new_ones(x.shape[:2], dtype=torch.bool) if mask is None else mask
     directions = [in_compute_types(direction) for direction in directions]
@@ -348,7 +349,7 @@ def in_compute_types(direction: Direction) -> Direction:
     h, c = zero_state(x, *weight_hh.shape) if state is None else state
     cell_dtype = at_least_float32(x.dtype)
     state = h.to(cell_dtype if direction.is_int8 else x.dtype), c.to(cell_dtype)
-    return Direction(*tensors, state, direction.reverse)
+    return Direction.of_tensors([*tensors, *state], direction.reverse)
 
 
 def groups(values: Any, size: int) -> Iterator[tuple]:
@@ -358,7 +359,7 @@ def groups(values: Any, size: int) -> Iterator[tuple]:
 # ---- sentences one after the other
 
 
-def run_sentences(directions: list[Direction], lengths: list[int], options: CellOptions) -> list[tuple[Tensor, None]]:
+def run_sentences(directions: list[Direction], lengths: list[int], options: CellOptions) -> Results:
     """Run the packed backend over rows that are always busy."""
     tasks = []
     for direction in map(in_compute_types, directions):
@@ -370,7 +371,7 @@ def run_sentences(directions: list[Direction], lengths: list[int], options: Cell
     return [(result.outputs.to(direction.x.dtype), None) for direction, result in zip(directions, results)]
 
 
-def run_batches(directions: list[Direction], lengths: list[int], options: CellOptions) -> list[tuple[Tensor, None]]:
+def run_batches(directions: list[Direction], lengths: list[int], options: CellOptions) -> Results:
     """Run batches of sentences of similar length, as rows with padding."""
     found: list[list[Tensor]] = [[] for _ in directions]
     places = []
@@ -410,7 +411,7 @@ class PackedLstm(torch.autograd.Function):
             pieces = zip(ctx.tasks, needs, cotangents, sevens)
             gradients = [differentiable_backward(ctx.mask, *piece) for piece in pieces]
         else:
-            directions = [Direction(*seven[:5], tuple(seven[5:])) for seven in sevens]
+            directions = list(map(Direction.of_tensors, sevens))
             tasks = [task._replace(direction=direction) for task, direction in zip(ctx.tasks, directions)]
             gradients = ctx.engine.backward(list(map(BackwardTask, tasks, needs, kept, cotangents)))
         return None, None, None, *itertools.chain(*gradients)
@@ -423,7 +424,7 @@ def differentiable_backward(
         return [None] * 7
     # Views, because one tensor may be an ancestor of another: each gradient must count its own argument only.
     tensors = [None if tensor is None else tensor.view_as(tensor) for tensor in tensors]
-    direction = Direction(*tensors[:5], tuple(tensors[5:]), task.order.reverse)
+    direction = Direction.of_tensors(tensors, task.order.reverse)
     outputs, state = run_reference(direction, mask, task.options)
     wanted = [tensor for tensor, needed in zip(tensors, needs) if needed]
     found = iter(torch.autograd.grad((outputs, *state), wanted, cotangents, create_graph=True, allow_unused=True))

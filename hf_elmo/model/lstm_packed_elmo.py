@@ -21,7 +21,7 @@ import functools
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -66,8 +66,14 @@ class Direction:
     def is_int8(self) -> bool:
         return isinstance(self.weight_hh, Int8Weight)
 
-    def tensors(self) -> tuple[Tensor | Int8Weight | nn.Module | None, ...]:
-        """Return the seven fields that may need gradients, h and c last."""
+    @classmethod
+    def of_tensors(cls, tensors: Sequence[Any], reverse: bool = False) -> "Direction":
+        """Return the direction of seven tensors in the order of `tensors`."""
+        x, weight_ih, bias, weight_hh, weight_hr, h, c = tensors
+        return cls(x, weight_ih, bias, weight_hh, weight_hr, (h, c), reverse)
+
+    def tensors(self) -> tuple[Any, ...]:
+        """Return the seven fields that may need gradients, h and c last; matrices may be no tensors, as above."""
         return self.x, self.weight_ih, self.bias, self.weight_hh, self.weight_hr, *(self.state or (None, None))
 
 
@@ -227,6 +233,7 @@ def packed_backward(backward_task: BackwardTask) -> list[Tensor | None]:
     order, (_, cell_clip, _), _, direction = backward_task.task
     dh, dc, dtype, cell = backward.dh, backward.dc, direction.x.dtype, backward.c.shape[1]
     largest = max((sum(block.batch_sizes) for block in order.blocks), default=0)
+    weight_hh, weight_hr = direction.tensors()[3:5]
     d_gates_memory, m_memory = dc.new_empty(largest, 4, cell), dc.new_empty(largest, cell)
     for index, block in reversed(list(enumerate(order.blocks))):
         gates, unclipped_c, first_c = backward.block_cells(index)
@@ -249,13 +256,13 @@ def packed_backward(backward_task: BackwardTask) -> list[Tensor | None]:
                 if step_beyond is not None:
                     step_dh.masked_fill_(step_beyond, 0)
                 dm = step_dh
-                if direction.weight_hr is not None:
-                    dm = linear(step_dh.to(dtype), direction.weight_hr.T).to(dc.dtype)
+                if weight_hr is not None:
+                    dm = linear(step_dh.to(dtype), weight_hr.T).to(dc.dtype)
                 active_dc.addcmul_(dm, to_c)
                 slope[:, 3] *= dm  # turns slopes into gradients
                 slope[:, :3] *= active_dc[:, None]
                 active_dc *= to_previous_c
-                active_dh.copy_(linear(slope.view(-1, 4 * cell).to(dtype), direction.weight_hh.T))
+                active_dh.copy_(linear(slope.view(-1, 4 * cell).to(dtype), weight_hh.T))
         backward.add(index, d_gates.view(-1, 4 * cell), block_dh, m)
     return backward.gradients()
 
@@ -380,7 +387,7 @@ class Backward:
             self.d_bias += d_gates.sum(0)
         d_gates = d_gates.to(dtype)
         if needs_x:
-            self.d_x[tokens] = linear(d_gates, self.direction.weight_ih.T)
+            self.d_x[tokens] = linear(d_gates, self.direction.tensors()[1].T)
         if needs_weight_ih:
             add_product_(self.d_weight_ih, d_gates, self.x[tokens])
         if needs_weight_hh:
@@ -436,8 +443,8 @@ def spread(packed: Tensor, indices: Tensor, shape: torch.Size | tuple[int, ...] 
     return packed.new_zeros(shape).view(-1, shape[-1]).index_copy_(0, indices, packed).view(shape)
 
 
-def state_in_batch_order(order: PackedOrder, *state: Tensor) -> Iterator[Tensor]:
-    return (spread(part, order.sorted_indices) for part in state)
+def state_in_batch_order(order: PackedOrder, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    return spread(h, order.sorted_indices), spread(c, order.sorted_indices)
 
 
 def reordered(weight: Tensor | None, order: PackedOrder) -> Tensor | None:

@@ -32,7 +32,7 @@ from .lora_elmo import register_lora_targets
 from .lstm_elmo import Direction, LstmState, direction_of_layers, lstm
 from .pooling_elmo import SentencePooling, special_tokens_mask
 from .quantizer_elmo import Int8Linear, use_float_layers, use_int8_layers
-from .saved_card_elmo import ModelCardMixin
+from .saved_card_elmo import ModelCardMixin, SavedModel
 from .scalar_mix_elmo import ElmoScalarMix
 
 # (B, L, 2, P) and (B, L, 2, C): h and c of each layer and direction (0 forward, 1 backward) after the last word
@@ -117,17 +117,17 @@ class ElmoLayer(GradientCheckpointingLayer):
         self,
         hidden: Tensor,
         mask: Tensor | None,
-        state: tuple[LstmState | None, LstmState | None],
+        state: tuple[LstmState | None, ...],
         lengths: list[int] | None = None,
         use_state: bool = False,
-    ) -> Tensor | tuple[Tensor, tuple[LstmState, LstmState]]:
+    ) -> Tensor | tuple[Tensor, tuple[LstmState, ...]]:
         """From `(B, T, 2P)` to `(B, T, 2P)`, or from `(B, T, P)` the forward direction's; with `use_state`, also the
         directions' state. Without, it is a plain tensor, which hooks of other libraries need."""
         inputs = [self.dropout(half) for half in hidden.split(self.config.projection_size, dim=-1)]
         lstms = self.forward_lstm, self.backward_lstm
         directions = [part.direction(x, start) for part, x, start in zip(lstms, inputs, state)]
-        options = {"recompute": self.config.recompute_gates, "lengths": lengths, **self.forward_lstm.options}
-        results = lstm(directions, mask, **options)
+        recompute, options = self.config.recompute_gates, self.forward_lstm.options
+        results = lstm(directions, mask, recompute=recompute, lengths=lengths, **options)
         outputs, states = zip(*results)
         if self.add_input:  # after dropout; the carried state is the output before the addition
             outputs = [output + x for output, x in zip(outputs, inputs)]
@@ -169,12 +169,12 @@ class ElmoPreTrainedModel(ModelCardMixin, PreTrainedModel):
             module.reset_parameters()
 
     @classmethod
-    def from_pretrained(cls, *args, **kwargs) -> "ElmoPreTrainedModel | tuple[ElmoPreTrainedModel, dict]":
+    def from_pretrained(cls: type[SavedModel], *args, **kwargs) -> SavedModel:
         """Load as every model of transformers does; then start mixes that were never trained, as in converted weights,
         from `mix_initial_weights`, and freeze those that are not trainable."""
         loaded = super().from_pretrained(*args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
-        expected = vars(model).pop("expected_differences", None)
+        expected = model.__dict__.pop("expected_differences", None)
         if isinstance(loaded, tuple) and expected is not None:
             for name, keys in expected.items():
                 loaded[1][name] |= keys
@@ -352,7 +352,7 @@ class ElmoModel(ElmoPreTrainedModel):
             )
         for layer, layer_state in zip(self.layers, self.layer_states(state, hidden)):
             output = layer(hidden, mask, layer_state, lengths, use_state)
-            hidden, final_state = output if use_state else (output, ())
+            hidden, final_state = output if use_state else (output, None)
             layers.append(hidden)
             final_states.append(final_state)
         return layers, stack_states(final_states, state) if use_state else None
@@ -422,7 +422,7 @@ class ElmoModel(ElmoPreTrainedModel):
         words = vectors.new_zeros(*mask.shape, self.config.projection_size)
         return words.masked_scatter(mask[..., None], vectors), mask
 
-    def layer_states(self, state: State | None, words: Tensor) -> list[tuple[State | None, State | None]]:
+    def layer_states(self, state: State | None, words: Tensor) -> list[tuple[LstmState | None, ...]]:
         """Return the state `(B, P)`, `(B, C)` that each layer's two directions start from."""
         config, rows, directions = self.config, words.shape[0], words.shape[-1] // self.config.projection_size
         if state is None:
@@ -539,7 +539,7 @@ def with_rows(part: Tensor, rows: int) -> Tensor:
     return F.pad(part, (0, 0) * (part.dim() - 1) + (0, missing)) if missing > 0 else part[:rows]
 
 
-def stack_states(layers: list[tuple[LstmState, LstmState]], previous: State | None) -> State:
+def stack_states(layers: list[tuple[LstmState, ...]], previous: State | None) -> State:
     """Stack the states of all layers and directions, and append the rows of `previous` beyond the batch."""
     parts = []
     for part in range(2):

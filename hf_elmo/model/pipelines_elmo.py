@@ -50,7 +50,7 @@ def dispatch_by_model(pipeline_class: type[Pipeline]):
         is_subclass = isinstance(proposed, type) and issubclass(proposed, cls)
         return object.__new__(proposed if is_subclass else cls)
 
-    stock.__new__ = __new__
+    stock.__new__ = __new__  # type: ignore[method-assign, assignment]  # mypy lets nobody change a method
 
 
 class ElmoTokenClassificationPipeline(TokenClassificationPipeline):

@@ -6,10 +6,12 @@ A card that a person wrote is never overwritten.
 
 import re
 from pathlib import Path
+from typing import TypeVar
 
 import yaml
 from huggingface_hub import ModelCard, hf_hub_download
 from torch import nn
+from transformers.utils import PushToHubMixin
 
 from .configuration_elmo import ElmoConfig
 from .model_card_elmo import CARD, CLASSES, ORIGIN, TOKENIZATION, UNRECORDED, model_card
@@ -18,16 +20,19 @@ from .saved_folder_elmo import check_is_saved
 # A card with one of these lines was filled by this file, or from transformers' template, and may be replaced.
 AUTOMATIC = "<!-- This card was filled automatically. Remove this line, and what you write here is kept. -->"
 TEMPLATE = "that has been pushed on the Hub. This model card has been automatically generated."
+SavedModel = TypeVar("SavedModel", bound="ModelCardMixin")
 
 
-class ModelCardMixin:
+class ModelCardMixin(PushToHubMixin):
     """Mixin for models, before `PreTrainedModel`: `save_pretrained` and `push_to_hub` also write a card."""
 
     trained_from: str | None = None  # folder or repository whose weights these are, or were before training
     loaded_weights: list[float] | None = None  # a sample of them, to see whether they were changed
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path | None, *args, **kwargs):
+    def from_pretrained(
+        cls: type[SavedModel], pretrained_model_name_or_path: str | Path | None, *args, **kwargs
+    ) -> SavedModel:
         if kwargs.get("config") is None:
             check_is_saved(pretrained_model_name_or_path, kwargs.get("subfolder"))
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
@@ -55,7 +60,8 @@ class ModelCardMixin:
         present = read_card(working_dir)
         if may_replace(present):
             card = self.card(repo_id, online=True)
-            card.data.tags = list(dict.fromkeys([*card.data.tags, *((present and present.data.tags) or [])]))
+            tags = [*card.data["tags"], *((present and present.data.get("tags")) or [])]
+            card.data["tags"] = list(dict.fromkeys(tags))
             card.save(Path(working_dir) / CARD)
         return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)
 
@@ -124,7 +130,7 @@ def fetch_card(repository: str, online: bool) -> ModelCard | None:
 
 def may_replace(card: ModelCard | None) -> bool:
     """Return whether a saved model may replace this card: no person wrote it, and it reports no results."""
-    return card is None or (is_automatic(card) and not card.data.eval_results)
+    return card is None or (is_automatic(card) and not card.data.get("eval_results"))
 
 
 def is_automatic(card: ModelCard) -> bool:
@@ -162,6 +168,6 @@ def renamed(card: ModelCard, name: str) -> ModelCard:
     if title := re.search(r"^# (.+)$", card.text, flags=re.MULTILINE):
         card.text = card.text.replace(f"# {title[1]}\n", f"# {name}\n", 1)
         card.text = card.text.replace(f'from_pretrained("{title[1]}"', f'from_pretrained("{name}"')
-    if card.data.eval_results:
-        card.data.model_name = name
+    if card.data.get("eval_results"):
+        card.data["model_name"] = name
     return card

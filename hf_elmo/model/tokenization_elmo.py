@@ -15,6 +15,7 @@ import os
 from collections.abc import Mapping
 from itertools import accumulate
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from tokenizers import AddedToken
@@ -203,7 +204,7 @@ class ElmoTokenizer(TokenizersBackend):
             self._eventual_warn_about_too_long_sequence(encoding, max_length, verbose)
 
         rows = [row for encoding in encodings for row in encoding.rows(self.word_rows)]
-        columns = {"input_ids": self.word_rows.ids(rows)}
+        columns: dict[str, Any] = {"input_ids": self.word_rows.ids(rows)}
         for name, attribute, is_wanted in (
             ("token_type_ids", "type_ids", return_token_type_ids),
             ("attention_mask", "attention_mask", return_attention_mask),
@@ -250,8 +251,8 @@ class ElmoTokenizer(TokenizersBackend):
         ids = encoded_inputs.get("input_ids") if isinstance(encoded_inputs, Mapping) else None
         dimensions, width = dimensions_of(ids), self.word_rows.width
         is_single = dimensions == 2 and not is_list and all(len(row) == width for row in ids)
-        if not is_single and dimensions < 3:  # single characters, or nothing: not our rows
-            return super().pad(
+        if not isinstance(encoded_inputs, Mapping) or (dimensions < 3 and not is_single):
+            return super().pad(  # single characters, or nothing: not our rows
                 encoded_inputs, padding, max_length, pad_to_multiple_of, padding_side, return_attention_mask,
                 return_tensors, verbose,
             )  # fmt: skip
@@ -289,10 +290,10 @@ class ElmoTokenizer(TokenizersBackend):
         """Return the rows of a list of words; for one string the id of the character of this name, else its row."""
         if isinstance(tokens, str):
             character = self._tokenizer.token_to_id(tokens)
-            return self.convert_tokens_to_ids([tokens])[0] if character is None else character
+            return self.word_rows.ids(self.word_rows.encode([tokens]))[0].tolist() if character is None else character
         return self.word_rows.ids(self.word_rows.encode(tokens)).tolist()
 
-    def convert_ids_to_tokens(self, ids: object, skip_special_tokens: bool = False) -> str | list[str]:
+    def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> str | list:
         """Return the words of (T, W) ids, the word of a row of (W,) ids, or the names of other ids' characters."""
         dimensions = dimensions_of(ids)
         if dimensions == 0:
@@ -309,8 +310,7 @@ class ElmoTokenizer(TokenizersBackend):
         words = [self._word(row) for row in rows]
         if not skip_special_tokens:
             return words
-        specials = self._special_words()
-        is_special = self.word_rows.is_special
+        specials, is_special = self._special_words(), self.word_rows.is_special
         return [word for word, row in zip(words, rows) if not is_special(row) and word not in specials]
 
     def _special_words(self) -> set[str]:
@@ -337,11 +337,11 @@ class ElmoTokenizer(TokenizersBackend):
 
     def decode(
         self,
-        token_ids: object,
+        token_ids: Any,
         skip_special_tokens: bool = False,
         clean_up_tokenization_spaces: bool | None = None,
         **kwargs,
-    ) -> str | list[str]:
+    ) -> str | list:
         """Return the text of (T, W) ids, a list of texts for (B, T, W) ids, the word for (W,) ids.
 
         Words come back as they were, except for bytes that were cut off; of a character cut inside nothing remains.
@@ -351,7 +351,7 @@ class ElmoTokenizer(TokenizersBackend):
             return [self.decode(rows, skip_special_tokens, clean_up_tokenization_spaces) for rows in token_ids]
         if dimensions < 2:
             token_ids = np.reshape(to_py_obj(token_ids), (1, -1) if self.word_rows.width > 1 else (-1, 1))
-        text = self.convert_tokens_to_string(self.convert_ids_to_tokens(token_ids, skip_special_tokens))
+        text = self.convert_tokens_to_string(cast(list, self.convert_ids_to_tokens(token_ids, skip_special_tokens)))
         if clean_up_tokenization_spaces is None:
             clean_up_tokenization_spaces = self.clean_up_tokenization_spaces
         return self.clean_up_tokenization(text) if clean_up_tokenization_spaces else text
@@ -478,7 +478,7 @@ class ElmoTokenizer(TokenizersBackend):
             path = Path(file_names[0])
             options = json.loads(path.read_text(encoding="utf-8")) | left_out
             path.write_text(json.dumps(options, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-        return file_names + self.save_vocabulary(save_directory, filename_prefix)
+        return file_names + self.save_vocabulary(os.fspath(save_directory), filename_prefix)
 
     def train_new_from_iterator(self, *args, **kwargs):
         raise NotImplementedError("there is nothing to train: characters are fixed, and words are not pieced together")
@@ -513,8 +513,8 @@ def check_option(name: str, value: object, source: str = ""):
         case "words_around":
             fits, expected = value is None or are_around(value), "[[before, behind], [before, behind]], lists of words"
         case "added_tokens_decoder":
-            has_ids = isinstance(value, dict) and all(str(number).isdecimal() for number in value)
-            fits, expected = has_ids and are_tokens([*value.values()]), "a dict from ids to words"
+            fits = isinstance(value, dict) and all(str(x).isdecimal() for x in value) and are_tokens([*value.values()])
+            expected = "a dict from ids to words"
         case "add_bos_token" | "add_eos_token" | "clean_up_tokenization_spaces" | "split_special_tokens":
             fits, expected = isinstance(value, bool), "true or false"
         case "padding_side" | "truncation_side":
