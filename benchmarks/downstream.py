@@ -109,7 +109,7 @@ def draw_shares(shares: dict[str, list[float]], path: Path) -> None:
     axes.set_xticks([layer + 0.4 - width / 2 for layer in range(layers)], labels)
     axes.set_ylabel("learnt share of the layer")
     axes.axhline(1 / layers, color="gray", linewidth=0.8, linestyle=":")  # where every mix begins
-    axes.legend(frameon=False)
+    figure.legend(frameon=False, loc="outside right upper")
     figure.savefig(path, dpi=150)
 
 
