@@ -237,7 +237,7 @@ def values(axes: Axes, right: Sequence[float], predicted: Sequence[float]) -> No
     """Draw predicted by right values, and the line on which they are equal."""
     low, high = min([*right, *predicted]), max([*right, *predicted])
     axes.plot([low, high], [low, high], color="black", linestyle="--", linewidth=1)
-    axes.scatter(right, predicted, s=14, color=COLORS[0], alpha=0.5, linewidth=0)
+    axes.scatter(right, predicted, s=30, color=COLORS[0], alpha=0.6, linewidth=0)
     axes.set_xlabel("right value")
     axes.set_ylabel("predicted value")
 
