@@ -63,6 +63,7 @@ def read_module(source: Source) -> Original:
     else:
         config, notes = read_config(read_options(options_file), stored, options_file)
     state, unused = read_weights(stored, config)
+    config.original_format.pop("character_rows", None)  # bilm-tf's files, the way back, are without a padding row
     state |= read_mix(checkpoint, config.num_hidden_layers + 1)
     notes += [f"{source.path} holds {name}, which is no part of an ELMo; left out" for name in unused]
     files = [*([options_file] if options_file.is_file() else []), *checkpoint_files(variables)]

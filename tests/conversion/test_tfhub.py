@@ -3,6 +3,7 @@
 
 import json
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -78,6 +79,16 @@ def test_a_mix_that_is_none_is_refused(tmp_path, changes, complaint):
         convert(module(tmp_path / "module", **changes), tmp_path / "out")
     assert complaint in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_way_back_is_to_a_table_without_a_padding_row(tmp_path):
+    """As bilm-tf writes it: AllenNLP prepends the row, and would take every character for its neighbor with another."""
+    (tmp_path / "module").mkdir()
+    convert(module(tmp_path / "module"), tmp_path / "out")
+    convert(tmp_path / "out", tmp_path / "back", to="hdf5")
+    with h5py.File(tmp_path / "back" / "weights.hdf5") as weights:
+        for name, array in random_weights(OPTIONS).items():
+            assert np.array_equal(weights[name][...], array), name
 
 
 def test_a_saved_model_without_variables_is_refused(tmp_path):
