@@ -163,16 +163,10 @@ def read_highway_lstms(kind: str) -> Reader:
 
 
 def read_alone(reader: Reader) -> Reader:
-    """Return the reader of an encoder of which only the final outputs are read: the archive's software cannot do so
-    for a stack of more than one bidirectional layer."""
+    """Return the reader of an encoder of which only the final outputs are read."""
 
     def read(archive: TaskArchive, settings: Settings, theirs: str, width: int) -> Layer:
         layer = reader(archive, settings, theirs, width)
-        if layer.described["type"] == "stacked_bidirectional_lstm" and layer.described["layers"] > 1:
-            raise ValueError(
-                f"{settings.file}: {settings.place} is a stacked_bidirectional_lstm of "
-                f"{layer.described['layers']} layers that gives one vector; only one layer has a counterpart"
-            )
         return layer._replace(tensors=layer.named("encoder"))
 
     return read
@@ -289,9 +283,8 @@ def read_cnn(archive: TaskArchive, settings: Settings, theirs: str, width: int) 
 
 def read_cls(archive: TaskArchive, settings: Settings, theirs: str, width: int) -> Layer:
     check_width(settings, "embedding_dim", width)
-    if settings.pop("cls_is_last_token", False, bool):
-        raise ValueError(f"{settings.file}: {settings.place}.cls_is_last_token has no counterpart")
-    return Layer({"type": "first_word"}, width, {})
+    kind = "last_word" if settings.pop("cls_is_last_token", False, bool) else "first_word"
+    return Layer({"type": kind}, width, {})
 
 
 RECURRENT: dict[str, Reader] = {

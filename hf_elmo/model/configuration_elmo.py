@@ -129,7 +129,8 @@ class ElmoConfig(PreTrainedConfig):
             with a conditional random field, and `"none"` without.
         tagger_sums_probabilities (`bool`, defaults to `False`):
             Token classification with constraints and without a conditional random field: whether the best sequence has
-            the highest sum of probabilities, as in AllenNLP's `srl`, or of their logarithms, as in He et al. (2017).
+            the highest sum of probabilities, as in AllenNLP's `srl` and with its rounding (`srl_sequence` of
+            `crf_elmo`), or of their logarithms, as in He et al. (2017).
         predicate_feature_size (`int`, defaults to 0):
             Token classification: width of an embedding of whether a word is the predicate whose arguments are labeled,
             given as `token_type_ids` (He et al. 2017); 0 for none.

@@ -22,6 +22,7 @@ from .scan_elmo import scan
 Forbidden = tuple[Tensor, Tensor, Tensor]  # transitions (K, K) from row to column, starts (K,) and ends (K,), of bool
 FORBIDDEN = -1e4  # score of a transition that the scheme forbids, so low that any allowed sequence is better
 LOWEST = -100.0  # score of a label that no allowed sequence has: probability 0, but a finite logarithm
+SRL_START = 1e5  # score of labels at the start of a sentence in AllenNLP's `srl`
 STEP = 2.0**-20  # distance of other labels from those of the best sequence, large enough to survive a softmax
 
 
@@ -100,7 +101,11 @@ class StoredConstraints(nn.Module):
 
 
 def max_marginals(
-    scores: Tensor, mask: Tensor, forbidden: Forbidden, weights: tuple[Tensor, Tensor, Tensor] | None = None
+    scores: Tensor,
+    mask: Tensor,
+    forbidden: Forbidden,
+    weights: tuple[Tensor, Tensor, Tensor] | None = None,
+    as_srl: bool = False,
 ) -> Tensor:
     """For each word and label, the highest score of a sequence with that label, minus that of the best sequence.
 
@@ -114,6 +119,7 @@ def max_marginals(
         forbidden (`(K, K)`, `(K,)` and `(K,)` of bool): Which transitions from row to column, labels at the start, and
             labels at the end no selected sequence has.
         weights (of the same shapes, *optional*): Scores of transitions, of the start and of the end; by default 0.
+        as_srl: Whether the best sequence is the one that `srl_sequence` selects.
 
     Returns:
         `(B, T, K)`
@@ -138,7 +144,10 @@ def max_marginals(
     forward, backward = both_directions  # each (B, T, K)
     through = forward + backward.gather(1, mirror) - scores
     through = through - through.amax(dim=2, keepdim=True)
-    best = best_sequence(forward.detach(), lengths, transitions.detach(), end.detach())
+    if as_srl:
+        best = srl_sequence(scores, lengths, forbidden)
+    else:
+        best = best_sequence(forward.detach(), lengths, transitions.detach(), end.detach(), first_largest)
     on_best = best[..., None] == torch.arange(scores.shape[2], device=scores.device)
     # Rounding and ties give 0 to other labels too: they are lowered.
     through = torch.where(on_best, 0.0, through.clamp(min=LOWEST, max=-STEP))
@@ -175,24 +184,53 @@ def prefix_step(
 
 
 @torch.no_grad()
-def best_sequence(sums: Tensor, lengths: Tensor, transitions: Tensor, end: Tensor) -> Tensor:
+def best_sequence(
+    sums: Tensor, lengths: Tensor, transitions: Tensor, end: Tensor, select: Callable[[Tensor], Tensor]
+) -> Tensor:
     """Backtrace the labels `(B, T)` of the best sequence from its last word; after it, its label is repeated.
 
     Args:
         sums (`(B, T, K)`): Results of `prefix_scores` with `torch.amax`.
         lengths (`(B,)`), transitions (`(K, K)`), end (`(K,)`): As there.
+        select: Selects a largest of each row, `(B, K)` to `(B,)`.
     """
-    last = (sums[:, -1] + end).argmax(dim=1)
+    last = select(sums[:, -1] + end)
     is_before_last = torch.arange(sums.shape[1], device=sums.device)[:, None] < lengths - 1  # (T, B)
-    step = partial(backtrace_step, transitions.T)
+    step = partial(backtrace_step, select, transitions.T)
     return scan(step, last, (sums.transpose(0, 1), is_before_last), reverse=True)[1].T
 
 
-def backtrace_step(into: Tensor, label: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+def backtrace_step(
+    select: Callable[[Tensor], Tensor], into: Tensor, label: Tensor, inputs: tuple[Tensor, ...]
+) -> tuple[Tensor, Tensor]:
     """Go back to the previous word, `(B,)` to `(B,)`, by the scores `(K, K)` into each label."""
     sums, is_before_last = inputs
-    label = torch.where(is_before_last, (sums + into[label]).argmax(dim=1), label)
+    label = torch.where(is_before_last, select(sums + into[label]), label)
     return label, label
+
+
+def first_largest(sums: Tensor) -> Tensor:
+    """Return the first of the largest of each row."""
+    return sums.argmax(dim=1)
+
+
+@torch.no_grad()
+def srl_sequence(scores: Tensor, lengths: Tensor, forbidden: Forbidden) -> Tensor:
+    """Return the labels `(B, T)` that AllenNLP's `srl` selects out of scores `(B, T, K)`.
+
+    It adds them in single precision to the 100,000 that labels at the start have, where others have 0. So sums are
+    rounded to multiples of 1/128, often to equal ones, of which `torch.topk` takes any, always the same; not on a GPU.
+    """
+    transitions, end = (
+        torch.zeros_like(part, dtype=torch.float32).masked_fill(part, -torch.inf) for part in forbidden[::2]
+    )
+    sums = prefix_scores(scores.float(), lengths, transitions, SRL_START * ~forbidden[1], torch.amax)
+    return best_sequence(sums, lengths, transitions, end, srl_largest)
+
+
+def srl_largest(sums: Tensor) -> Tensor:
+    """Return the one of the largest of each row that `torch.topk` takes out of all labels, the start and the end."""
+    return nn.functional.pad(sums, (0, 2), value=-torch.inf).topk(1, dim=1).indices[:, 0]
 
 
 def left_aligned(scores: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:

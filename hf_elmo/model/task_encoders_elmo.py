@@ -12,7 +12,7 @@
     sequences to vectors, `build_pooler`
         bag_of_embeddings            averaged
         cnn                          widths, filters, activation, size (of a projection), counts_padding
-        first_word
+        first_word, last_word
         all recurrent encoders       their final outputs
     vectors to vectors, `build_feedforward`
         feedforward, maxout          sizes, activations or pools, dropout
@@ -316,16 +316,17 @@ class BagOfEmbeddings(nn.Module):
         return masked_mean(x, mask) if self.averaged else x.masked_fill(~mask[..., None], 0).sum(dim=1)
 
 
-class FirstWord(nn.Module):
-    """The first word; zeros for a text without words."""
+class OneWord(nn.Module):
+    """The first word, or the last; zeros for a text without words."""
 
-    def __init__(self, input_size: int):
+    def __init__(self, is_last: bool, input_size: int):
         super().__init__()
-        self.output_size = input_size
+        self.is_last, self.output_size = is_last, input_size
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        first = mask & (mask.cumsum(dim=1) == 1)
-        return x.masked_fill(~first[..., None], 0).sum(dim=1)
+        number = mask.cumsum(dim=1)
+        selected = mask & (number == (number[:, -1:] if self.is_last else 1))
+        return x.masked_fill(~selected[..., None], 0).sum(dim=1)
 
 
 class CnnPooler(nn.Module):
@@ -434,7 +435,12 @@ RECURRENT: Layers = {
     },
 }
 ENCODERS: Layers = {**RECURRENT, "feedforward": FeedForward, "pass_through": PassThrough, "compose": Compose}
-POOLERS: Layers = {"bag_of_embeddings": BagOfEmbeddings, "cnn": CnnPooler, "first_word": FirstWord}
+POOLERS: Layers = {
+    "bag_of_embeddings": BagOfEmbeddings,
+    "cnn": CnnPooler,
+    "first_word": partial(OneWord, False),
+    "last_word": partial(OneWord, True),
+}
 FEEDFORWARDS: Layers = {"feedforward": FeedForward, "maxout": Maxout}
 
 

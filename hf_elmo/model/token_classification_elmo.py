@@ -161,8 +161,9 @@ class ElmoForTokenClassification(ElmoTaskModel):
             forbidden = forbidden_transitions(self.label_names(), scores.device)
         if self.crf is not None:
             return max_marginals(scores, chain, forbidden, self.crf.weights())
-        sums_probabilities = self.config.tagger_sums_probabilities
-        return max_marginals(scores.softmax(-1) if sums_probabilities else scores.log_softmax(-1), chain, forbidden)
+        if self.config.tagger_sums_probabilities:
+            return max_marginals(scores.softmax(-1), chain, forbidden, as_srl=True)
+        return max_marginals(scores.log_softmax(-1), chain, forbidden)
 
     def chain_loss(self, scores: Tensor, labels: Tensor, chain: Tensor, num_items: Tensor | int | None) -> Tensor:
         """Return the negative log-likelihood of all rows, divided by the number of labeled words."""

@@ -52,6 +52,16 @@ POOLERS = {
     "sum": ({"type": "boe", "embedding_dim": WIDTH}, lambda s: s, WIDTH),
     "mean": ({"type": "bag_of_embeddings", "embedding_dim": WIDTH, "averaged": True}, lambda s: s, WIDTH),
     "first word": ({"type": "cls_pooler", "embedding_dim": WIDTH}, lambda s: s, WIDTH),
+    "last word": ({"type": "cls_pooler", "embedding_dim": WIDTH, "cls_is_last_token": True}, lambda s: s, WIDTH),
+    "stacked": (
+        {"type": "stacked_bidirectional_lstm", "input_size": WIDTH, "hidden_size": 3, "num_layers": 2},
+        lambda s: [
+            s.highway_lstm(f"_seq2vec_encoder._module.{side}_layer_{n}.cell", (WIDTH, 6)[n], 3, bias=False)
+            for n in range(2)
+            for side in ("forward", "backward")
+        ],
+        6,
+    ),
     "lstm": (
         {"type": "lstm", "input_size": WIDTH, "hidden_size": 3, "num_layers": 2, "bidirectional": True},
         lambda s: s.torch_rnn("_seq2vec_encoder._module", 4, WIDTH, 3, layers=2, both=True),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from hf_elmo.model.crf_elmo import LOWEST, LinearChainCrf
+from hf_elmo.model.crf_elmo import LOWEST, LinearChainCrf, max_marginals
 from hf_elmo.model.label_schemes_elmo import forbidden_transitions
 
 # Labels of a scheme, and what its sequences look like. One type has no label to begin with.
@@ -235,3 +235,18 @@ def test_entities_without_types():
 def test_names_of_no_scheme_forbid_nothing(names):
     pairs, starts, ends = allowed_pairs(names)
     assert (len(pairs), starts, ends) == (len(names) ** 2, {*names}, {*names})
+
+
+def test_sequences_that_differ_little_are_those_of_srl_in_allennlp():
+    """Recorded from AllenNLP 2.10.1 (`viterbi_decode` with `allowed_start_transitions`), whose sums round. Neither
+    exact sums nor the first of equal labels give these."""
+    recorded = [1, 2, 4, 1, 2, 1, 1, 2, 1, 0, 4, 3, 4, 1, 2, 4], [1, 2, 4, 1, 2, 1, 1, 2]
+    word, label = torch.arange(16)[:, None], torch.arange(5)
+    weights = 400 + (7 * word * word + 3 * label * label * word + 5 * word * label + label) % 13
+    probabilities = weights / weights.sum(dim=1, keepdim=True)
+    shorter = torch.cat([torch.full((8, 5), torch.nan), probabilities[:8]])
+    mask = torch.ones(2, 16, dtype=torch.bool)
+    mask[1, :8] = False
+    forbidden = forbidden_transitions(["O", "B-A", "I-A", "I-B", "B-B"])
+    best = max_marginals(torch.stack([probabilities, shorter]), mask, forbidden, as_srl=True).argmax(-1)
+    assert [row[places].tolist() for row, places in zip(best, mask)] == [*recorded]

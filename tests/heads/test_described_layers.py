@@ -24,6 +24,7 @@ POOLERS = {
     "old cnn": {"type": "cnn", "filters": 2, "widths": [2, 3], "counts_padding": True, "size": 4},
     "sum": {"type": "bag_of_embeddings"},
     "first": {"type": "first_word"},
+    "last": {"type": "last_word"},
     "last state": {"type": "gru", "size": 3, "bidirectional": True},
 }
 MASK = torch.tensor([[0, 1, 1, 0, 1, 0], [1, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0]]).bool()

@@ -136,7 +136,7 @@ class Witness:
         if kind in ("boe", "bag_of_embeddings"):
             return x.mean(0) if settings.get("averaged") else x.sum(0)
         if kind == "cls_pooler":
-            return x[0]
+            return x[-1 if settings.get("cls_is_last_token") else 0]
         if kind != "cnn":
             return self.run(settings, place, x)[1]
         maxima, activation = [], ACTIVATIONS[settings.get("conv_layer_activation", "relu")]

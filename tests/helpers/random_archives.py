@@ -130,7 +130,7 @@ class RandomModel:
         if kind in GATES:
             return self.recurrent(place, width, kind, self.dice.choice([1, 2]))
         if kind in HIGHWAY:
-            return self.highway_lstms(place, width, kind, 1)
+            return self.highway_lstms(place, width, kind, self.dice.choice([1, 2]))
         section = {"type": kind, "embedding_dim": width}
         if kind != "cnn":
             return section | ({} if kind == "cls_pooler" else {"averaged": self.chance()}), width
