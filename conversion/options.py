@@ -170,6 +170,8 @@ def write_options(config: ElmoConfig) -> dict:
                 place[section] = {}
             place = place[section]
         place[last] = getattr(config, field)
+    if config.num_hidden_layers == 1:  # which changes nothing, but AllenNLP loads no model without
+        options["lstm"]["use_skip_connections"] = True
     if config.char_cnn_filters:
         options["char_cnn"]["n_characters"] = config.vocab_size
     if config.lstm_dropout != options.get("dropout", DROPOUT):
@@ -177,6 +179,17 @@ def write_options(config: ElmoConfig) -> dict:
     if config.word_vocab_size or not config.char_cnn_filters:
         options["n_tokens_vocab"] = config.word_vocab_size or config.vocab_size - 1
     return options
+
+
+def missing_for_allennlp(config: ElmoConfig) -> list[str]:
+    """Return the parts that AllenNLP expects of every biLM, but that this one does not have."""
+    parts = {
+        "an encoder of characters": config.char_cnn_filters,
+        "a projection of characters": config.use_char_projection or not config.char_cnn_filters,
+        "projections of cells": config.use_cell_projection,
+        "skip connections": config.use_skip_connections or config.num_hidden_layers == 1,
+    }
+    return [name for name, there in parts.items() if not there]
 
 
 def without_fields(options: Mapping, prefix: str = "") -> dict:

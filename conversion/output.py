@@ -21,7 +21,7 @@ from hf_elmo.model.quantizer_elmo import ElmoInt8Config
 from hf_elmo.model.tokenization_elmo import ElmoTokenizer
 
 from .bilm_hdf5 import SHIFTED, read_weights, rules, write_weights
-from .options import write_options
+from .options import missing_for_allennlp, write_options
 from .original import Head, Original
 
 WEIGHTS, OPTIONS, VOCABULARY = "weights.hdf5", "options.json", "vocab.txt"
@@ -157,7 +157,9 @@ def save_tokenizer(original: Original, folder: Path):
 
 
 def write_original(original: Original, folder: Path):
-    """Write the two files that bilm-tf and AllenNLP read."""
+    """Write the two files that bilm-tf and AllenNLP read, with a note if only bilm-tf does."""
     options = json.dumps(write_options(original.config), indent=2)
     (folder / OPTIONS).write_text(options + "\n", encoding="utf-8")
     write_weights(folder / WEIGHTS, original.state, original.config)
+    if missing := missing_for_allennlp(original.config):
+        original.notes.append(f"bilm-tf reads this model, but AllenNLP does not: it expects {' and '.join(missing)}")

@@ -305,6 +305,30 @@ def test_options_of_a_configuration_made_here(tmp_path):
     assert set(stored(tmp_path / "back" / "weights.hdf5")) >= {"char_embed", "CNN/W_cnn_1", "CNN_proj/b_proj"}
 
 
+@pytest.mark.parametrize(
+    ("changes", "missing"),
+    [
+        ({"use_skip_connections": False}, "skip connections"),
+        ({"projection_size": 10}, "projections of cells"),
+        ({"char_cnn_filters": [[1, 2], [3, 4]], "use_skip_connections": False}, "characters and skip connections"),
+        ({"use_skip_connections": False, "num_hidden_layers": 1}, None),
+    ],
+)
+def test_models_that_allennlp_does_not_read_are_named(tmp_path, changes, missing):
+    """It stops at options without skip connections, also of one layer, and at a file without either projection."""
+    sizes = {"char_cnn_filters": [[1, 4], [3, 8]], "projection_size": 6, "cell_size": 10}
+    ElmoModel(ElmoConfig(**sizes | changes)).save_pretrained(tmp_path / "model")
+    notes = convert(tmp_path / "model", tmp_path / "back", to="hdf5").notes
+    options = json.loads((tmp_path / "back" / "options.json").read_text(encoding="utf-8"))
+    assert options["lstm"]["use_skip_connections"] == ("skip connections" not in str(missing))
+    if missing is None:
+        assert notes == []
+    else:
+        assert len(notes) == 1
+        assert "AllenNLP does not: it expects " in notes[0]
+        assert notes[0].endswith(missing)
+
+
 def test_a_trained_mix_is_not_dropped_in_silence(tmp_path):
     convert(original(tmp_path / "original"), tmp_path / "model")
     model = ElmoModel.from_pretrained(tmp_path / "model")
