@@ -107,7 +107,7 @@ class Settings:
 
 
 class TaskArchive:
-    """What an archive holds around its ELMo.
+    """The parts of an archive around its ELMo.
 
     Args:
         folder: The unpacked archive.

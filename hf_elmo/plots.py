@@ -1,8 +1,8 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
 """The plots of commands and of training runs, by matplotlib, which the extra `plots` installs.
 
-Figures are made without a display and without a global state. Series differ in color, and also in lightness, marker,
-dashes or hatch, so that they can be told apart in grayscale and by the color-blind (colors of Okabe and Ito 2008).
+Figures are made without a display and without a global state. Series differ in color (those of Okabe and Ito 2008), and
+also in lightness, marker, dashes or hatch, so that grayscale and color blindness leave them distinct.
 """
 
 import contextlib

@@ -1,1 +1,1 @@
-"""What a model has learnt: weights of layers, senses of words in context, attributions (`hf-elmo inspect`)."""
+"""Inspection of a model: weights of layers, senses of words in context, attributions (`hf-elmo inspect`)."""

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""What a topic found: tables with a plot beside them, as text, JSON, or sections of one self-contained page."""
+"""The results of a topic: tables with a plot beside them, as text, JSON, or sections of one self-contained page."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -40,7 +40,7 @@ svg {{ max-width: 100%; height: auto; }}
 
 @dataclass
 class Findings:
-    """What a topic found.
+    """The results of a topic.
 
     Args:
         topic: Its name.

@@ -90,7 +90,7 @@ class ElmoVectorizer(TransformerMixin, BaseEstimator):
             yield pooled[0]
 
     def encoder(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        """Return the model and its tokenizer, which are loaded anew when `model` or `device` has changed."""
+        """Return the model and its tokenizer, loading them again when `model` or `device` has changed."""
         key = (self.model, self.device)
         if getattr(self, "_loaded", (None,))[0] != key:
             device = find_device(self.device or "cpu")
