@@ -1,7 +1,7 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
 """The command `hf-elmo completion`: a script by which a shell completes commands, tasks, topics and options.
 
-The script lists them all, so that completing starts no Python. After an update of the package, the command has to be run again.
+The script lists them all, so that completing starts no Python. After an update of the package, run the command again.
 """
 
 import contextlib

@@ -2,7 +2,7 @@
 """The plots of commands and of training runs, by matplotlib, which the extra `plots` installs.
 
 Figures are made without a display and without a global state. Series differ in color (those of Okabe and Ito 2008), and
-also in lightness, marker, dashes or hatch, so that grayscale and color blindness leave them distinct.
+also in lightness, marker, dashes or hatch: grayscale and color blindness leave them distinct.
 """
 
 import contextlib
