@@ -69,11 +69,12 @@ def read_archive(source: Source) -> Original:
     state = read_state_dict(file)
     bilms, others = find_bilms(state, source.part, file)
     bilm, elmos = bilms[0], [elmo_of(name) for name in bilms]
-    settings = common_settings(elmos, file)
+    settings, more = common_settings(elmos, file, has_options=source.options is not None)
     sizes = read_sizes(state, bilm, file)
     options_file = source.options or find_archive_options(file.parent, settings, source.archive or file)
     options = PUBLISHED_OPTIONS if options_file is None else read_options(options_file)
     config, notes = build_config(options, sizes, options_file or file, file)
+    notes += more
     mixes, first_mixes = read_all_mixes(state, elmos, config.num_hidden_layers + 1, file)
     apply_settings(config, settings, len(mixes) // 2)
     if options_file is None:
@@ -153,17 +154,27 @@ def are_equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
-def common_settings(elmos: list[str], file: Path) -> ElmoSettings:
-    """Return the settings of ELMos that become one encoder."""
-    settings = [read_settings(file.parent, elmo) for elmo in elmos]
-    for name in ("layer_norm", "mix_is_trainable"):
+def common_settings(elmos: list[str], file: Path, has_options: bool) -> tuple[ElmoSettings, list[str]]:
+    """Return the settings of ELMos that become one encoder, and notes.
+
+    Args:
+        elmos: The beginnings of the names of their tensors.
+        file: The state dict.
+        has_options: Whether the user gave the options of all.
+    """
+    settings, notes = [read_settings(file.parent, elmo) for elmo in elmos], []
+    for name in ("layer_norm", *([] if has_options else ["options_file"])):
         values = [getattr(one, name) for one in settings]
         if len(set(values)) > 1:
+            ways = "choose one with --part" if name == "layer_norm" else "give those of all with --options"
             raise ValueError(
-                f"{file}: its ELMos {', '.join(elmos)} differ in {name}, {values}, which one encoder cannot; choose "
-                "one with --part"
+                f"{file}: its ELMos {', '.join(elmos)} differ in {name}, {values}, which one encoder cannot; {ways}"
             )
-    return settings[0]
+    trainable = [one.mix_is_trainable for one in settings]
+    if len(set(trainable)) > 1:
+        fixed = ", ".join(elmo for elmo, one in zip(elmos, trainable) if not one)
+        notes.append(f"the mix of {fixed} was fixed in training; here it is trained with the others")
+    return settings[0]._replace(mix_is_trainable=any(trainable)), notes
 
 
 def refuse_without_elmo(state: Mapping[str, Tensor], file: Path):

@@ -188,6 +188,28 @@ def test_several_elmos_of_the_same_weights_are_one_with_the_mixes_of_all(tmp_pat
         torch.testing.assert_close(mix, gamma * (shares * layers).sum(0), rtol=0, atol=2e-6)
 
 
+def test_elmos_of_the_same_weights_that_differ_in_settings(tmp_path, original):
+    """A fixed mix beside a trained one is only a matter of training; the options and the layer norm are not."""
+    prefixes = [f"text_field_embedder.token_embedder_{name}._elmo." for name in "ab"]
+    state = state_dict(TENSORS, prefixes[0], MIXES[:1]) | state_dict(TENSORS, prefixes[1], MIXES[1:])
+
+    def convert_with(options=original / "original" / "options.json", **changes):
+        sections = {name: {"type": "elmo_token_embedder", "options_file": "o.json"} for name in "ab"}
+        sections["b"] |= changes
+        model = {"type": "unknown", "text_field_embedder": {"token_embedders": sections}}
+        archive = write_archive(tmp_path / "model.tar.gz", state, {"model": model})
+        return convert(archive, tmp_path / "model", options=options, overwrite=True)
+
+    conversion = convert_with(scalar_mix_parameters=[1, 0, 1])
+    assert conversion.config.mix_trainable
+    assert f"the mix of {prefixes[1]} was fixed in training; here it is trained" in "\n".join(conversion.notes)
+    with pytest.raises(ValueError, match=r"differ in layer_norm, \[False, True\].* choose one with --part"):
+        convert_with(do_layer_norm=True)
+    convert_with(options_file="p.json")
+    with pytest.raises(ValueError, match=r"differ in options_file, .*'p.json'\].* give those of all with --options"):
+        convert_with(options=None, options_file="p.json")
+
+
 # ---- what is no such archive
 
 
