@@ -248,9 +248,17 @@ def read_bidaf(archive: TaskArchive) -> Head:
 
 
 def read_limits(archive: TaskArchive) -> list[int | None] | None:
-    """Return how many words of question and passage the dataset reader reads; None if all."""
+    """Return how many words of question and passage the dataset reader reads; None if all.
+
+    The limit of a passage counts the word for "no answer" that the reader adds.
+    """
     reader = archive.reader("type")
-    limits = [reader.pop(f"{text}_length_limit", None, int) for text in ("question", "passage")]
-    if any(limit is not None and limit < 1 for limit in limits):
-        raise ValueError(f"{reader.file}: the limits of lengths of {reader.place} must be at least 1, but are {limits}")
+    has_no_answer = bool(reader.content.get("no_answer_token", reader.content.get("type") == "squad2"))
+    limits: list[int | None] = []
+    for text, least in (("question", 1), ("passage", 1 + has_no_answer)):
+        name = f"{text}_length_limit"
+        limit = reader.pop(name, None, int)
+        if limit is not None and limit < least:
+            raise ValueError(f"{reader.file}: {reader.place}.{name} must be at least {least}, but is {limit}")
+        limits.append(None if limit is None else limit - least + 1)
     return None if limits == [None, None] else limits

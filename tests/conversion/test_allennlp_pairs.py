@@ -309,6 +309,23 @@ def test_answers_are_those_of_a_plain_computation(tmp_path, name):
         assert (best[row] - first).tolist() == span
 
 
+def test_a_limit_of_the_passage_counts_the_word_for_no_answer(tmp_path):
+    """As the readers of AllenNLP cut it: to one word less, and then that word."""
+    torch.manual_seed(1)
+    model, state = bidaf(WIDTH, BILSTM, {NEW: {"type": "dot_product"}})
+    reader = {"type": "squad2", "tokenizer": "letters_digits", "question_length_limit": 3, "passage_length_limit": 6}
+    convert(archive(tmp_path, model, state, reader), tmp_path / "model")
+    assert AutoConfig.from_pretrained(tmp_path / "model").qa_length_limits == [3, 5]
+    answer = pipeline("question-answering", str(tmp_path / "model"), trust_remote_code=True, device="cpu")
+    (window,) = answer.preprocess({"question": "Who closed the bank?", "context": "the river bank closed, so who?"})
+    assert window["attention_mask"].sum() == 3 + 6 + 4
+    for changes, least in (({"passage_length_limit": 1}, 2), ({"question_length_limit": 0}, 1)):
+        folder = tmp_path / f"least{least}"
+        folder.mkdir()
+        with pytest.raises(ValueError, match=rf"{next(iter(changes))} must be at least {least}, but is {least - 1}"):
+            convert(archive(folder, model, state, reader | changes), tmp_path / "refused")
+
+
 @pytest.fixture(scope="module")
 def squad(fixtures_dir, tmp_path_factory):
     """The archive of a bidaf that AllenNLP trained, converted, and the outputs that it recorded."""
