@@ -47,7 +47,9 @@ def load(name: str) -> types.ModuleType:
     try:
         return importlib.import_module(f"{PACKAGE}.{name}")
     except ModuleNotFoundError as error:
-        if not allow_unknown_reasons or not error.name.startswith(PACKAGE):
+        # The newest release for Python 3.10, 5.20.2, imports modules that its source distribution leaves out.
+        may_lack = allow_unknown_reasons or sys.version_info < (3, 11)
+        if not may_lack or not error.name.startswith(PACKAGE):
             raise
         reason = f"the sources of transformers {transformers.__version__} lack {error.name}, which its {name} imports"
         pytest.skip(reason, allow_module_level=True)
