@@ -22,12 +22,16 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
 from torch import Tensor
 
 from .embedding_run import Sentence, StoredPart
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 KINDS = {".h5": "hdf5", ".hdf5": "hdf5", ".parquet": "parquet", ".safetensors": "safetensors"}
 INDEX = "sentence_to_index"
@@ -97,6 +101,18 @@ def write_datasets(
             file.create_dataset(INDEX, (1,), dtype=h5py.string_dtype())[0] = json.dumps(index)
 
 
+def arrow_vectors(vectors: Tensor, lengths: Sequence[int] | None) -> pa.Array:
+    """Return vectors of words `(N, ...)` as a list for each sentence of so many words, or as they are."""
+    import pyarrow as pa
+
+    column = pa.array(vectors.numpy().reshape(-1))
+    for size in reversed(vectors.shape[1:]):
+        column = pa.FixedSizeListArray.from_arrays(column, size)
+    if lengths is None:
+        return column
+    return pa.ListArray.from_arrays(pa.array(list(accumulate(lengths, initial=0)), pa.int32()), column)
+
+
 def write_parquet(path: Path, parts: Iterable[StoredPart], of_sentences: bool) -> None:
     """Write a group of rows for each part."""
     import pyarrow as pa
@@ -105,13 +121,10 @@ def write_parquet(path: Path, parts: Iterable[StoredPart], of_sentences: bool) -
     writer = None
     try:
         for part in parts:
-            vectors, sentences = part.vectors(), part.sentences
-            column = pa.array(vectors.numpy().reshape(-1))
-            for size in reversed(vectors.shape[1:]):
-                column = pa.FixedSizeListArray.from_arrays(column, size)
-            if not of_sentences:
-                ends = list(accumulate((len(sentence.words) for sentence in sentences), initial=0))
-                column = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), column)
+            sentences = part.sentences
+            column = arrow_vectors(
+                part.vectors(), None if of_sentences else [len(sentence.words) for sentence in sentences]
+            )
             # Half characters, as JSON may have them, are no text for Parquet.
             words = [[word.encode("utf-8", "replace").decode() for word in sentence.words] for sentence in sentences]
             table = pa.table(
