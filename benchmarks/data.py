@@ -6,7 +6,9 @@ the address, so that the file can be brought by other means.
 """
 
 import argparse
+import gzip
 import hashlib
+import json
 import sys
 import urllib.request
 from collections.abc import Callable
@@ -20,6 +22,15 @@ WIKITEXT = f"{GITHUB}/pytorch/examples/77f55b912142e11fcfdf5b530231fb9c52f181e8/
 ELTEC = f"{GITHUB}/COST-ELTeC/ELTeC-eng/3db3b6738a836f0e1b276b6c9703e42f4297f978/level2"
 WIKINEURAL = f"{GITHUB}/Babelscape/wikineural/d2e28c770cba2b285e742529ae18ed849e336c65/data/wikineural/en"
 TREES = f"{GITHUB}/munikarmanish/RNTN/12bb731ba9fbdcdf2368b8515a241773f2b97547/trees"
+LITBANK = f"{GITHUB}/dbamman/litbank/3e50db0ffc033d7ccbb94f4d88f6b99210328ed8/coref/conll"
+FOLDS = f"{GITHUB}/dbamman/lrec2020-coref/e30de53743d36d1ea2c9e7292c69477fa332713c/data/litbank_tenfold_splits"
+SQUAD = f"{GITHUB}/rajpurkar/SQuAD-explorer/eee5fdbf62f8613a7812b03419e6b29617b74fd1/dataset/dev-v1.1.json"
+MULTI30K = f"{GITHUB}/multi30k/dataset/a3d2e0d26b56f3846f66a952536ffed4e401d05a/data/task1/raw"
+SCITLDR = f"{GITHUB}/allenai/scitldr/5ccad9c00a60ad75c9e04abf7f27d0f53f983b20/SciTLDR-Data/SciTLDR-A"
+TREEBANK = f"{GITHUB}/UniversalDependencies/UD_English-EWT/15d613d8447b3478787d4c278730a1e48a945efb"
+WNUT = f"{GITHUB}/leondz/emerging_entities_17/e52a2d2a71ac1a051ca2d532eef28653c5c02603"
+ALL_WORDS = f"{GITHUB}/HSLCY/GlossBERT/64d282d5bae75064fc1a0b35fae8b250538411ec/Evaluation_Datasets/ALL"
+WIC = f"{GITHUB}/Wenxin-Jiang/CS577-NLP/17fb8ca981698024599b423ad140f1ac36608529/HW2/WiC_dataset"
 SICK = f"{GITHUB}/kkalouli/SICK-processing/0848f4aec60870122a4ca18de08ba0e25f6f9a75/SICK.txt"
 NOVELS = {
     "train": """
@@ -59,19 +70,43 @@ def sentences(start: int, end: int | None) -> Callable[[bytes], bytes]:
     return select
 
 
+def articles(keep: Callable[[int], bool]) -> Callable[[bytes], bytes]:
+    """Return a function that selects articles of SQuAD by their numbers: its training file is not in the repository."""
+
+    def select(squad: bytes) -> bytes:
+        chosen = [one for number, one in enumerate(json.loads(squad)["data"]) if keep(number)]
+        return json.dumps({"version": "1.1", "data": chosen}).encode()
+
+    return select
+
+
 @dataclass(frozen=True)
 class Source:
-    """A file to make: the addresses of its parts, and what makes each part's contents of what is downloaded."""
+    """A file to make: the addresses of its parts, and what makes each part's contents of what is downloaded.
+
+    `listed`, if given, turns each line of the file at the only address into the address of a part.
+    """
 
     path: str
     addresses: tuple[str, ...]
     sha256: str
     prepare: Callable[[bytes], bytes] = bytes
+    listed: Callable[[str], str] | None = None
 
 
 def novels(split: str, sha256: str) -> Source:
     addresses = tuple(f"{ELTEC}/ENG{name}.xml" for name in NOVELS[split].split())
     return Source(f"lm/eltec-eng/{split}.txt", addresses, sha256, novel_sentences)
+
+
+def documents(split: str, sha256: str) -> Source:
+    """Return the documents of LitBank that fold 0 of its authors has in a split, in one file."""
+    return Source(
+        f"coref/{split}.conll",
+        (f"{FOLDS}/0/{split}.ids",),
+        sha256,
+        listed=lambda name: f"{LITBANK}/{name.removesuffix('.tsv')}.conll",
+    )
 
 
 # The names in the documentation, each with its license and files
@@ -146,18 +181,133 @@ DATA = {
             ),
         ],
     ),
+    "wnut": (
+        "WNUT 17 (CC BY 4.0): novel and emerging entities",
+        [
+            Source(
+                "wnut/wnut17train.conll",
+                (f"{WNUT}/wnut17train.conll",),
+                "731820e13f71af324c6b55a1575ec2ce59fbaa2a0806f8f0400b98d56cd6a7a5",
+            ),
+            Source(
+                "wnut/emerging.test.annotated",
+                (f"{WNUT}/emerging.test.annotated",),
+                "2aa79b764e56ec9264a1b30fdd9b70195bd00ff400b62edd8f399d5f13c178f0",
+            ),
+        ],
+    ),
+    "coref": (
+        "LitBank, fold 0 (CC BY 4.0): coreference",
+        [
+            documents("train", "1b8417c115ca17f9bfa8c1f3c1bf148e39d7a9476270e733a8feef4567dd5592"),
+            documents("dev", "a522b2b05214eeb4cb3c1bfd8ac9039b04049fb3bbd58da214b6423b094c3f82"),
+            documents("test", "66ef4f1b08f2e7952b4ea4e944ce8ed76798e02a7d133e278f5249f4d40c45dc"),
+        ],
+    ),
+    "qa": (
+        "SQuAD 1.1, the articles for validation (CC BY-SA 4.0): 32 to train, 4 to choose, 12 to test",
+        [
+            Source(
+                "qa/train.json",
+                (SQUAD,),
+                "79ff7bea78a8094f5f22147740bb342e552980df952b5e9c5d1b6579d3af459a",
+                articles(lambda number: number % 4 > 0 and number < 43),
+            ),
+            Source(
+                "qa/dev.json",
+                (SQUAD,),
+                "f58491951e19e19d2054ead5c12f78838a6edecdfba9cfd45e13df9615db8b17",
+                articles(lambda number: number % 4 > 0 and number >= 43),
+            ),
+            Source(
+                "qa/test.json",
+                (SQUAD,),
+                "8e6e9b6a42481ad4f6811ff010855bae8d1700f7a5743d4971ee2ce64e157a88",
+                articles(lambda number: number % 4 == 0),
+            ),
+        ],
+    ),
+    "translation": (
+        "Multi30k, English and German (license unstated, research only): translation",
+        [
+            Source(f"translation/{path}", (f"{MULTI30K}/{published}.gz",), sha256, gzip.decompress)
+            for path, published, sha256 in (
+                ("train.en", "train.en", "460a15fbd157e34a7a9957ee388c1ca247fe47af3ef25fb50442af6c274e0fc6"),
+                ("train.de", "train.de", "2c2b73fd2b548fbcde3a875e0a78d6ee94d498bfdee6bd3eae3945779e9ddf72"),
+                ("val.en", "val.en", "1f2a23d992769b5b3d209b0a10dd0b77c08cceb1f20dfb97ed0aafa49d107227"),
+                ("val.de", "val.de", "660e09eb7e1da2f856ea13ee5ad3cf6d36b3d5b0b733c857e94c5747a3dfc660"),
+                ("test.en", "test_2016_flickr.en", "399a4382932c1aadd3ceb9bef1008d388a64c76d4ae4e9d4728c6f4301cac182"),
+                ("test.de", "test_2016_flickr.de", "4be6b5b3236b79c25475c6bb829800a7ce559e9ba7a1f6c2394fe4d40be46d16"),
+            )
+        ],
+    ),
+    "summarisation": (
+        "SciTLDR, abstracts (Apache 2.0): summaries",
+        [
+            Source(f"summarisation/{split}.jsonl", (f"{SCITLDR}/{split}.jsonl",), sha256)
+            for split, sha256 in (
+                ("train", "b222771d387be585cfdf5ae957b36757138415a352e0a3e3b23f73f87c3b1119"),
+                ("dev", "3191fa98ccc09521332b7a1cd63b1930be4e8df125a235ccd31e40329709525e"),
+                ("test", "fb42dd6cd4f4a1928ae8a01a189456fbfe994a07e938bd49f68653933f6503c9"),
+            )
+        ],
+    ),
+    "pos": (
+        "English EWT of Universal Dependencies (CC BY-SA 4.0): parts of speech",
+        [
+            Source(f"pos/en_ewt-ud-{split}.conllu", (f"{TREEBANK}/en_ewt-ud-{split}.conllu",), sha256)
+            for split, sha256 in (
+                ("train", "3fb78e2b55482c8ee00caa653af436c88c9e5bc9a73ce26e4ae3ddc79d2b7e7b"),
+                ("test", "e266e515a0a7547657ed3d90d9ba46487d6bd251f27ad4269d4e8a427c8555cd"),
+            )
+        ],
+    ),
+    "wsd": (
+        "the all-words sets of Raganato et al. 2017 (license unstated, research only): senses of words",
+        [
+            Source(f"wsd/{name}", (f"{ALL_WORDS}/{name}",), sha256)
+            for name, sha256 in (
+                ("ALL.data.xml", "27a9da01b6d4a1e4dc7c76d15148a38eaa56cc0df371cae4416d04e541b6fe36"),
+                ("ALL.gold.key.txt", "0bf2ffc38f572587c72b59ea928da676423b99b5a54bd1a83eb4848b517d3170"),
+            )
+        ],
+    ),
+    "wic": (
+        "Words in Context (CC BY-NC 4.0): one meaning or two",
+        [
+            Source(f"wic/{name}", (f"{WIC}/{name.partition('.')[0]}/{name}",), sha256)
+            for name, sha256 in (
+                ("train.data.txt", "3a56ff8285ca9703d6c91dfb7cc79760171899c560bb6a8698fa4559a71b160d"),
+                ("train.gold.txt", "3f614ca12c03a90fecc34471d8ae666f924a3c657b5620fcfb46d9b2b50bb7b2"),
+                ("dev.data.txt", "1c360246ffa3904fc1d8f6f16bb7ae0d7980a1a27e9200e9b43c32fd35af11e7"),
+                ("dev.gold.txt", "665ee959c2cf7db2a4255b7a049bdfa165b970482145cfd2ac456007d4dcf1d6"),
+            )
+        ],
+    ),
+}
+
+# Data that were brought into another form by hand: addresses, and the form that the commands of the documentation read
+BY_HAND = {
+    "semcor": "https://github.com/rubenIzquierdo/wsd_corpora (semcor3.0/brown1 and brown2, NAF): a line for each "
+    "sentence, its id, words and annotations start:end:lemma%key separated by tabs, in data/wsd/semcor.tsv",
+    "srl": "https://github.com/propbank/propbank-release (data/google/ewt, without words) and the words of `pos`: a "
+    "line for each word, number, word, lemma, two parts of speech, frame and a column of IOB2 labels for each "
+    "predicate, in data/srl/train.srl, dev.srl and test.srl",
+    "lm-sources": "the addresses that hf_elmo/data/README.md names, nine corpora beside those of `lm`: a sentence a "
+    "line, its words separated by spaces, in data/lm/CORPUS/train.txt, valid.txt and test.txt",
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
-    epilog = "names:\n" + "\n".join(f"  {name:10}{about}" for name, (about, _) in DATA.items())
+    names = {name: about for name, (about, _) in DATA.items()} | dict.fromkeys(BY_HAND, "by hand: says what and where")
+    epilog = "names:\n" + "\n".join(f"  {name:14}{about}" for name, about in names.items())
     parser = argparse.ArgumentParser(
         prog="python3 run.py data",
         description=__doc__.split("\n")[0],
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="+", choices=DATA, metavar="NAME", help=", ".join(DATA))
+    parser.add_argument("names", nargs="+", choices=names, metavar="NAME", help=", ".join(names))
     folder = Path(__file__).resolve().parents[1] / "data"
     parser.add_argument(
         "--output", type=Path, default=folder, metavar="FOLDER", help="by default data/ of the repository"
@@ -165,6 +315,8 @@ def main(arguments: list[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     try:
         for name in parsed.names:
+            if name in BY_HAND:
+                raise ValueError(f"{name} is in no single place in the form that is read here; bring {BY_HAND[name]}")
             for source in DATA[name][1]:
                 fetch(source, parsed.output)
     except (URLError, OSError, ValueError, ElementTree.ParseError) as error:
@@ -184,16 +336,11 @@ def fetch(source: Source, folder: Path) -> None:
             raise ValueError(f"{path} is not the file that the tables were measured on: move it away")
         print(f"{path} is there")
         return
-    parts = []
-    for address in source.addresses:
-        print(f"fetching {address}", flush=True)
-        try:
-            with urllib.request.urlopen(address, timeout=60) as response:
-                parts.append(source.prepare(response.read()))
-        except OSError as error:
-            reason = getattr(error, "reason", error)
-            raise OSError(f"{address} cannot be fetched ({reason}); {path} is made of it, by {__file__}") from error
-    contents = b"".join(parts)
+    addresses = source.addresses
+    if source.listed:
+        names = download(addresses[0], path).decode().split()
+        addresses = tuple(source.listed(name) for name in names)
+    contents = b"".join(source.prepare(download(address, path)) for address in addresses)
     if hashlib.sha256(contents).hexdigest() != source.sha256:
         raise ValueError(
             f"{path}: what was fetched is not the file that the tables were measured on; nothing is written"
@@ -203,6 +350,17 @@ def fetch(source: Source, folder: Path) -> None:
     part.write_bytes(contents)
     part.replace(path)
     print(f"{path}: {len(contents):,} bytes")
+
+
+def download(address: str, path: Path) -> bytes:
+    """Return what is at an address, of which the file `path` is made."""
+    print(f"fetching {address}", flush=True)
+    try:
+        with urllib.request.urlopen(address, timeout=60) as response:
+            return response.read()
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        raise OSError(f"{address} cannot be fetched ({reason}); {path} is made of it, by {__file__}") from error
 
 
 if __name__ == "__main__":
