@@ -2,7 +2,6 @@
 
 import gc
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -13,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
+from hf_elmo.env import instructions, processor
 
 SIZES = {  # cell and projection of the published models, and one for a look at whether everything runs
     "tiny": (32, 8),
@@ -38,21 +39,21 @@ class Settings:
 
 
 def machine(device: str) -> str:
-    """The machine in words."""
+    """The machine in words: what its ratios hold for."""
     if device == "cuda":
         return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    return f"{name or 'CPU'}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    clock = "; times are of the processor" if torch.get_num_threads() == 1 else ""
+    return f"{processor()} ({instructions()}), {torch.get_num_threads()} threads, torch {torch.__version__}{clock}"
 
 
 def seconds(action: Callable[[], object], device: str = "cpu") -> float:
-    start = time.perf_counter()
+    """The seconds of an action: of the processor where one thread computes, so that other processes do not count."""
+    clock = time.process_time if device == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
+    start = clock()
     action()
     if device == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 class Rounds:
@@ -92,11 +93,14 @@ class Rounds:
         """How many of something a contestant does in a second."""
         return self.median(lambda times: count / times[contestant])
 
-    def of_peak(self, contestant: str, operations: float, peaks: dict[str, float]) -> float:
-        """The contestant's operations a second, of those of the fastest product of the same round."""
-        return self.median(
-            lambda times: operations / times[contestant] / max(work / times[name] for name, work in peaks.items())
-        )
+    def of_peak(self, contestant: str, operations: float, peaks: dict[str, float]) -> str:
+        """The contestant's operations a second, of those of the fastest product of the same round, in GFLOP/s."""
+
+        def peak(times: dict[str, float]) -> float:
+            return max(work / times[name] for name, work in peaks.items())
+
+        share = self.median(lambda times: operations / times[contestant] / peak(times))
+        return f"{share:.0%} of {self.median(peak) / 1e9:,.0f}"
 
 
 def large_products(device: str, dtype: torch.dtype, size: int) -> tuple[dict[str, Callable], dict[str, float]]:

@@ -1,33 +1,38 @@
 """Training speed of a biLM: words per second of a step, of the same step with `torch.nn.LSTM`, and of the data loader.
 
-    python benchmarks/pretraining.py [TEXT] [--projection_size 64] [--cell_size 256] [--rows 32] [--rounds 5]
+    python benchmarks/pretraining.py [TEXT] [--size tiny] [--vocabulary 20000] [--negatives 1024] [--rows 32]
 
 TEXT is a file with one sentence a line; without it, lines of made-up words are used, whose frequencies follow Zipf's
-law. The three contestants alternate, so that a busy machine slows all of them, and the best round of each counts:
+law. The contestants alternate, so that a busy machine slows all of them:
 
     step       a step of the pretraining script: forward, sampled softmax, backward, clipping, Adagrad
     nn.LSTM    the same step with `torch.nn.LSTM(proj_size=...)`, which clips neither cell nor projection
     loader     the batches alone: streams of both directions, character ids, labels, tensors
+    of peak    multiplications and additions of the recurrence alone, forward and backward, of those of the fastest
+               large product, which is beside it in billions of a second
 
-Words are counted once for both directions. The loader should be at least five times as fast as the step.
+Words are counted once for both directions. The loader should be at least five times as fast as the step. The sizes are
+those of the pretraining script (`--size small` has 1024 cells, 128 numbers and the original's character CNN).
 """
 
 import argparse
 import json
 import tempfile
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from measuring import Rounds, Settings, large_products, machine
 from tokenizer import made_up_lines  # the benchmark beside this one
 from torch import Tensor, nn
 
 from hf_elmo import ElmoConfig, ElmoForPreTraining, ElmoTokenizer
 from hf_elmo.model.character_ids_elmo import write_word_vocabulary
 from hf_elmo.training.language_model.corpus import SentenceQueue, TextFiles, build_vocabulary, count_words
+from hf_elmo.training.language_model.model import SIZES
 from hf_elmo.training.language_model.streams import Streams, TrainingWindows, WordTable
 
-UNROLL_STEPS, STEPS, VOCABULARY = 20, 4, 20_000
+UNROLL_STEPS, STEPS = 20, 4
 
 
 class TorchLayer(nn.Module):
@@ -90,53 +95,51 @@ def windows_of(corpus: TextFiles, table: WordTable, rows: int) -> TrainingWindow
     return TrainingWindows(table, forward, backward, UNROLL_STEPS, rows)
 
 
-def seconds(action) -> float:
-    start = time.perf_counter()
-    for _ in range(STEPS):
-        action()
-    return (time.perf_counter() - start) / STEPS
+def several(action: Callable[[], object]) -> Callable[[], None]:
+    def steps():
+        for _ in range(STEPS):
+            action()
+
+    return steps
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("text", nargs="?", help="file with one sentence a line; made-up words by default")
-    parser.add_argument("--projection_size", type=int, default=64)
-    parser.add_argument("--cell_size", type=int, default=256)
+    parser.add_argument("--size", default="tiny", choices=SIZES)
+    parser.add_argument("--vocabulary", type=int, default=20_000, help="words of the softmax, at most")
+    parser.add_argument("--negatives", type=int, default=1024, help="samples of the softmax")
     parser.add_argument("--rows", type=int, default=32, help="streams of a step")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
+    settings = Settings([], [], 0, [], arguments.rounds, "cpu", 2048, lambda *what: None)
     with tempfile.TemporaryDirectory() as folder:
         text = Path(arguments.text or Path(folder) / "text.txt")
         if arguments.text is None:
             text.write_text("\n".join(made_up_lines()) + "\n", encoding="utf-8")
         corpus = TextFiles([str(text)])
-        vocabulary = build_vocabulary(count_words(corpus).counts, VOCABULARY)
+        vocabulary = build_vocabulary(count_words(corpus).counts, arguments.vocabulary)
         write_word_vocabulary(vocabulary, Path(folder) / "vocab.txt")
         table = WordTable.from_tokenizer(ElmoTokenizer(str(Path(folder) / "vocab.txt")))
-        config = ElmoConfig(
-            char_cnn_filters=[[1, 16], [2, 16], [3, 32], [4, 64]],
-            num_highway_layers=1,
-            projection_size=arguments.projection_size,
-            cell_size=arguments.cell_size,
-            word_vocab_size=len(vocabulary),
-        )
-        negatives = min(1024, len(vocabulary) - 1)
+        config = ElmoConfig(**SIZES[arguments.size], word_vocab_size=len(vocabulary))
+        negatives = min(arguments.negatives, len(vocabulary) - 1)
         ours, torchs = (
             Training(kind(config), windows_of(corpus, table, arguments.rows), negatives)
             for kind in (ElmoForPreTraining, TorchLanguageModel)
         )
         alone = iter(windows_of(corpus, table, arguments.rows))
         ways = {"step": ours.step, "nn_lstm_step": torchs.step, "loader": lambda: next(alone)}
-        # the first round, which encodes new words and allocates memory, is dropped
-        rounds = [{name: seconds(action) for name, action in ways.items()} for _ in range(1 + arguments.rounds)][1:]
-    words = arguments.rows * UNROLL_STEPS
-    best = {name: min(taken[name] for taken in rounds) for name in ways}
-    report = {f"{name}_words_per_second": round(words / taken) for name, taken in best.items()}
-    report["step_over_nn_lstm_step"] = round(best["nn_lstm_step"] / best["step"], 2)
-    report["loader_over_step"] = round(best["step"] / best["loader"], 1)
+        products, work = large_products("cpu", torch.float32, settings.peak_size)
+        taken = Rounds({name: several(way) for name, way in ways.items()} | products, settings)
+    words = STEPS * arguments.rows * UNROLL_STEPS
+    operations = 3 * 2 * 2 * 2 * 9 * config.cell_size * config.projection_size * words
+    report = {f"{name}_words_per_second": round(taken.rate(name, words)) for name in ways}
+    report["step_over_nn_lstm_step"] = round(taken.faster("step", "nn_lstm_step"), 2)
+    report["loader_over_step"] = round(taken.faster("loader", "step"), 1)
+    report["of_peak_gflops"] = taken.of_peak("step", operations, work)
     sizes = {"rows": arguments.rows, "unroll_steps": UNROLL_STEPS, "words_of_the_softmax": len(vocabulary)}
-    sizes |= {"projection_size": config.projection_size, "cell_size": config.cell_size}
-    print(json.dumps({**sizes, "threads": torch.get_num_threads(), **report}, indent=2))
+    sizes |= {"negatives": negatives, "projection_size": config.projection_size, "cell_size": config.cell_size}
+    print(json.dumps({"machine": machine("cpu"), **sizes, **report}, indent=2))
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ from hf_elmo.model.lstm_packed_elmo import Direction
 
 CLIPS = {"cell_clip": 3.0, "projection_clip": 3.0}
 TRAINING_WINDOW = 20  # words, as pretraining cuts text
-COLUMNS = ["size", "pass", "numbers", "batch", "words", "words/s", "the loop", "nn.LSTM", "our float32", "of peak"]
-COLUMNS += ["backend", "MB", "MB of nn.LSTM"]
+COLUMNS = ["size", "pass", "numbers", "batch", "words", "words/s", "the loop", "nn.LSTM", "our float32"]
+COLUMNS += ["of peak, GFLOP/s", "backend", "MB", "MB of nn.LSTM"]
 
 warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
 
@@ -106,7 +106,7 @@ def print_rows(settings: Settings, size: str, batch: int, training: bool, device
         ratios = (times(taken.faster(contestant, than)) for than in ("loop", "nn.LSTM"))
         return [size, pass_name, numbers, batch, *words, *ratios]
 
-    peak = f"{taken.of_peak('ours', layer.operations, work):.0%}"
+    peak = taken.of_peak("ours", layer.operations, work)
     able = [name for name in ("ours", "nn.LSTM") if name in taken.times[0]]
     memory = [count(settings.megabytes("layer", name, *case)) for name in able]
     print_row(*first_cells("ours", numbers), None, peak, layer.backend, *memory)

@@ -10,14 +10,16 @@ layer: one biLSTM layer. Forward on ragged rows of about 25 words, as sentences 
     the loop       how many times as fast as the reference, word by word over padded rows
     nn.LSTM        as torch.nn.LSTM(proj_size), which cannot clip, on the same rows packed before (cuDNN's on a GPU)
     our float32    how many times as fast int8 is as ours in float32
-    of peak        our multiplications and additions a second, of those of the fastest large product in the same round
+    of peak        our multiplications and additions a second, of those of the fastest large product in the same round,
+                   which is beside it in billions of a second
     MB             peak memory of one pass beyond the weights, each in a process of its own
 model: rows of characters in, the mix of the layers out; ragged sentences of made-up words that recur as words do.
     plain          how many times as fast as the layers as they are defined: every character, every padded row
     of peak        of the recurrence's multiplications alone
     CNN            word types a second through the character CNN, against calls of its layers; its share of the time
-corpus: `embed_sentences`, sentences of mixed lengths against equal ones, and four times the text. And its memory, for
-    ever more sentences: of words that recur, and with ten new words in each, until no more of them are kept.
+corpus: `embed_sentences`, in float32, bfloat16 and int8; sentences of mixed lengths against equal ones, and four times
+    the text. And its memory, for ever more sentences: of words that recur, and with ten new words in each, until no
+    more of them are kept.
 """
 
 import argparse

@@ -22,7 +22,7 @@ from hf_elmo import ElmoConfig, ElmoModel, ElmoTokenizer
 from hf_elmo.model.lstm_elmo import lstm_path
 from hf_elmo.model.quantizer_elmo import ElmoInt8Config
 
-COLUMNS = ["size", "numbers", "batch", "words", "words/s", "plain", "our float32", "of peak", "MB", "types"]
+COLUMNS = ["size", "numbers", "batch", "words", "words/s", "plain", "our float32", "of peak, GFLOP/s", "MB", "types"]
 COLUMNS += ["CNN types/s", "CNN, layers called", "CNN's share"]
 
 
@@ -98,8 +98,7 @@ def print_rows(settings: Settings, size: str, batch: int, models: dict[str, Elmo
         contestants["int8"] = Sentences(models["int8"], batch).ours
     products, work = large_products(settings.device, torch.float32, settings.peak_size)
     taken = Rounds(contestants | products, settings)
-    cell, width = SIZES[size]
-    operations = 2 * 2 * 2 * 9 * cell * width * sentences.words  # the recurrence of two layers, nothing else
+    operations = recurrence_operations(size, sentences.words)
 
     def first_cells(contestant: str, numbers: str) -> list:
         words = count(sentences.words), count(taken.rate(contestant, sentences.words))
@@ -108,12 +107,18 @@ def print_rows(settings: Settings, size: str, batch: int, models: dict[str, Elmo
     def memory(numbers: str) -> str | None:
         return count(settings.megabytes("model", numbers, size, batch, settings.device))
 
-    row = [*first_cells("ours", "float32"), None, f"{taken.of_peak('ours', operations, work):.0%}", memory("float32")]
+    row = [*first_cells("ours", "float32"), None, taken.of_peak("ours", operations, work), memory("float32")]
     row += [count(len(sentences.types)), count(taken.rate("CNN", len(sentences.types)))]
     print_row(*row, times(taken.faster("CNN", "CNN layers")), f"{taken.median(lambda t: t['CNN'] / t['ours']):.0%}")
     if "int8" in models:
         row = [*first_cells("int8", "int8"), times(taken.faster("int8", "ours")), None, memory("int8")]
         print_row(*row, *[None] * 4)
+
+
+def recurrence_operations(size: str, words: int) -> int:
+    """Multiplications and additions of the recurrence of two layers, both directions, and of nothing else."""
+    cell, width = SIZES[size]
+    return 2 * 2 * 2 * 9 * cell * width * words
 
 
 def memory_of(numbers: str, size: str, batch: int, device: str) -> float:

@@ -13,6 +13,14 @@ import hf_elmo
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "huggingface-hub", "safetensors", "h5py")
 OPTIONAL = ("triton", "peft", "torchao", "onnxruntime", "sentence-transformers")
+# What products of float32, of 8-bit integers and of bfloat16 are made of
+INSTRUCTIONS = {
+    "avx2": {"avx2"},
+    "avx512f": {"avx512_f"},
+    "vnni": {"avx512_vnni", "avx_vnni"},
+    "bf16": {"avx512_bf16", "amx_bf16"},
+    "amx": {"amx_tile"},
+}
 # A model of this size runs in milliseconds, and its weights can be rounded to 8 bits.
 TINY = {"char_embedding_size": 4, "char_cnn_filters": [[1, 16], [2, 16]], "projection_size": 16, "cell_size": 32}
 
@@ -61,17 +69,19 @@ def version(name: str) -> str:
 
 
 def processor() -> str:
-    """Return the name of the processor, as precisely as the system gives it."""
+    """Return the name and the vendor of the processor, as precisely as the system gives them."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    name = fields.get("model name") or platform.processor() or platform.machine()
+    return f"{name}, {fields['vendor_id']}" if "vendor_id" in fields else name
 
 
 def instructions() -> str:
-    """Return the widest vector instructions that torch uses, and which of those for integers the processor has."""
-    integers = [name for name, there in torch.cpu.get_capabilities().items() if "vnni" in name and there is True]
-    return ", ".join([torch.backends.cpu.get_cpu_capability(), *integers])
+    """Return the widest vector instructions that torch uses, and which of those for products the processor has."""
+    there = {name for name, value in torch.cpu.get_capabilities().items() if value is True}
+    found = [name if there & kinds else f"no {name}" for name, kinds in INSTRUCTIONS.items()]
+    return ", ".join([torch.backends.cpu.get_cpu_capability(), *found])
 
 
 def backend(device: str, gradients: bool) -> str:

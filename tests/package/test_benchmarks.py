@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ def speed(*arguments: str) -> str:
 def test_every_table_is_printed():
     machine, *tables = speed("--quick", "--device", "cpu").split("\n\n")
     assert "threads, torch" in machine
+    assert all(name in machine for name in ("avx2", "avx512f", "vnni", "bf16", "amx"))
     titles, rows = tables[::2], [table.strip().splitlines() for table in tables[1::2]]
     assert [title.split(",")[0].split(" on")[0] for title in titles] == [
         "One layer",
@@ -31,9 +33,11 @@ def test_every_table_is_printed():
         "A corpus",
         "Memory of a corpus",
     ]
-    assert [len(table) - 2 for table in rows] == [3, 2, 1, 2]
+    assert [len(table) - 2 for table in rows] == [3, 2, 3, 2]
     for header, _, *body in rows:
         assert all(row.count("|") == header.count("|") for row in body)
+    shares = [row.split("|")[header.split("|").index(" of peak, GFLOP/s ")] for header, _, row, *_ in rows[:3]]
+    assert all(re.fullmatch(r" \d+% of [\d,]+ ", share) for share in shares)
     contestants = [row.split("|")[3].strip() for row in rows[0][2:]]
     assert contestants == ["float32", "int8", "float32"]
 
