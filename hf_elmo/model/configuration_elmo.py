@@ -333,6 +333,13 @@ class ElmoConfig(PreTrainedConfig):
                 listed = ", ".join(map(repr, choices))
                 raise ValueError(f"`{name}` must be one of {listed}, but is {getattr(self, name)!r}")
 
+    def validate_names(self):
+        for number, name in (self.id2label or {}).items():
+            if not isinstance(name, str):
+                raise ValueError(f"`id2label` must give each label a name in quotes, but label {number} has {name!r}")
+        if not isinstance(self.architectures or [], (list, tuple)):
+            raise ValueError(f"`architectures` must be a list of names of classes, but is {self.architectures!r}")
+
     def validate_character_cnn(self):
         for pair in self.char_cnn_filters:
             if len(pair) != 2 or not 1 <= pair[0] <= self.max_characters_per_token or pair[1] < 1:

@@ -108,6 +108,8 @@ def test_fields_given_while_loading_are_checked(tiny_model, tmp_path, wrong):
     [
         ({"num_hidden_layers": 2**31}, "`num_hidden_layers` must be at most 1000, but is 2147483648"),
         ({"auto_map": ["x"]}, r"`auto_map` must be an object, but is \['x'\]"),
+        ({"id2label": {"0": "A", "1": 0.5}}, "`id2label` must give each label a name in quotes, but label 1 has 0.5"),
+        ({"architectures": True}, "`architectures` must be a list of names of classes, but is True"),
     ],
 )
 def test_a_saved_configuration_with_absurd_values(tiny_config, tmp_path, wrong, message):
