@@ -17,6 +17,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from .embedding_files import KINDS, write_file
+from .embedding_index import LONGEST_TEXT, length_of_entry
 from .embedding_run import (
     SENTENCE,
     UNFINISHED,
@@ -202,6 +203,7 @@ class Survey:
         empty: Numbers of the first sentence without words, and of all of them.
         problems: The first sentences that are left out.
         left_out: Number of sentences that are left out.
+        index: Length of a `sentence_to_index` in bytes, if no sentence is there twice.
         digest: Identifies the content.
     """
 
@@ -211,6 +213,7 @@ class Survey:
     empty: int = 0
     problems: list[Problem] = field(default_factory=list)
     left_out: int = 0
+    index: int = 0
     digest: str = ""
 
 
@@ -231,6 +234,11 @@ def embed_corpus(arguments: Namespace, sentences: Sentences, output: Path) -> di
         return read_sentences(sentences, tokenizer.tokenize, settings.max_words)
 
     survey = survey_sentences(read(), sentences.name, arguments.use_sentence_keys)
+    if KINDS[output.suffix] == "hdf5" and has_index(arguments) and survey.index > LONGEST_TEXT:
+        raise ValueError(
+            f"{sentences.name}: sentence_to_index would have {survey.index:,} bytes, but a text in HDF5 has at most "
+            f"{LONGEST_TEXT:,}; give --forget-sentences, or write .parquet or .safetensors"
+        )
     record = PartialRecord(Path(f"{output}{PARTIAL}"), identity(arguments, settings, survey, model, tokenizer))
     if not is_finished(record, output):
         if output.exists() and not arguments.overwrite:
@@ -262,6 +270,11 @@ def pooling_of(arguments: Namespace, model: ElmoModel) -> str:
     if chosen == "attention" and arguments.layers != "mix":
         raise ValueError("--pooling attention was trained on --layers mix, and weighs only that; give mean or max")
     return chosen
+
+
+def has_index(arguments: Namespace) -> bool:
+    """Return whether an HDF5 file has a `sentence_to_index`."""
+    return not arguments.forget_sentences and not arguments.use_sentence_keys
 
 
 def settings_of(arguments: Namespace, split: str, pooling: str) -> Settings:
@@ -307,6 +320,7 @@ def survey_sentences(read: Iterator[Sentence | Problem], name: str, are_keys: bo
                 keys.add(one)
             survey.sentences += 1
             survey.words += len(one.words)
+            survey.index += length_of_entry(one.text, str(one.number))
             yield one
 
     survey.digest = digest(contents())
@@ -432,7 +446,7 @@ def publish(
         paths,
         of_sentences=settings.vectors == SENTENCE,
         sentence_keys=arguments.use_sentence_keys,
-        with_index=not arguments.forget_sentences,
+        with_index=has_index(arguments),
     )
     status = unfinished.stat()
     record.finish({**results, "size": status.st_size, "time": status.st_mtime_ns})

@@ -28,13 +28,13 @@ import h5py
 import numpy as np
 from torch import Tensor
 
-from .embedding_run import Sentence, StoredPart
+from .embedding_index import SentenceIndex
+from .embedding_run import UNFINISHED, Sentence, StoredPart
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 KINDS = {".h5": "hdf5", ".hdf5": "hdf5", ".parquet": "parquet", ".safetensors": "safetensors"}
-INDEX = "sentence_to_index"
 
 
 def write_file(
@@ -89,16 +89,19 @@ def write_datasets(
     path: str | Path, arrays: Iterable[tuple[str, int, np.ndarray]], sentence_keys: bool, with_index: bool
 ) -> None:
     """Write HDF5 in the layout of `allennlp elmo`, from the text of each sentence, its number and its vectors."""
-    index = {}
-    with h5py.File(path, "w") as file:
-        for text, number, vectors in arrays:
-            key = text if sentence_keys else str(number)
-            array = np.ascontiguousarray(vectors)
-            file.create_dataset(key, array.shape, dtype=array.dtype, data=array)
-            if with_index and not sentence_keys:
-                index[text] = key
-        if with_index and not sentence_keys:
-            file.create_dataset(INDEX, (1,), dtype=h5py.string_dtype())[0] = json.dumps(index)
+    path = Path(path)
+    with SentenceIndex(path.with_name(f"{path.name}.sentences{UNFINISHED}")) as index:
+        with h5py.File(path, "w") as file:
+            for text, number, vectors in arrays:
+                key = text if sentence_keys else str(number)
+                array = np.ascontiguousarray(vectors)
+                file.create_dataset(key, array.shape, dtype=array.dtype, data=array)
+                if with_index:
+                    index.add(text, key)
+            if with_index:
+                index.write(file)
+        if with_index:
+            index.complete(path)
 
 
 def arrow_vectors(vectors: Tensor, lengths: Sequence[int] | None) -> pa.Array:
@@ -147,29 +150,37 @@ def write_safetensors(path: Path, paths: Sequence[Path], of_sentences: bool) -> 
 
     The library itself would need all vectors in memory.
     """
-    numbers, lengths, shapes = [], [], []
+    shapes, num_sentences = [], 0
     for part in map(StoredPart, paths):
-        numbers += [sentence.number for sentence in part.sentences]
-        lengths += [len(sentence.words) for sentence in part.sentences]
+        num_sentences += len(part.sentences)
         shape, dtype = part.shape()
         shapes.append(shape)
-    small = {"lines": np.array(numbers, np.int64)}
-    if not of_sentences:
-        small["offsets"] = np.cumsum([0, *lengths], dtype=np.int64)
     shape = [sum(rows for rows, *_ in shapes), *shapes[0][1:]]
-    sizes = {"F32": 4, "F16": 2}
-    tensors = {name: ("I64", list(array.shape), array.nbytes) for name, array in small.items()}
-    tensors["vectors"] = dtype, shape, math.prod(shape) * sizes[dtype]
+    sizes = {"I64": 8, "F32": 4, "F16": 2}
+    tensors: dict[str, tuple[str, list[int]]] = {"lines": ("I64", [num_sentences])}
+    if not of_sentences:
+        tensors["offsets"] = "I64", [num_sentences + 1]
+    tensors["vectors"] = dtype, shape
     header: dict[str, dict] = {"__metadata__": {"format": "pt"}}
+    ends = {}  # position of each tensor, and then the end of what is written of it
     start = 0
-    for name, (dtype, shape, size) in tensors.items():
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, start + size]}
-        start += size
+    for name, (dtype, shape) in tensors.items():
+        ends[name], start = start, start + math.prod(shape) * sizes[dtype]
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [ends[name], start]}
     content = json.dumps(header).encode()
     content += b" " * (-len(content) % 8)  # tensors begin at multiples of 8 bytes
     with open(path, "wb") as file:
         file.write(struct.pack("<Q", len(content)) + content)
-        for array in small.values():
-            file.write(array.tobytes())
-        for part in map(StoredPart, paths):
-            file.write(np.ascontiguousarray(part.vectors().numpy()).data)
+
+        def add(name: str, array: np.ndarray) -> None:
+            file.seek(8 + len(content) + ends[name])
+            ends[name] += file.write(np.ascontiguousarray(array).data)
+
+        words = 0
+        for number, part in enumerate(map(StoredPart, paths)):
+            add("lines", np.array([sentence.number for sentence in part.sentences], np.int64))
+            if not of_sentences:
+                offsets = words + np.cumsum([0, *(len(sentence.words) for sentence in part.sentences)], dtype=np.int64)
+                add("offsets", offsets[min(number, 1) :])  # a part begins where the one before ends
+                words = int(offsets[-1])
+            add("vectors", part.vectors().numpy())

@@ -317,7 +317,8 @@ class ElmoEmbedder:
         select = {"all": lambda x: x, "top": lambda x: x[-1], "average": lambda x: x.mean(axis=0)}[output_format]
         vectors = map(select, self.embed_sentences((line.split() for line in lines), batch_size))
         partial = Path(f"{output_file_path}.partial")
-        write_datasets(partial, zip(lines, range(len(lines)), vectors), use_sentence_keys, not forget_sentences)
+        with_index = not forget_sentences and not use_sentence_keys
+        write_datasets(partial, zip(lines, range(len(lines)), vectors), use_sentence_keys, with_index)
         os.replace(partial, output_file_path)
 
 

@@ -3,6 +3,8 @@
 import io
 import json
 import sys
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -18,7 +20,10 @@ from torch.testing import assert_close
 from hf_elmo import ElmoForTokenClassification, ElmoModel, ElmoTokenizer
 from hf_elmo.cli import main
 from hf_elmo.conversion import convert
+from hf_elmo.embed import survey_sentences
 from hf_elmo.embedding import embed_sentences
+from hf_elmo.embedding_files import write_datasets, write_file
+from hf_elmo.embedding_run import Part, Sentence, part_path, write_part
 
 TEXT = ["The bank was closed.", "", "I didn't go there, did I?", "One."]
 EXACT = {"rtol": 0, "atol": 1e-6}
@@ -196,6 +201,20 @@ def test_files_of_allennlp_have_the_same_bytes_but_for_rounding(folder, weights,
             np.testing.assert_allclose(found[key], wanted[key], rtol=0, atol=5e-6)
 
 
+def test_an_index_of_any_length_has_the_bytes_that_hdf5_writes(tmp_path):
+    for length in (0, *range(4010, 4070), 50_000):  # HDF5 makes 4096 bytes for what is shorter
+        texts = ["x" * length, "\ud800\u00e9", "", "x" * length]
+        arrays = [(text, number, np.full((number, 3), number, np.float32)) for number, text in enumerate(texts)]
+        with h5py.File(tmp_path / "whole.h5", "w") as file:
+            for _, number, vectors in arrays:
+                file.create_dataset(str(number), vectors.shape, vectors.dtype, vectors)
+            index = json.dumps({text: str(number) for text, number, _ in arrays})
+            file.create_dataset("sentence_to_index", (1,), dtype=h5py.string_dtype())[0] = index
+        write_datasets(tmp_path / "mine.h5", arrays, False, True)
+        assert (tmp_path / "mine.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
+        assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_state_is_carried_over_parts_and_resumed(embed, model, monkeypatch, tmp_path):
     text, options = [f"word{n} and more" for n in range(11)], ("--carry-state", "--batch-size", "2", "--all")
     whole = embed(text, *options).read_bytes()
@@ -335,6 +354,50 @@ def test_json_reports_what_was_done(embed, capsys):
     embed(TEXT, "--json")
     report = json.loads(capsys.readouterr().out)
     assert (report["sentences"], report["words"], report["empty"], report["left_out"]) == (4, 16, 1, 0)
+
+
+def peak_of(function: Callable, *arguments: object) -> int:
+    """Return the most memory that Python takes while a function runs, in bytes."""
+    tracemalloc.start()
+    try:
+        function(*arguments)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def long_sentences(first: int, count: int) -> list[Sentence]:
+    words = [[*["long"] * 40, str(number)] for number in range(first, first + count)]
+    return [Sentence(number, one, " ".join(one)) for number, one in enumerate(words, first)]
+
+
+@pytest.mark.parametrize("kind", ["hdf5", "parquet", "safetensors"])
+def test_memory_to_write_does_not_grow_with_the_number_of_sentences(tmp_path, kind):
+    for number in range(20):
+        write_part(tmp_path, Part(number, long_sentences(50 * number, 50)), torch.zeros(50 * 41, 4), None)
+    paths = [part_path(tmp_path, number) for number in range(20)]
+    few, many = (peak_of(write_file, tmp_path / "out", kind, paths[:count]) for count in (4, 20))
+    assert many - few < 800 * 50  # a sentence has 200 characters, and as words it takes more
+
+
+def test_memory_to_read_does_not_grow_with_the_number_of_sentences():
+    few, many = (
+        peak_of(survey_sentences, (long_sentences(number, 1)[0] for number in range(count)), "text", False)
+        for count in (100, 1100)
+    )
+    assert many - few < 1000 * 50
+
+
+def test_an_index_above_the_limit_of_hdf5_is_refused_before_the_run(embed, monkeypatch, tmp_path, capsys):
+    from hf_elmo import embed as command
+
+    monkeypatch.setattr(command, "LONGEST_TEXT", 23)
+    embed(["a b", "c d"], code=2)
+    assert "sentence_to_index would have 24 bytes, but a text in HDF5 has at most 23" in capsys.readouterr().err
+    embed(["a b", "c d"], "--forget-sentences")
+    monkeypatch.setattr(command, "LONGEST_TEXT", 24)
+    with h5py.File(embed(["a b", "c d"], "--overwrite")) as file:
+        assert len(file["sentence_to_index"][0]) == 24
 
 
 # ---- Runs that end early
