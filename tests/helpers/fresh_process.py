@@ -16,11 +16,3 @@ def run_python(*arguments, home: Path, check: bool = True, **environment) -> sub
     process = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=300)
     assert not check or process.returncode == 0, process.stderr[-3000:]
     return process
-
-
-def run_in_two_processes(script: str, arguments: list[str]) -> None:
-    """Run a training script of the package as `torchrun` does, two processes on this machine."""
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    command = [*launch, "-m", f"hf_elmo.training.{script}", *arguments, "--ddp_find_unused_parameters", "False"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run(command, check=True, env=environment, cwd=REPOSITORY, timeout=300)

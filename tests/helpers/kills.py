@@ -95,7 +95,7 @@ def check(name: str, main: Callable, make_command: Callable, folder: Path, kills
     whole = folder / f"{name}-whole"
     changes = run(main, make_command(whole), whole)
     expected, draw = outcome(whole), random.Random(seed)
-    moments = [*range(changes - min(3, kills) + 1, changes + 1)]  # the last ones, always
+    moments = [*range(changes - min(3, kills // 2) + 1, changes + 1)]  # the last ones, always
     moments += [draw.randint(1, changes) for _ in range(kills - len(moments))]
     for number, moment in enumerate(moments):
         cut = folder / f"{name}-{number}"

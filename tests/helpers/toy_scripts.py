@@ -2,7 +2,7 @@
 
 import json
 import random
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import toy_tasks
@@ -16,7 +16,7 @@ COUNTS = {"train": 48, "validation": 12, "test": 8}
 def write_data(folder: Path) -> Path:
     """Write the data of all scripts, each into a folder of its own with the encoder."""
     writers = {"ner": write_words, "classify": write_texts, "nli": write_pairs, "qa": write_questions}
-    rest = {"coref": write_documents, "srl": write_predicates, "seq2seq": write_parallel}
+    rest = {"coref": write_documents, "srl": write_predicates, "seq2seq": write_parallel, "tables": write_tables}
     for name, write in {**writers, **rest}.items():
         (folder / name).mkdir(parents=True)
         write(folder / name)
@@ -31,6 +31,22 @@ def write_pairs(folder: Path) -> None:
         for words in toy_tasks.sentences(count, seed):
             answer = draw.choice([*labels])
             rows.append({"sentence1": " ".join(words), "sentence2": f"this is {answer}", "gold_label": labels[answer]})
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_encoder(folder / "encoder")
+
+
+def write_tables(folder: Path) -> None:
+    """Pairs of sentences with the kinds of names in the first, its share of names, and whether both have as many."""
+    for seed, (split, count) in enumerate(COUNTS.items()):
+        rows = []
+        for first, second in zip(toy_tasks.sentences(count, seed), toy_tasks.sentences(count, seed + len(COUNTS))):
+            names = [toy_tasks.names_in(words) for words in (first, second)]
+            labels = {
+                "kinds": sorted({toy_tasks.KINDS[toy_tasks.kind(word)] for word in first} - {"O"}),
+                "share": names[0] / len(first),
+                "same": "yes" if names[0] == names[1] else "no",
+            }
+            rows.append({"text": " ".join(first), "second": " ".join(second), **labels})
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     write_encoder(folder / "encoder")
 
@@ -97,11 +113,12 @@ def write_parallel(folder: Path) -> None:
 
 DECODER = ["--decoder_layers", "1", "--decoder_size", "8", "--decoder_heads", "2", "--target_vocab_size", "300"]
 DECODER += ["--source_language", "low", "--target_language", "up", "--max_target_length", "12"]
+MULTI_LABEL = ["--problem_type", "multi_label"]
 SPANS = {"coref_size": 8, "coref_hidden_size": 8, "coref_feature_size": 4, "coref_max_width": 2}
 
 
 def short(data: Path, output: Path, name: str, suffix: str, *more: str, **options: object) -> list[str]:
-    """Return the arguments of a script for two epochs."""
+    """Return the arguments of a script for three epochs."""
     files = [part for split in COUNTS for part in (f"--{split}_file", str(data / name / f"{split}.{suffix}"))]
     return [
         *("--model_name_or_path", str(data / name / "encoder"), "--output_dir", str(output), *files, *QUIET),
@@ -110,19 +127,35 @@ def short(data: Path, output: Path, name: str, suffix: str, *more: str, **option
     ]
 
 
-def tagger(data: Path, output: Path, *more: str) -> list[str]:
+def tagger(data: Path, output: Path, *more: str, **options: object) -> list[str]:
     samples = ["--max_train_samples", "40", "--save_strategy", "steps", "--eval_strategy", "steps"]
     samples += ["--save_steps", "4", "--eval_steps", "4", "--logging_strategy", "epoch"]
-    return command(data / "ner", output, *samples, *more)
+    return command(data / "ner", output, *samples, *more, **options)
+
+
+def seeds(data: Path, output: Path, *more: str, **options: object) -> list[str]:
+    return tagger(data, output, "--seeds", "1", "2", "--train_fraction", "0.9", *more, **options)
+
+
+def maker(name: str, suffix: str, *always: str, **fixed: object) -> Callable[..., list[str]]:
+    """Return what makes the command of a script from the folders of its data and its output, and from more options."""
+
+    def make(data: Path, output: Path, *more: str, **options: object) -> list[str]:
+        return short(data, output, name, suffix, *always, *more, **fixed | options)
+
+    return make
 
 
 SCRIPTS = {
     "ner": (ner.main, tagger),
-    "seeds": (ner.main, lambda data, output: tagger(data, output, "--seeds", "1", "2", "--train_fraction", "0.9")),
-    "classify": (classify.main, partial(short, name="classify", suffix="txt")),
-    "nli": (nli.main, partial(short, name="nli", suffix="jsonl", sequence_size=8)),
-    "qa": (qa.main, partial(short, name="qa", suffix="json", qa_size=8)),
-    "coref": (coref.main, partial(short, name="coref", suffix="conll", **SPANS)),
-    "srl": (srl.main, partial(short, name="srl", suffix="srl", tagger_layers=1, predicate_feature_size=4)),
-    "seq2seq": (seq2seq.main, lambda data, output, *more: short(data, output, "seq2seq", "low", *DECODER, *more)),
+    "seeds": (ner.main, seeds),
+    "classify": (classify.main, maker("classify", "txt")),
+    "multi-label": (classify.main, maker("tables", "jsonl", "--label_column", "kinds", *MULTI_LABEL)),
+    "regression": (classify.main, maker("tables", "jsonl", "--label_column", "share", "--problem_type", "regression")),
+    "pairs": (classify.main, maker("tables", "jsonl", "--label_column", "same", "--text_pair_column", "second")),
+    "nli": (nli.main, maker("nli", "jsonl", sequence_size=8)),
+    "qa": (qa.main, maker("qa", "json", qa_size=8)),
+    "coref": (coref.main, maker("coref", "conll", **SPANS)),
+    "srl": (srl.main, maker("srl", "srl", tagger_layers=1, predicate_feature_size=4)),
+    "seq2seq": (seq2seq.main, maker("seq2seq", "low", *DECODER)),
 }

@@ -11,6 +11,7 @@ import torch
 from fresh_process import REPOSITORY
 from safetensors.torch import load_file
 from toy_finetuning import classified, command, tagged, write_texts, write_words
+from toy_scripts import SCRIPTS
 
 pytestmark = pytest.mark.slow  # each test trains
 
@@ -302,8 +303,12 @@ def test_an_interrupt_is_one_line(words, tmp_path, monkeypatch, capsys):
 # ---- Kills
 
 
-@pytest.mark.parametrize("scripts", [("ner", "seeds", "classify"), ("nli", "qa", "seq2seq")], ids=" ".join)
+# In processes of their own that import everything once
+GROUPS = [[*SCRIPTS][:6], [*SCRIPTS][6:]]
+
+
+@pytest.mark.parametrize("scripts", GROUPS, ids=" ".join)
 def test_a_run_that_is_killed_ends_as_one_that_is_not(scripts):
-    """At its last moments and at random ones, several times in a row; `kills.py 100` does it more often."""
-    arguments = [sys.executable, str(REPOSITORY / "tests" / "helpers" / "kills.py"), "4", "--scripts", *scripts]
+    """At its last moment and at a random one, several times in a row; `kills.py 100` does it more often."""
+    arguments = [sys.executable, str(REPOSITORY / "tests" / "helpers" / "kills.py"), "2", "--scripts", *scripts]
     subprocess.run(arguments, check=True, timeout=1200, cwd=REPOSITORY)

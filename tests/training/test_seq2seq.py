@@ -5,9 +5,9 @@ import sys
 
 import pytest
 import torch
-from fresh_process import run_in_two_processes, run_python
+from fresh_process import run_python
 from toy_finetuning import QUIET, write_encoder
-from toy_scripts import COUNTS, DECODER, SCRIPTS, write_parallel
+from toy_scripts import DECODER, SCRIPTS, write_parallel
 from transformers import AutoTokenizer, EncoderDecoderModel, GPT2Config, GPT2LMHeadModel
 
 from hf_elmo import ElmoForSeq2SeqLM, ElmoModel, ElmoTokenizer
@@ -168,22 +168,6 @@ def test_an_encoder_that_is_tuned_changes_and_a_frozen_one_does_not(data, traine
     )
     assert torch.equal(start, frozen)
     assert not torch.equal(start, tuned)
-
-
-@pytest.mark.slow
-def test_two_processes_are_one_with_twice_the_batch(data, tmp_path):
-    """The same batches, so the same weights to float rounding, which Adam enlarges; and both write all texts."""
-    script, command = SCRIPTS["seq2seq"]
-    options = ["--decoder_dropout", "0", "--num_train_epochs", "1", "--per_device_train_batch_size"]
-    assert script(command(data, tmp_path / "one", *options, "8")) == 0
-    run_in_two_processes("seq2seq", command(data, tmp_path / "two", *options, "4"))
-    one, two = (ElmoForSeq2SeqLM.from_pretrained(tmp_path / name).state_dict() for name in ("one", "two"))
-    for name, weight in one.items():
-        torch.testing.assert_close(weight, two[name], rtol=0, atol=1e-3, msg=lambda text, name=name: f"{name}: {text}")
-    losses = [json.loads((tmp_path / name / "all_results.json").read_text())["mean"] for name in ("one", "two")]
-    assert losses[0]["test_loss"] == pytest.approx(losses[1]["test_loss"], abs=1e-3)
-    lines = [(tmp_path / name / "test_predictions.txt").read_text().splitlines() for name in ("one", "two")]
-    assert len(lines[0]) == len(lines[1]) == COUNTS["test"]
 
 
 def test_a_tokenizer_without_begin_and_end_gets_those_it_has(data, trained, tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Sequence, Value
-from fresh_process import REPOSITORY, run_in_two_processes, run_python
+from fresh_process import REPOSITORY, run_python
 from huggingface_hub import ModelCard
 from loopback_hub import card_errors, running_hub
 from safetensors.torch import load_file
@@ -332,24 +332,6 @@ def test_a_token_that_may_not_write_is_refused_before_training(words, tmp_path):
             assert run.returncode == 2
             assert message in run.stderr.splitlines()[-1]
     assert not (tmp_path / "model").exists()
-
-
-# ---- Processes
-
-
-def test_two_processes_are_one_with_twice_the_batch(words, tmp_path):
-    """To float rounding, which Adam enlarges: the same batches, measures and predictions."""
-    options = {"classifier_dropout": 0.0, "head_dropout": 0.0}
-    assert not tagged(*command(words, tmp_path / "one", "--num_train_epochs", "1", **options))
-    halves = ["--per_device_train_batch_size", "4", "--num_train_epochs", "1"]
-    run_in_two_processes("ner", command(words, tmp_path / "two", *halves, **options))
-    weights = weights_of(tmp_path / "one")
-    for name, weight in weights_of(tmp_path / "two").items():
-        assert_close(weight, weights[name], rtol=0, atol=1e-3, msg=lambda text, name=name: f"{name}: {text}")
-    measures, others = (results_of(tmp_path / name)["mean"] for name in ("one", "two"))
-    assert measures["test_f1"] == others["test_f1"]
-    for name in ("test_predictions.conll", "validation_predictions.conll"):
-        assert (tmp_path / "one" / name).read_text() == (tmp_path / "two" / name).read_text()
 
 
 # ---- Labels
