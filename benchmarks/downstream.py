@@ -13,7 +13,7 @@ name is the task's. No encoder is tuned; all above it is trained alike:
 
 Every run is a command, printed before it starts; what lies finished in the output folder is not repeated. Then come
 the tables, mean and standard deviation over the seeds, and two plots (with matplotlib): the learnt shares of layers,
-and the measure by the part of the training examples, drawn anew for each seed.
+and, with several FRACTIONS, the measure by the part of the training examples, drawn anew for each seed.
 """
 
 import argparse
@@ -23,6 +23,8 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
+
+from hf_elmo.plots import COLORS, DASHES, MARKERS, bars, panels
 
 ENCODERS = {"random": ["--random_encoder", "True"], "pretrained": [], "top layer": ["--mix", "top"]}
 CURVES = ("random", "pretrained")  # compared on parts of the examples
@@ -98,49 +100,47 @@ def mean_shares(found: dict) -> list[float]:
 
 def draw_shares(shares: dict[str, list[float]], path: Path) -> None:
     """Bars: for each task the learnt share of each layer."""
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(5.5, 3), layout="constrained")
-    width = 0.8 / len(shares)
-    for number, (task, values) in enumerate(shares.items()):
-        axes.bar([layer + number * width for layer in range(len(values))], values, width, label=task)
     layers = len(next(iter(shares.values())))
     labels = ["token\nembeddings", *(f"biLSTM\nlayer {layer}" for layer in range(1, layers))]
-    axes.set_xticks([layer + 0.4 - width / 2 for layer in range(layers)], labels)
-    axes.set_ylabel("learnt share of the layer")
-    axes.axhline(1 / layers, color="gray", linewidth=0.8, linestyle=":")  # where every mix begins
-    figure.legend(frameon=False, loc="outside right upper")
-    figure.savefig(path, dpi=150)
+    with panels(width=6.5) as (figure, (axes,)):
+        bars(axes, labels, shares, digits=-1)
+        axes.set_ylabel("learnt share of the layer")
+        axes.axhline(1 / layers, color="gray", linewidth=0.8, linestyle=":")  # where every mix begins
+        figure.savefig(path)
 
 
 def draw_curves(scores: dict[Run, dict], path: Path) -> None:
     """Lines with error bars: for each task the measure by the number of training examples."""
-    import matplotlib.pyplot as plt
-
     files = sorted({run.settings for run in scores})
-    figure, panels = plt.subplots(1, len(files), figsize=(3.6 * len(files), 3), layout="constrained", squeeze=False)
-    for axes, file in zip(panels[0], files):
-        settings = read_settings(file)
-        measure, times = settings["measure"], scale(settings)
-        for encoder in CURVES:
-            points = sorted(
-                (
-                    found["runs"][0]["train_examples"],
-                    times * found["mean"][measure],
-                    times * found["std"].get(measure, 0),
+    with panels(len(files), width=3.8, height=3) as (figure, all_axes):
+        for axes, file in zip(all_axes, files):
+            settings = read_settings(file)
+            measure, times = settings["measure"], scale(settings)
+            for encoder, color, marker, dashes in zip(CURVES, COLORS, MARKERS, DASHES):
+                points = sorted(
+                    (
+                        found["runs"][0]["train_examples"],
+                        times * found["mean"][measure],
+                        times * found["std"].get(measure, 0),
+                    )
+                    for run, found in scores.items()
+                    if run.settings == file and run.encoder == encoder
                 )
-                for run, found in scores.items()
-                if run.settings == file and run.encoder == encoder
+                look = {"color": color, "marker": marker, "linestyle": dashes, "capsize": 2}
+                axes.errorbar(
+                    *zip(*[point[:2] for point in points]), [point[2] for point in points], label=encoder, **look
+                )
+            axes.set_xscale("log")
+            axes.minorticks_off()
+            numbers = sorted(
+                {found["runs"][0]["train_examples"] for run, found in scores.items() if run.settings == file}
             )
-            axes.errorbar(
-                *zip(*[point[:2] for point in points]), [point[2] for point in points], label=encoder, capsize=2
-            )
-        axes.set_xscale("log")
-        axes.set_title(file.stem)
-        axes.set_xlabel("training examples")
-        axes.set_ylabel(measure.removeprefix("test_"))
-        axes.legend(frameon=False)
-    figure.savefig(path, dpi=150)
+            axes.set_xticks(numbers, [f"{number:,}" for number in numbers])
+            axes.set_title(file.stem)
+            axes.set_xlabel("training examples")
+            axes.set_ylabel(measure.removeprefix("test_"))
+            axes.legend()
+        figure.savefig(path)
 
 
 def main():
@@ -172,7 +172,8 @@ def main():
         arguments.figures.mkdir(parents=True, exist_ok=True)
         learnt = {run.task: mean_shares(found[run]) for run in whole if run.encoder == "pretrained"}
         draw_shares(learnt, arguments.figures / "layer-shares.png")
-        draw_curves({run: found[run] for run in parts}, arguments.figures / "sample-efficiency.png")
+        if len(arguments.fractions) > 1:
+            draw_curves({run: found[run] for run in parts}, arguments.figures / "sample-efficiency.png")
 
 
 if __name__ == "__main__":
