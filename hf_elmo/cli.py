@@ -177,7 +177,18 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Exit codes: 0 success, 1 a check that failed, 2 something to correct, 130 interrupted."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        try:
+            return run_command(list(sys.argv[1:] if arguments is None else arguments))
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run one command, or print what the program says about itself."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print(overview())
         return 0 if arguments else 2
@@ -206,9 +217,8 @@ def run(name: str, arguments: list[str]) -> int:
         parser.epilog = "\n\n".join(filter(None, [parser.epilog, codes, listing("examples", command.examples)]))
         with quiet_transformers():
             return module.run(parser.parse(arguments)) or 0
-    except BrokenPipeError:  # the reader of a pipe, such as `head`, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError) as error:
         print(f"hf-elmo {name}: error: {one_line(error)}", file=sys.stderr)
         return 2

@@ -1,6 +1,9 @@
 """The command `hf-elmo`: help in groups, typos answered with the nearest name, exit codes, `env`, `demo`, `train`."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -52,6 +55,17 @@ def test_the_console_script_answers_these_without_the_libraries(arguments, tmp_p
     assert process.returncode == (0 if arguments[0].startswith("--") else 2)
     assert process.stdout.endswith("imported []\n")
     assert "hf-elmo" in process.stdout + process.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["train", "--help"]], ids=" ".join)
+def test_a_reader_that_has_enough_is_no_error(arguments, tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, str(REPOSITORY / "hf_elmo_command.py"), *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    process = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, cwd=tmp_path, env=environment)
+    os.close(writing)
+    assert (process.returncode, process.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize(
