@@ -2,7 +2,9 @@
 
 import contextlib
 import importlib.util
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from hf_elmo import cli
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = REPOSITORY / "README.md"
+HELPERS = REPOSITORY / "tests" / "helpers"
 DOCS = sorted((REPOSITORY / "docs").glob("*.md"))
 PAGES = [page for page in (README, *DOCS) if any(block.not_run is None for block in blocks_of(page))]
 # pip finds everything installed, and is asked to build without fetching what a build needs.
@@ -32,12 +35,29 @@ def demonstrated(tmp_path_factory) -> tuple[Path, str]:
     return folder, printed
 
 
+@pytest.fixture(scope="module")
+def commands(demonstrated, tmp_path_factory):
+    """A folder with `hf-elmo` and `python` that take no time to import, while the tests of this module run."""
+    folder = tmp_path_factory.mktemp("commands")
+    command = [demonstrated[0] / ".venv" / "bin" / "python", HELPERS / "command_server.py", folder]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env={**os.environ, **OFFLINE}, **pipes) as server:
+        assert server.stdout.readline() == "ready\n"
+        yield folder
+        server.stdin.close()
+
+
 @pytest.fixture
-def session(demonstrated):
-    """A shell after the first block of the README, whose last line activates the environment."""
+def session(demonstrated, page, request):
+    """A shell after the first block of the README, whose last line activates the environment.
+
+    The commands of the README are processes of their own. Those of other pages are forks of one.
+    """
     session = Session(demonstrated[0], **OFFLINE)
     activate = blocks_of(README)[0].code.splitlines()[-1]
     session.run(Block("sh", f"{activate}\n", None))
+    if page != README:
+        session.run(Block("sh", f"PATH='{request.getfixturevalue('commands')}':$PATH\n", None))
     yield session
     session.close()
 
