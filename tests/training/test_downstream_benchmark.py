@@ -8,8 +8,11 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from toy_finetuning import SMALL, write_encoder, write_words
+import toy_tasks
+from toy_finetuning import QUIET, SMALL, write_encoder, write_words
 from toy_scripts import write_documents, write_predicates
+
+from hf_elmo.training import classify
 
 pytestmark = pytest.mark.slow  # each test trains
 
@@ -81,6 +84,29 @@ def test_probes_of_all_kinds_of_spans_are_one_head(tmp_path, monkeypatch, capsys
     rows = [line.split(" | ")[:2] for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][2:]
     assert rows == [[f"| {task}", encoder] for task in ("ner", "srl", "coref") for encoder in ("random", "pretrained")]
     assert (tmp_path / "out" / "layer-shares.png").stat().st_size
+
+
+def test_the_sentence_that_is_selected_is_the_one_of_the_highest_prediction(tmp_path, monkeypatch, capsys):
+    """Of texts in which the sentence with a name is the summary; a summary that was written is scored beside it."""
+    for seed, split in enumerate(("train", "test")):
+        words = [" ".join(part) for part in toy_tasks.sentences(32, seed)]
+        named = [f"{name} met {name}" for name in toy_tasks.NAMES * 4]
+        rows = [{"source": ["", *pair], "target": [pair[1]]} for pair in zip(words, named)]
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_encoder(tmp_path / "encoder")
+    (tmp_path / "written").mkdir()
+    (tmp_path / "written" / "test_predictions.txt").write_text("".join(f"{row['target'][0]}\n" for row in rows))
+    monkeypatch.syspath_prepend(DOWNSTREAM.parent)
+    extractive = import_module("extractive")
+    monkeypatch.setattr(extractive.subprocess, "run", lambda words, check: classify.main([*words[3:], *QUIET]))
+    files = [part for split in ("train", "test") for part in (f"--{split}", str(tmp_path / f"{split}.jsonl"))]
+    options = ["--output_dir", str(tmp_path / "out"), "--max_steps", "60", "--generated", str(tmp_path / "written")]
+    monkeypatch.setattr(sys, "argv", ["", "--model", str(tmp_path / "encoder"), *files, "--seeds", "1", "2", *options])
+    extractive.main()
+    table = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    rouge = {row[0]: float(row[1].split()[0]) for row in table[-4:]}
+    assert rouge["best sentence"] == rouge["written"] == 100
+    assert rouge["first sentence"] < rouge["selected sentence"] <= 100
 
 
 @pytest.mark.parametrize("path", TASKS, ids=lambda path: path.stem)
