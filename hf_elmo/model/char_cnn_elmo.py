@@ -101,9 +101,13 @@ class ElmoCharacterEncoder(nn.Module):
             if types.is_cuda:
                 maxima = largest_values_by_one_product(self.embeddings(types), filters)
                 return self.finish(self.activation(maxima), words)[inverse]
-            if may_skip_calls(self.embeddings.weight, *itertools.chain(*filters), with_gradients=True):
+            weights = self.embeddings.weight, *itertools.chain(*filters)
+            if may_skip_calls(*weights, with_gradients=True, with_autocast=True):
                 lengths, order = padded_from(types).sort()
-                maxima = largest_values_with_gradients(self.embeddings(types[order]), lengths.tolist(), filters)
+                characters = self.embeddings(types[order])
+                if torch.is_autocast_enabled("cpu"):
+                    characters = characters.to(torch.get_autocast_dtype("cpu"))
+                maxima = largest_values_with_gradients(characters, lengths.tolist(), filters)
                 vectors = self.finish(self.activation(maxima), None if words is None else words[order])
                 return vectors[order.argsort()[inverse]]
         return self.encode_characters(self.embeddings(types), words)[inverse]
@@ -196,7 +200,7 @@ def largest_values_with_gradients(
     """Return the largest value of each filter in each word, `(N, D)`, before the activation; for training on a CPU.
 
     As in `largest_values`, words are computed in groups of like length, over the windows that differ. The values are
-    never kept, but computed again for their gradients.
+    not kept for their gradients, but only where each is the largest, a byte in place of four.
 
     Args:
         characters (`(N, W, E)`): Character embeddings of words, the shortest word first.
@@ -204,9 +208,10 @@ def largest_values_with_gradients(
         filters (`(F, E, width)` and `(F,)` each): Weights and biases of the convolutions.
         group_values: About how many values are computed at a time.
     """
-    weights = [weight.transpose(1, 2).flatten(1) for weight, _ in filters]  # (F, width E)
+    dtype = characters.dtype
+    weights = [weight.transpose(1, 2).flatten(1).to(dtype) for weight, _ in filters]  # (F, width E)
     maxima = [LargestValues.apply(characters, weight, lengths, group_values) for weight in weights]
-    return torch.cat(maxima, dim=1) + torch.cat([bias for _, bias in filters])
+    return torch.cat(maxima, dim=1) + torch.cat([bias for _, bias in filters]).to(dtype)
 
 
 class LargestValues(torch.autograd.Function):
@@ -219,30 +224,32 @@ class LargestValues(torch.autograd.Function):
             start = end
             end = min(start + max(1, group_values // ((lengths[start] + 1) * len(weight))), len(lengths))
             ctx.groups.append((slice(start, end), min(lengths[end - 1] + 1, windows_of_row)))
-        maxima = characters.new_empty(len(lengths), len(weight))
+        maxima, found = characters.new_empty(len(lengths), len(weight)), []
         for words, num_windows in ctx.groups:
             values = linear(windows_of(characters[words], num_windows, weight.shape[1]), weight)
-            torch.amax(values.unflatten(0, (-1, num_windows)), dim=1, out=maxima[words])
-        ctx.save_for_backward(characters, weight, maxima)
+            values = values.unflatten(0, (-1, num_windows))
+            torch.amax(values, dim=1, out=maxima[words])
+            found.append(values == maxima[words, None])
+        ctx.save_for_backward(characters, weight, *found)
         return maxima
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        characters, weight, maxima = ctx.saved_tensors
-        for_characters, for_weight = torch.zeros_like(characters), torch.zeros_like(weight)
+        characters, weight, *found = ctx.saved_tensors
+        sums = torch.promote_types(weight.dtype, torch.float32)  # of many words
+        for_characters, for_weight = (torch.zeros_like(part, dtype=sums) for part in (characters, weight))
         transposed, size = weight.T.contiguous(), characters.shape[2]
-        for words, num_windows in ctx.groups:
+        for (words, num_windows), largest in zip(ctx.groups, found):
             windows = windows_of(characters[words], num_windows, weight.shape[1])
-            values = linear(windows, weight).unflatten(0, (-1, num_windows))
             # Equal windows share the gradient, as they do in the gradient of `amax`.
-            largest = (values == maxima[words, None]).to(values.dtype)
+            largest = largest.to(weight.dtype)
             largest = largest.mul_((gradient[words] / largest.sum(dim=1))[:, None]).flatten(0, 1)
             add_product_(for_weight, largest, windows)
             parts = linear(largest, transposed).view(-1, num_windows, weight.shape[1] // size, size)
             for place, part in enumerate(parts.unbind(2)):
                 for_characters[words, place : place + num_windows] += part
-        return for_characters, for_weight, None, None
+        return for_characters.to(weight.dtype), for_weight.to(weight.dtype), None, None
 
 
 def windows_of(characters: Tensor, num_windows: int, width: int) -> Tensor:

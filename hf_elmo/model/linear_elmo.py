@@ -120,16 +120,18 @@ def unsupported_reason(layer: nn.Module, *kinds: type[nn.Module]) -> str | None:
     return None
 
 
-def may_skip_calls(*tensors: Tensor | None, with_gradients: bool = False) -> bool:
+def may_skip_calls(*tensors: Tensor | None, with_gradients: bool = False, with_autocast: bool = False) -> bool:
     """Return whether faster products may replace calls of layers with these weights.
 
     That is on a CPU, where neither a compiler, an exporter, a transform nor autocast looks into the calls, and without
-    gradients, unless the products have them.
+    gradients, unless the products have them, or cast as autocast does.
     """
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._are_functorch_transforms_active():
         return False
     tensors = [tensor for tensor in tensors if tensor is not None]
-    if torch.is_autocast_enabled("cpu") or any(tensor.device.type != "cpu" for tensor in tensors):
+    if (torch.is_autocast_enabled("cpu") and not with_autocast) or any(
+        tensor.device.type != "cpu" for tensor in tensors
+    ):
         return False
     return with_gradients or not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors))
 

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers.utils import logging
 
 from .int8_elmo import Int8Linear, Int8Weight, int8_layer, kernel_reason, refuse_gradients
 from .linear_elmo import unsupported_reason
@@ -35,6 +36,7 @@ from .lstm_packed_elmo import PACKED, BackwardTask, CellOptions, Direction, Engi
 from .packed_order_elmo import groups_of_like_length, pack, pack_sentences
 from .scan_elmo import scan
 
+logger = logging.get_logger(__name__)
 LstmState = tuple[Tensor, Tensor]  # h (B, P) and c (B, C)
 Results = list[tuple[Tensor, LstmState | None]]  # outputs (B, T, P) and final state of each direction
 SENTENCE_ROWS = 128  # that run at the same time where sentences follow each other
@@ -184,7 +186,7 @@ def select_backend(directions: list[Direction]) -> Backend:
         reason = f"multiplied as floats: {reason}" if reason else "oneDNN's kernel"
         backend = Backend("int8", f"int8 weights, {reason}")
     elif not first.x.is_cuda:
-        backend = Backend("packed", "plain tensors")
+        backend = Backend("packed", slow_bfloat16_reason(first) or "plain tensors")
     elif reason := unavailable_reason("triton", first):
         backend = Backend("packed", f"plain tensors on a GPU without Triton: {reason}")
     else:
@@ -208,6 +210,19 @@ def only_reference_reason(direction: Direction) -> str | None:
         if tensor is not None and tensor.is_meta:
             return "tensors on the meta device have no lengths to pack by"
     return None
+
+
+def slow_bfloat16_reason(direction: Direction) -> str | None:
+    """Return, and warn once, that a direction multiplies bfloat16 on a processor that has no instruction for it."""
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else direction.x.dtype
+    capabilities = torch.cpu.get_capabilities() if direction.x.device.type == "cpu" else {}
+    if dtype != torch.bfloat16 or capabilities.get("architecture") != "x86_64":
+        return None
+    if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"):
+        return None
+    reason = "this processor has no products of bfloat16 (AVX512-BF16 or AMX), so that float32 is faster"
+    logger.warning_once(reason)
+    return reason
 
 
 def unavailable_reason(name: str, direction: Direction) -> str | None:

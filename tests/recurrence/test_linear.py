@@ -70,8 +70,9 @@ def test_all_gradients(rows, bias):
 
 
 @pytest.mark.parametrize("rows", ROWS)
-def test_the_gradient_of_a_weight(rows):
-    left, right, total = random(rows, 1100), random(rows, 1024), random(1100, 1024)
+@pytest.mark.parametrize("shape", [(1100, 1024), (1024, 1100)])
+def test_the_gradient_of_a_weight(shape, rows):
+    left, right, total = random(rows, shape[0]), random(rows, shape[1]), random(*shape)
     expected = total + (left.double().T @ right.double()).float()
     assert onednn_is_faster(rows, total)
     add_product_(total, left, right)

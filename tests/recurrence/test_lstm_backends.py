@@ -53,6 +53,20 @@ def test_the_backend_is_selected_by_what_can_run_and_says_why():
         fast(x.as_subclass(Tagged), *weights)
 
 
+@pytest.mark.parametrize("instructions", [{}, {"avx512_bf16": True}, {"amx_bf16": True}])
+def test_bfloat16_without_instructions_for_it_is_said_to_be_slow(instructions, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64", **instructions})
+    tensors, mask, _ = make_case((3, 4, 4, 9, 5), torch.float32, mask="right padding")
+    tensors = [tensors[name] for name in ("x", *WEIGHTS)]
+    for half in (False, True):
+        fast(*(tensor.bfloat16() if half else tensor for tensor in tensors), None, mask)
+        said = "so that float32 is faster" in last_lstm_path().reason
+        assert said == (half and not instructions)
+    with torch.autocast("cpu", torch.bfloat16):
+        fast(*tensors, None, mask)
+    assert ("so that float32 is faster" in last_lstm_path().reason) == (not instructions)
+
+
 def test_a_forced_backend_stays_in_its_thread():
     tensors, _, _ = make_case((3, 4, 4, 9, 5), torch.float32)
     x, *weights = (tensors[name] for name in ("x", *WEIGHTS))
