@@ -6,6 +6,7 @@ for each new shape oneDNN compiles a kernel of half a megabyte and keeps the las
 are left to torch.mm, and for the others the number of rows is rounded up to one of few.
 """
 
+import itertools
 from typing import Any
 
 import torch
@@ -91,9 +92,11 @@ def add_product_(total: Tensor, left: Tensor, right: Tensor) -> None:
     """total += left.T @ right. A sum over blocks in float32 is never rounded to half precision."""
     if onednn_is_faster(len(left), total):
         left, right = (pad_rows(part, round_up_rows(len(part))) for part in (left, right))
-        rows = max(1, LARGEST_RESULT // total.shape[1])
-        for part, left_part in zip(total.split(rows), left.split(rows, dim=1)):
-            part += onednn_linear(left_part.T, right.T)
+        longer, size = int(total.shape[1] > len(total)), max(1, LARGEST_RESULT // min(total.shape))
+        factors = [[left], [right]]
+        factors[longer] = factors[longer][0].split(size, dim=1)
+        for part, (left_part, right_part) in zip(total.split(size, dim=longer), itertools.product(*factors)):
+            part += onednn_linear(left_part.T, right_part.T)
     elif total.dtype == left.dtype:
         total.addmm_(left.T, right)
     else:
