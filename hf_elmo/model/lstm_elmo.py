@@ -20,6 +20,7 @@ alone do not say what a layer computes.
 import contextlib
 import contextvars
 import itertools
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -28,7 +29,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers.utils import logging
 
 from .int8_elmo import Int8Linear, Int8Weight, int8_layer, kernel_reason, refuse_gradients
 from .linear_elmo import unsupported_reason
@@ -36,7 +36,6 @@ from .lstm_packed_elmo import PACKED, BackwardTask, CellOptions, Direction, Engi
 from .packed_order_elmo import groups_of_like_length, pack, pack_sentences
 from .scan_elmo import scan
 
-logger = logging.get_logger(__name__)
 LstmState = tuple[Tensor, Tensor]  # h (B, P) and c (B, C)
 Results = list[tuple[Tensor, LstmState | None]]  # outputs (B, T, P) and final state of each direction
 SENTENCE_ROWS = 128  # that run at the same time where sentences follow each other
@@ -221,7 +220,7 @@ def slow_bfloat16_reason(direction: Direction) -> str | None:
     if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"):
         return None
     reason = "this processor has no products of bfloat16 (AVX512-BF16 or AMX), so that float32 is faster"
-    logger.warning_once(reason)
+    warnings.warn(reason, stacklevel=2)  # shown once
     return reason
 
 

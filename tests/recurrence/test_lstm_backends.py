@@ -53,6 +53,7 @@ def test_the_backend_is_selected_by_what_can_run_and_says_why():
         fast(x.as_subclass(Tagged), *weights)
 
 
+@pytest.mark.filterwarnings("ignore:this processor has no products of bfloat16")
 @pytest.mark.parametrize("instructions", [{}, {"avx512_bf16": True}, {"amx_bf16": True}])
 def test_bfloat16_without_instructions_for_it_is_said_to_be_slow(instructions, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64", **instructions})
