@@ -52,13 +52,13 @@ class RunRecord:
 
     def __init__(self, folder: str | Path, identity: Mapping):
         self.folder, self.path = Path(folder), Path(folder) / RUN_FILE
-        self.identity = json.loads(json.dumps(identity, default=str))
+        self.identity = given(json.loads(json.dumps(identity, default=str)))
 
     def read(self) -> dict:
         """Return what the folder's run file holds: `identity`, `ended`, `results`; {} without such a file."""
         try:
             content = json.loads(self.path.read_text(encoding="utf-8"))
-            return {"identity": dict(content["identity"]), "ended": bool(content["ended"]), **content}
+            return {**content, "identity": given(dict(content["identity"])), "ended": bool(content["ended"])}
         except FileNotFoundError:
             return {}
         except (ValueError, KeyError, TypeError):
@@ -127,6 +127,11 @@ class RunRecord:
 
     def way_out(self) -> str:
         return "give another --output_dir, or --overwrite_output_dir True to replace it"
+
+
+def given(identity: Mapping) -> dict:
+    """Return what an identity gives a value: an option that is not given is one that a version does not have."""
+    return {name: value for name, value in identity.items() if value is not None}
 
 
 def shown(value: object) -> str:

@@ -82,6 +82,17 @@ def test_a_damaged_record_is_one_line(tmp_path, content):
     assert json.loads((tmp_path / "run.json").read_text())["identity"] == IDENTITY
 
 
+def test_an_option_that_is_not_given_is_one_that_an_earlier_version_did_not_have(tmp_path):
+    RunRecord(tmp_path, {**IDENTITY, "--former": None}).claim()
+    record = RunRecord(tmp_path, {**IDENTITY, "--later": None})
+    (tmp_path / "checkpoint-3").mkdir()
+    record.claim()
+    record.finish()
+    assert record.has_ended()
+    with pytest.raises(ValueError, match="holds another run: --later was not given, and is 3; give another"):
+        RunRecord(tmp_path, {**IDENTITY, "--later": 3}).claim()
+
+
 def test_settings_without_effect_are_not_part_of_the_identity():
     options = {"output_dir": "x", "use_cpu": True}
     settings = settings_of(FineTuningArguments(**options, learning_rate=0.5))
