@@ -58,7 +58,7 @@ def selected(papers: list[dict], predictions: Path) -> list[str]:
 def cells(papers: list[dict], versions: list[list[str]]) -> str:
     """Return mean and standard deviation of each ROUGE over versions of the summaries of the papers."""
     targets = [paper["targets"] for paper in papers]
-    scores = [score_texts(list(zip(texts, targets))) for texts in versions]
+    scores = [score_texts(list(zip(texts, targets, strict=True))) for texts in versions]
     columns = [[score[name] for score in scores] for name in ROUGE]
     return " | ".join(
         f"{statistics.mean(column):.1f}" + (f" ± {statistics.stdev(column):.1f}" if len(column) > 1 else "")
