@@ -96,7 +96,8 @@ def add_product_(total: Tensor, left: Tensor, right: Tensor) -> None:
         factors = [[left], [right]]
         factors[longer] = factors[longer][0].split(size, dim=1)
         for part, (left_part, right_part) in zip(total.split(size, dim=longer), itertools.product(*factors)):
-            part += onednn_linear(left_part.T, right_part.T)
+            # Weights must be dense: for others, oneDNN falls back to a loop that is far slower.
+            part += onednn_linear(left_part.T, right_part.contiguous().T)
     elif total.dtype == left.dtype:
         total.addmm_(left.T, right)
     else:
