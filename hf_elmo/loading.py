@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -15,7 +16,8 @@ from .model.encoder_decoder_elmo import ElmoEncoderDecoderConfig, ElmoForSeq2Seq
 from .model.modeling_elmo import ElmoModel
 
 # What transformers raises for files with values of other types, damaged weights, and sizes beyond the memory
-FAILURES = (OSError, ValueError, TypeError, AttributeError, LookupError, RuntimeError, MemoryError, SafetensorError)
+FAILURES = (OSError, ValueError, TypeError, AttributeError, LookupError, RuntimeError, MemoryError)
+FAILURES += (SafetensorError, StrictDataclassError)
 
 
 @contextmanager

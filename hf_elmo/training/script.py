@@ -12,6 +12,7 @@ import sys
 from argparse import Action, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from dataclasses import field, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,7 @@ class ArgumentParser(HfArgumentParser):
         if arguments and arguments[0].endswith(".json"):
             self.set_defaults(**self.read_json(arguments[0]))
             arguments = arguments[1:]
+        self.check_numbers(arguments)
         *parsed, unknown = self.parse_args_into_dataclasses(
             arguments, return_remaining_strings=True, look_for_args_file=False
         )
@@ -116,6 +118,13 @@ class ArgumentParser(HfArgumentParser):
             hint = suggestion(unknown[0], known) or "; --help lists those that there are"
             raise ValueError(f"no such argument: {' '.join(unknown)}{hint}")
         return tuple(parsed)
+
+    def check_numbers(self, arguments: list[str]) -> None:
+        """Refuse `inf` and `nan`, which Python reads as numbers."""
+        options = {name for action in self._actions if action.type is float for name in action.option_strings}
+        for name, value in pairwise(arguments):
+            if name in options and value.lower().lstrip("+-") in ("inf", "infinity", "nan"):
+                raise ValueError(f"{name} must be a number, but is {value}")
 
     def read_json(self, path: str) -> dict:
         """Return the settings of a JSON file, or of a recipe by its name."""

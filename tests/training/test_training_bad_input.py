@@ -37,9 +37,14 @@ def refused(capsys, script, *arguments: str) -> str:
         ("tokenizer_config.json", b'"x"', "cannot be loaded: 'str' object "),
         ("tokenizer_config.json", b'{"split": "\xb5"}', "cannot be loaded: 'utf-8' codec can't decode byte 0xb5"),
         ("config.json", b"3", "cannot be loaded: "),
+        (
+            "config.json",
+            b'{"model_type": "elmo", "tagger_size": ["O"]}',
+            "cannot be loaded: Validation error for field",
+        ),
         ("model.safetensors", b"x" * 100, "cannot be loaded: Error while deserializing header"),
     ],
-    ids=["text", "encoding", "number", "weights"],
+    ids=["text", "encoding", "number", "field", "weights"],
 )
 def test_an_encoder_with_a_damaged_file_is_named(words, tmp_path, capsys, file, content, message):
     encoder = shutil.copytree(words / "encoder", tmp_path / "encoder")
@@ -69,6 +74,8 @@ def test_an_encoder_with_a_damaged_file_is_named(words, tmp_path, capsys, file, 
         (["--mix_l2", "-1"], "--mix_l2 must not be negative, but is -1"),
         (["--seeds", "1", "1"], "--seeds must be different, but are 1 1"),
         (["--seeds", "1", "--resume_from_checkpoint", "x"], "--resume_from_checkpoint is for one run"),
+        (["--save_steps", "inf"], "--save_steps must be a number, but is inf"),
+        (["--learning_rate", "NaN"], "--learning_rate must be a number, but is NaN"),
         (["--early_stopping_patience", "-1"], "--early_stopping_patience must not be negative"),
         (
             ["--metric_for_best_model", "bleu"],
