@@ -44,7 +44,7 @@ def archive(path, members, extra=()):
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
         for entry in extra:
-            tar.addfile(entry)
+            tar.fileobj.write(entry.tobuf())  # `addfile` refuses a size without content from Python 3.13 on
     return path
 
 
