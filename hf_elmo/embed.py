@@ -10,6 +10,7 @@ import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -242,6 +243,8 @@ def embed_corpus(arguments: Namespace, sentences: Sentences, output: Path) -> di
     record = PartialRecord(Path(f"{output}{PARTIAL}"), identity(arguments, settings, survey, model, tokenizer))
     if not is_finished(record, output):
         if output.exists() and not arguments.overwrite:
+            with suppress(OSError):
+                record.folder.rmdir()  # an empty one is left by a run that was killed in its last moment
             raise ValueError(EXISTS.format(output))
         record.claim(arguments.overwrite)
         print_notes(survey, sentences.name, note)

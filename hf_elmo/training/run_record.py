@@ -114,7 +114,7 @@ class RunRecord:
 
     def differences(self, other: Mapping) -> str:
         """Name how another identity differs, the first difference with both values, and the way out. One line."""
-        names = [name for name in {**other, **self.identity} if other.get(name) != self.identity.get(name)]
+        names = [name for name in {**self.identity, **other} if other.get(name) != self.identity.get(name)]
         first = names[0]
         before, now = (shown(identity.get(first)) for identity in (other, self.identity))
         if str(self.identity.get(first) or other.get(first)).startswith("sha256:"):

@@ -437,6 +437,16 @@ def test_an_interrupted_run_is_continued_to_the_same_bytes(embed, monkeypatch, t
     assert not (tmp_path / f"cut.{kind}.partial").exists()
 
 
+def test_an_empty_folder_of_a_run_that_has_ended_goes(embed, tmp_path, capsys):
+    """It is left by a kill between the removal of the last part and that of the folder."""
+    whole = embed(["a b"], to="out.h5").read_bytes()
+    (tmp_path / "out.h5.partial").mkdir()
+    embed(["a b"], to="out.h5", code=2)
+    assert "out.h5" in capsys.readouterr().err
+    assert not (tmp_path / "out.h5.partial").exists()
+    assert (tmp_path / "out.h5").read_bytes() == whole
+
+
 def test_what_another_run_left_is_refused_or_replaced(embed, monkeypatch, capsys):
     options = "--words-per-part", "20"
     interrupt_after(monkeypatch, 1)

@@ -5,6 +5,7 @@ import importlib.util
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,8 @@ def session(demonstrated, page, request):
     activate = blocks_of(README)[0].code.splitlines()[-1]
     session.run(Block("sh", f"{activate}\n", None))
     if page != README:
-        session.run(Block("sh", f"PATH='{request.getfixturevalue('commands')}':$PATH\n", None))
+        path = f"'{request.getfixturevalue('commands')}':$PATH:'{Path(sys.executable).parent}'"  # the last: accelerate
+        session.run(Block("sh", f"PATH={path}\n", None))
     yield session
     session.close()
 
