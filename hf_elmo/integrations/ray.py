@@ -90,7 +90,7 @@ def check_column(column: str, columns: list[str] | None) -> None:
 
 
 class RowEmbedder:
-    """What an actor runs: it loads the model once, and adds columns to batches of rows."""
+    """The task of an actor: load the model once, and add columns to batches of rows."""
 
     def __init__(self, model: str, column: str, layers: str | int, vectors: str, dtype: str):
         self.encoder, self.tokenizer = load_encoder(model).to(best_device()), load_tokenizer(model)
