@@ -5,10 +5,10 @@
 
 N words   W characters per word   E embedding width   F filters of a convolution   D filters of all   P projection width
 
-Equal words are computed once. At inference on a CPU the convolutions run several times as fast as the calls of their
-layers: words are grouped with words of like length and computed only over the characters that exist and one window of
-padding, because further windows of padding are all the same. Each convolution is then one product of matrices, small
-enough that its result is still in the cache when its maximum is computed.
+Equal words are computed once. On a CPU the convolutions of many words run several times as fast as the calls of their
+layers. The few distinct characters are multiplied with the filters, each character at each place of a window once, and
+a window is the sum of its characters' rows. Words are computed only over the characters that exist and one window of
+padding, because further windows of padding are all the same.
 """
 
 import itertools
@@ -22,18 +22,12 @@ from torch.nn import functional as F
 from transformers import initialization as init
 
 from .configuration_elmo import ElmoConfig
-from .linear_elmo import (
-    add_product_,
-    apply_linear,
-    linear,
-    may_skip_calls,
-    onednn_linear,
-    onednn_supports,
-    unsupported_reason,
-)
+from .linear_elmo import apply_linear, may_skip_calls, unsupported_reason
 
-WINDOWS = 2048  # computed at a time, so that their products take only a few megabytes
-VALUES = 1 << 18  # of filters, computed at a time with gradients
+WORDS = 4096  # computed at a time
+VALUES = 1 << 21  # of filters in windows, computed at a time
+FEW_VALUES = 1 << 18  # fewer are computed as fast by calls of the layers
+GROUP_WORDS = 8  # at least, of which each has as many windows as the longest
 HASH_FACTOR = -7046029254386353131  # 2^64 divided by the golden ratio, as a signed number: spreads small ids over bits
 
 
@@ -93,21 +87,17 @@ class ElmoCharacterEncoder(nn.Module):
         filters = [(convolution.weight, convolution.bias) for convolution in self.convolutions]
         layers = self.embeddings, *self.convolutions
         called = any(unsupported_reason(layer, nn.Conv1d, nn.Embedding) for layer in layers)
-        if not called and may_skip_calls(self.embeddings.weight, *itertools.chain(*filters)):
-            maxima = largest_values(types, self.embeddings.weight, filters)
-            return self.finish(self.activation(maxima), words)[inverse]
         types = without_common_padding(types, max(convolution.kernel_size[0] for convolution in self.convolutions))
         if not called and len(types):
             if types.is_cuda:
                 maxima = largest_values_by_one_product(self.embeddings(types), filters)
                 return self.finish(self.activation(maxima), words)[inverse]
             weights = self.embeddings.weight, *itertools.chain(*filters)
-            if may_skip_calls(*weights, with_gradients=True, with_autocast=True):
+            many = types.numel() * sum(len(bias) for _, bias in filters) >= FEW_VALUES
+            if many and may_skip_calls(*weights, with_gradients=True, with_autocast=True):
                 lengths, order = padded_from(types).sort()
-                characters = self.embeddings(types[order])
-                if torch.is_autocast_enabled("cpu"):
-                    characters = characters.to(torch.get_autocast_dtype("cpu"))
-                maxima = largest_values_with_gradients(characters, lengths.tolist(), filters)
+                characters, places = types[order].unique(return_inverse=True)
+                maxima = largest_values(places, lengths.tolist(), self.embeddings(characters), filters)
                 vectors = self.finish(self.activation(maxima), None if words is None else words[order])
                 return vectors[order.argsort()[inverse]]
         return self.encode_characters(self.embeddings(types), words)[inverse]
@@ -130,42 +120,6 @@ class ElmoCharacterEncoder(nn.Module):
         if words is not None:
             features = torch.cat([self.word_embeddings(words), features], dim=-1)
         return features if self.projection is None else apply_linear(self.projection, features)
-
-
-def largest_values(
-    types: Tensor, embeddings: Tensor, filters: list[tuple[Tensor, Tensor]], group_windows: int = WINDOWS
-) -> Tensor:
-    """Return the largest value of each filter in each word, `(N, D)`, before the activation.
-
-    Args:
-        types (`(N, W)`): Character ids of words; equal ids at the end of a row are padding.
-        embeddings (`(V, E)`): Character embeddings.
-        filters (`(F, E, width)` and `(F,)` each): Weights and biases of the convolutions.
-        group_windows: The most windows computed at a time.
-    """
-    lengths, order = padded_from(types).sort()
-    lengths, types = lengths.tolist(), types[order]
-    widths = [weight.shape[2] for weight, _ in filters]
-    weights = [weight.transpose(1, 2).flatten(1) for weight, _ in filters]  # (F, width E)
-    size, count, start = embeddings.shape[1], len(types), 0
-    largest_group = power_of_two(max(1, group_windows // max(widths)))
-    maxima = embeddings.new_empty(count + largest_group, sum(map(len, weights)))
-    while start < count:
-        n = power_of_two(max(1, group_windows // (lengths[start] + max(widths))))
-        n = min(n, 1 << (count - start - 1).bit_length())
-        last = min(start + n, count) - 1
-        columns = min(types.shape[1], round_up(lengths[last] + max(widths), 4))
-        rows = torch.arange(start, start + n, device=types.device).clamp(max=last)  # the last word fills up the group
-        characters = embeddings[types[rows, :columns]]  # (n, columns, E)
-        parts = maxima[start : start + n].split([len(weight) for weight in weights], dim=1)
-        for width, weight, part in zip(widths, weights, parts):
-            shape = n, columns - width + 1, width * size
-            windows = characters.as_strided(shape, (columns * size, size, 1)).flatten(0, 1)
-            values = onednn_linear(windows, weight) if onednn_supports(weight) else F.linear(windows, weight)
-            torch.amax(values.unflatten(0, shape[:2]), dim=1, out=part)
-        start = last + 1
-    maxima = maxima[:count] + torch.cat([bias for _, bias in filters])
-    return torch.empty_like(maxima).index_copy_(0, order, maxima)
 
 
 def largest_values_by_one_product(characters: Tensor, filters: list[tuple[Tensor, Tensor]]) -> Tensor:
@@ -194,82 +148,104 @@ def largest_values_by_one_product(characters: Tensor, filters: list[tuple[Tensor
     return values.max(dim=1).values + torch.cat([bias for _, bias in filters]).to(values.dtype)  # autocast's, too
 
 
-def largest_values_with_gradients(
-    characters: Tensor, lengths: list[int], filters: list[tuple[Tensor, Tensor]], group_values: int = VALUES
+def largest_values(
+    places: Tensor, lengths: list[int], characters: Tensor, filters: list[tuple[Tensor, Tensor]], most: int = VALUES
 ) -> Tensor:
-    """Return the largest value of each filter in each word, `(N, D)`, before the activation; for training on a CPU.
+    """Return the largest value of each filter in each word, `(N, D)`, before the activation; on a CPU.
 
-    As in `largest_values`, words are computed in groups of like length, over the windows that differ. The values are
-    not kept for their gradients, but only where each is the largest, a byte in place of four.
+    Differentiable once. Sums are at least of float32, in autocast too.
 
     Args:
-        characters (`(N, W, E)`): Character embeddings of words, the shortest word first.
-        lengths: Number of characters of each word; after them come equal vectors, the padding.
+        places (`(N, W)`): The characters of words, as rows of `characters`; the shortest word first.
+        lengths: Number of characters of each word; after them come equal ones, the padding.
+        characters (`(V, E)`): Embeddings of distinct characters.
         filters (`(F, E, width)` and `(F,)` each): Weights and biases of the convolutions.
-        group_values: About how many values are computed at a time.
+        most: About how many values are computed at a time.
     """
-    dtype = characters.dtype
-    weights = [weight.transpose(1, 2).flatten(1).to(dtype) for weight, _ in filters]  # (F, width E)
-    maxima = [LargestValues.apply(characters, weight, lengths, group_values) for weight in weights]
-    return torch.cat(maxima, dim=1) + torch.cat([bias for _, bias in filters]).to(dtype)
+    pieces = []
+    for start in range(0, len(places), WORDS):
+        words, maxima = places[start : start + WORDS], []
+        groups = groups_of_like_length(lengths[start : start + WORDS])
+        for weight, _ in filters:
+            windows = windows_of(words, weight.shape[2])
+            shapes = [(len(group), min(group[-1] + 1, windows.shape[1])) for group in groups]
+            parts = zip(windows.split([n for n, _ in shapes]), shapes)
+            rows = torch.cat([part[:, :count].flatten(0, 1) for part, (_, count) in parts])
+            size = max(1, most // max(len(rows), len(characters) * weight.shape[2]))
+            maxima += [LargestValues.apply(characters, part, rows, shapes) for part in weight.split(size)]
+        pieces.append(torch.cat(maxima, dim=1))
+    maxima = torch.cat(pieces) + torch.cat([bias for _, bias in filters])
+    return maxima.to(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else characters.dtype)
 
 
 class LargestValues(torch.autograd.Function):
-    """The largest product of each row of `weight` `(F, width E)` with the windows of each word `(W, E)`: `(N, F)`."""
+    """The largest value of each filter of `weight` `(F, E, width)` in the windows of each word, `(N, F)`.
+
+    The values of all windows are computed again for the gradients, in less time than it takes to keep them.
+    """
 
     @staticmethod
-    def forward(ctx: Any, characters: Tensor, weight: Tensor, lengths: list[int], group_values: int) -> Tensor:
-        windows_of_row, ctx.groups, end = characters.shape[1] - weight.shape[1] // characters.shape[2] + 1, [], 0
-        while end < len(lengths):
-            start = end
-            end = min(start + max(1, group_values // ((lengths[start] + 1) * len(weight))), len(lengths))
-            ctx.groups.append((slice(start, end), min(lengths[end - 1] + 1, windows_of_row)))
-        maxima, found = characters.new_empty(len(lengths), len(weight)), []
-        for words, num_windows in ctx.groups:
-            values = linear(windows_of(characters[words], num_windows, weight.shape[1]), weight)
-            values = values.unflatten(0, (-1, num_windows))
-            torch.amax(values, dim=1, out=maxima[words])
-            found.append(values == maxima[words, None])
-        ctx.save_for_backward(characters, weight, *found)
-        return maxima
+    def forward(ctx: Any, characters: Tensor, weight: Tensor, rows: Tensor, shapes: list[tuple[int, int]]) -> Tensor:
+        ctx.save_for_backward(characters, weight, rows)
+        ctx.shapes = shapes
+        return torch.cat([part.amax(1) for part in by_word(window_values(characters, weight, rows), shapes)])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        characters, weight, *found = ctx.saved_tensors
-        sums = torch.promote_types(weight.dtype, torch.float32)  # of many words
-        for_characters, for_weight = (torch.zeros_like(part, dtype=sums) for part in (characters, weight))
-        transposed, size = weight.T.contiguous(), characters.shape[2]
-        for (words, num_windows), largest in zip(ctx.groups, found):
-            windows = windows_of(characters[words], num_windows, weight.shape[1])
+        *inputs, rows = ctx.saved_tensors
+        with torch.enable_grad():
+            inputs = [part.detach().requires_grad_() for part in inputs]
+            values = window_values(*inputs, rows)
+        for_values = values.detach()  # in the memory of the values, which their gradients do not need
+        words = by_word(for_values, ctx.shapes)
+        for part, d_maxima in zip(words, gradient.split([n for n, _ in ctx.shapes])):
+            part.eq_(part.amax(1, keepdim=True))
             # Equal windows share the gradient, as they do in the gradient of `amax`.
-            largest = largest.to(weight.dtype)
-            largest = largest.mul_((gradient[words] / largest.sum(dim=1))[:, None]).flatten(0, 1)
-            add_product_(for_weight, largest, windows)
-            parts = linear(largest, transposed).view(-1, num_windows, weight.shape[1] // size, size)
-            for place, part in enumerate(parts.unbind(2)):
-                for_characters[words, place : place + num_windows] += part
-        return for_characters.to(weight.dtype), for_weight.to(weight.dtype), None, None
+            part.mul_((d_maxima / part.sum(1))[:, None])
+        return *torch.autograd.grad(values, inputs, for_values), None, None
 
 
-def windows_of(characters: Tensor, num_windows: int, width: int) -> Tensor:
-    """Return the first windows of each word `(W, E)`, `(N num_windows, width)`, the width counted in numbers."""
-    strides = characters.stride(0), characters.stride(1), 1
-    return characters.as_strided((len(characters), num_windows, width), strides).contiguous().flatten(0, 1)
+def window_values(characters: Tensor, weight: Tensor, rows: Tensor) -> Tensor:
+    """Return the value of each filter in each window: the sum of what each of its characters adds at its place.
+
+    Args:
+        characters (`(V, E)`), weight (`(F, E, width)`): Embeddings of characters, and filters.
+        rows (`(windows, width)`): Character times width plus place, for all of a window's characters.
+    Returns:
+        `(windows, F)`, at least of float32.
+    """
+    count, size, width = weight.shape
+    dtype = torch.promote_types(weight.dtype, torch.float32)
+    with torch.autocast("cpu", enabled=False):
+        table = characters.to(dtype) @ weight.to(dtype).permute(1, 2, 0).reshape(size, width * count)
+        return F.embedding_bag(rows, table.view(-1, count), mode="sum")
+
+
+def windows_of(places: Tensor, width: int) -> Tensor:
+    """Return all windows of words `(N, W)`, as rows of the table of `window_values`: `(N, W - width + 1, width)`."""
+    return places.unfold(1, width, 1) * width + torch.arange(width)
+
+
+def by_word(values: Tensor, shapes: list[tuple[int, int]]) -> list[Tensor]:
+    """Return the values `(windows, F)` of groups of words, `(words, windows, F)` each."""
+    parts = values.split([words * windows for words, windows in shapes])
+    return [part.unflatten(0, shape) for part, shape in zip(parts, shapes)]
+
+
+def groups_of_like_length(lengths: list[int]) -> list[list[int]]:
+    """Split ascending lengths into groups of one length, or at least of `GROUP_WORDS` words."""
+    groups = [[]]
+    for length in lengths:
+        if len(groups[-1]) >= GROUP_WORDS and length > groups[-1][-1]:
+            groups.append([])
+        groups[-1].append(length)
+    return groups
 
 
 def padded_from(types: Tensor) -> Tensor:
     """Return where the padding of each row of ids `(N, W)` starts: the equal ids at its end."""
     return ((types != types[:, -1:]) * torch.arange(1, types.shape[1] + 1, device=types.device)).amax(dim=1)
-
-
-def power_of_two(number: int) -> int:
-    """Round down to a power of two."""
-    return 1 << (number.bit_length() - 1)
-
-
-def round_up(number: int, step: int) -> int:
-    return -(-number // step) * step
 
 
 def unique_rows(rows: Tensor, hash_factor: int = HASH_FACTOR) -> tuple[Tensor, Tensor]:
