@@ -31,7 +31,11 @@ TOPICS = {
     "contextuality": Topic(
         "contextuality", "how much each layer depends on the context", (*CORPUS_OPTIONS, "max_words")
     ),
-    "wsd": Topic("word_senses", "word sense disambiguation by each layer", ("train", "test", "gold", "max_sentences")),
+    "wsd": Topic(
+        "word_senses",
+        "word sense disambiguation by each layer",
+        ("train", "test", "gold", "max_sentences", "neighbors"),
+    ),
     "wic": Topic("word_senses", "words in context: one meaning or two, by each layer", ("train", "test", "gold")),
     "attribution": Topic(
         "attribution", "which words a prediction comes from", ("text", "second", "target", "word", "steps")
@@ -97,6 +101,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     more.add_argument("--clusters", type=int, metavar="N", help="map: number of clusters (3)")
     more.add_argument("--method", choices=("pca", "tsne", "umap"), help="map: projection to two dimensions (pca)")
+    more.add_argument(
+        "--neighbors",
+        type=int,
+        metavar="K",
+        help="wsd: let the K nearest annotated words vote; by default the nearest mean vector of a sense decides",
+    )
     more.add_argument("--max-words", type=int, metavar="N", help="contextuality: words to compare, at most (500)")
     more.add_argument("--target", metavar="LABEL", help="attribution: label to explain; by default the predicted one")
     more.add_argument("--steps", type=int, metavar="N", help="attribution: steps of integrated gradients (50)")
@@ -136,7 +146,7 @@ def check(arguments: Namespace, topics: list[str]) -> None:
         if getattr(arguments, name) is not None:
             readers = [topic for topic, known in TOPICS.items() if name in known.options]
             raise ValueError(f"--{name.replace('_', '-')} is for {', '.join(readers)}, not for {', '.join(topics)}")
-    for name in ("max_sentences", "max_occurrences", "max_words", "top_k", "clusters", "steps"):
+    for name in ("max_sentences", "max_occurrences", "max_words", "top_k", "clusters", "neighbors", "steps"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, but is {value}")

@@ -2,8 +2,10 @@
 """How well each layer tells senses of words apart: word sense disambiguation and words in context.
 
 Disambiguation (Peters et al. 2018, section 5.3): the vector of a sense is the mean of the vectors of its annotated
-words in the training text, and a word has that sense of its lemma whose vector is nearest. A lemma without training
-examples has no answer. Beside it, the baseline of each lemma's most frequent sense in the training text.
+words in the training text, and a word has that sense of its lemma whose vector is nearest. With `--neighbors K`, the K
+nearest annotated words of the lemma vote instead, each with its cosine similarity (as with context2vec, Melamud et al.
+2016), so that frequent senses have more votes. A lemma without training examples has no answer. Beside it, the baseline
+of each lemma's most frequent sense in the training text.
 
     training   a line per sentence: id, words, annotations `start:end:lemma%key` separated by blanks, as SemCor's
     test       XML of Raganato et al. 2017 with `instance` elements, and a key file: id and one or more sense keys
@@ -20,6 +22,7 @@ import xml.etree.ElementTree as ElementTree
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +37,7 @@ from .report import Findings
 # Parts of speech of test data, by the number that follows `%` in a WordNet sense key; 5 is an adjective satellite
 PARTS_OF_SPEECH = {"NOUN": "1", "VERB": "2", "ADJ": "3", "ADV": "4"}
 SAME_PART = {"5": "3"}
+ROUNDING = 1e-5  # difference of cosine similarities that is nothing but rounding
 
 
 class Instance(NamedTuple):
@@ -44,56 +48,136 @@ class Instance(NamedTuple):
     end: int
     lemma: str
     senses: list[str]
+    source: str = ""  # name of the test set
 
 
 # ---- Word sense disambiguation
 
 
 def inspect_wsd(options: Namespace) -> Findings:
-    """Return precision, recall and F1 of the nearest sense in each layer."""
+    """Return precision, recall and F1 of the nearest sense in each layer, or of the vote of the nearest words."""
     if options.train is None or options.test is None:
         raise ValueError(
             "wsd needs annotated texts: --train semcor.tsv --test ALL.data.xml.gz [--gold ALL.gold.key.txt]"
         )
     encoder = encoder_of(options, "wsd")
     sentences, instances = read_semcor(options.train, options.max_sentences)
-    centers = sense_vectors(encoder, sentences, instances)
-    frequent: dict[str, Counter] = {}
-    for instance in instances:
-        frequent.setdefault(instance.lemma, Counter()).update(instance.senses)
     test_sentences, tests = read_instances(options.test, options.gold or gold_file(options.test))
-    right = np.zeros(len(encoder.layers), dtype=int)
-    by_frequency = answered = 0
-    for instance, vectors in zip(tests, vectors_of_instances(encoder, test_sentences, tests)):
-        senses = sorted(frequent.get(instance.lemma, ()))
-        if not senses:
-            continue
-        answered += 1
-        by_frequency += frequent[instance.lemma].most_common(1)[0][0] in instance.senses
-        similarities = np.stack([(normalized(centers[sense]) * normalized(vectors)).sum(axis=-1) for sense in senses])
-        for layer, choice in enumerate(similarities.argmax(axis=0)):
-            right[layer] += senses[choice] in instance.senses
+    # Other lemmas are not asked for, but their vectors would take memory.
+    examples = {instance.lemma: Examples() for instance in tests}
+    wanted = [instance for instance in instances if instance.lemma in examples]
+    for instance, vectors in zip(wanted, vectors_of_instances(encoder, sentences, wanted)):
+        examples[instance.lemma].add(vectors, instance.senses, keep=options.neighbors is not None)
+    right = np.zeros((len(tests), 1 + len(encoder.layers)), dtype=bool)
+    answered = np.array([len(examples[instance.lemma].counts) > 0 for instance in tests])
+    for number, (instance, vectors) in enumerate(zip(tests, vectors_of_instances(encoder, test_sentences, tests))):
+        if answered[number]:
+            known = examples[instance.lemma]
+            best = known.scores(vectors, options.neighbors).argmax(axis=1)
+            choices = [known.counts.most_common(1)[0][0], *(known.senses[place] for place in best)]
+            right[number] = [choice in instance.senses for choice in choices]
     names = ["most frequent sense", *encoder.layers]
-    rows = []
-    for name, count in zip(names, [by_frequency, *right.tolist()]):
-        precision, recall = count / max(1, answered), count / len(tests)
-        f1 = 2 * precision * recall / (precision + recall) if count else 0.0
-        rows.append([name, 100 * precision, 100 * recall, 100 * f1])
-    header = ["", "precision", "recall", "F1"]
-    known = f"{answered / len(tests):.1%} of them with a lemma of the training text"
-    title = f"word senses in %, {len(tests):,} instances, {known}"
-    facts: dict[str, Any] = {"instances": len(tests), "answered": answered, "training_instances": len(instances)}
+    rows: list[list[Any]] = [[name, *values] for name, values in zip(names, measures(right, answered))]
+    sets = list(dict.fromkeys(instance.source for instance in tests))
+    sources = np.array([instance.source for instance in tests])
+    by_set = {one: measures(right[sources == one], answered[sources == one]) for one in sets} if len(sets) > 1 else {}
+    method = "the nearest sense vector"
+    if options.neighbors is not None:
+        method = f"a vote of the nearest {options.neighbors} annotated words"
+    share = f"{answered.mean():.1%} of them with a lemma of the training text"
+    title = f"word senses by {method}, in %, {len(tests):,} instances, {share}"
+    tables = [Table(title, ["", "precision", "recall", "F1"], rows, digits=1)]
+    if by_set:
+        scores_of_sets = [[name, *(by_set[one][place][2] for one in sets)] for place, name in enumerate(names)]
+        tables.append(Table("F1 in % by test set", ["", *sets], scores_of_sets, digits=1))
+    facts: dict[str, Any] = {"instances": len(tests), "answered": int(answered.sum())}
+    facts |= {"training_instances": len(instances), "neighbors": options.neighbors}
     facts["scores"] = [
         dict(zip(["layer", "precision", "recall", "f1"], [row[0], *(round(value, 4) for value in row[1:])]))
-        for row in rows
+        | ({"f1_by_set": {one: round(by_set[one][place][2], 4) for one in sets}} if by_set else {})
+        for place, row in enumerate(rows)
     ]
     return Findings(
         "wsd",
-        [Table(title, header, rows, digits=1)],
+        tables,
         facts,
         lambda: draw_scores(names, [row[3] for row in rows], "F1 in %", f"Word senses ({len(tests):,} instances)"),
         [f"{len(instances):,} annotated words in {len(sentences):,} sentences of training text."],
     )
+
+
+def measures(right: np.ndarray, answered: np.ndarray) -> list[tuple[float, float, float]]:
+    """Return precision, recall and F1 in % of each way to answer, by the answers that are right, `(N, ways)`."""
+    found = []
+    for count in right.sum(axis=0).tolist():
+        precision, recall = count / max(1, int(answered.sum())), count / len(answered)
+        f1 = 2 * precision * recall / (precision + recall) if count else 0.0
+        found.append((100 * precision, 100 * recall, 100 * f1))
+    return found
+
+
+class Examples:
+    """The annotated words of a lemma: the sum of the vectors of each sense, and the single ones where they are kept."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.sums: dict[str, np.ndarray] = {}
+        self.units: list[np.ndarray] = []
+        self.senses_of_units: list[list[str]] = []
+
+    def add(self, vectors: np.ndarray, senses: list[str], keep: bool) -> None:
+        """Add a word with its vectors, `(layers, 2P)`."""
+        for sense in senses:
+            self.sums[sense] = self.sums[sense] + vectors if sense in self.sums else vectors
+            self.counts[sense] += 1
+        if keep:
+            self.units.append(normalized(vectors))
+            self.senses_of_units.append(senses)
+
+    @cached_property
+    def senses(self) -> list[str]:
+        return sorted(self.counts)
+
+    @cached_property
+    def centers(self) -> np.ndarray:
+        """The mean vector of each sense, of length 1, `(senses, layers, 2P)`."""
+        return normalized(np.stack([self.sums[sense] / self.counts[sense] for sense in self.senses]))
+
+    @cached_property
+    def kept(self) -> np.ndarray:
+        """The vectors that were kept, of length 1, `(layers, n, 2P)`."""
+        stacked = np.stack(self.units, axis=1)
+        self.units.clear()  # a corpus has hundreds of thousands: one copy is enough
+        return stacked
+
+    @cached_property
+    def has(self) -> np.ndarray:
+        """1 where a word that was kept has a sense, `(n, senses)`."""
+        rows = [[sense in senses for sense in self.senses] for senses in self.senses_of_units]
+        return np.array(rows, dtype=np.float32)
+
+    def scores(self, vectors: np.ndarray, neighbors: int | None) -> np.ndarray:
+        """Return the scores of the senses, `(layers, senses)`, for a word with `vectors`, `(layers, 2P)`."""
+        unit = normalized(vectors)
+        if neighbors is None:
+            return np.einsum("sld,ld->ls", self.centers, unit)
+        return votes((self.kept @ unit[:, :, None])[:, :, 0], self.has, neighbors)
+
+
+def votes(similarities: np.ndarray, has: np.ndarray, neighbors: int) -> np.ndarray:
+    """Return the votes for each sense, `(layers, senses)`: the sum of the similarities of its words among the nearest.
+
+    Words as near as the last of the nearest vote, too: without context, all words of one spelling are equally near.
+
+    Args:
+        similarities (`(layers, n)`): Of the n annotated words.
+        has (`(n, senses)`): 1 where a word has a sense.
+        neighbors: How many words vote.
+    """
+    last = max(0, similarities.shape[1] - neighbors)
+    least = np.partition(similarities, last, axis=1)[:, last, None]
+    weights = np.where(similarities >= least - ROUNDING, np.maximum(similarities, ROUNDING), 0)
+    return weights @ has
 
 
 def read_semcor(path: str, limit: int) -> tuple[list[list[str]], list[Instance]]:
@@ -139,6 +223,7 @@ def read_instances(path: str, gold_path: str) -> tuple[list[list[str]], list[Ins
             root = ElementTree.parse(file).getroot()
     except (ElementTree.ParseError, OSError) as error:
         raise ValueError(f"{path}: not XML that can be read ({error})") from None
+    sets = (root.get("source") or "").split("-")  # several sets in one file are named there, and begin their ids
     sentences, instances = [], []
     for sentence in root.iter("sentence"):
         words: list[str] = []
@@ -147,10 +232,11 @@ def read_instances(path: str, gold_path: str) -> tuple[list[list[str]], list[Ins
             words += (element.text or "").split()
             if element.tag == "instance":
                 id, part = element.get("id"), PARTS_OF_SPEECH.get(element.get("pos"), "")
-                if id not in gold:
+                if id is None or id not in gold:
                     raise ValueError(f"{gold_path}: there is no key for {id}, which {path} has")
                 lemma = f"{(element.get('lemma') or '').lower()}%{part}"
-                instances.append(Instance(len(sentences), start, len(words), lemma, gold[id]))
+                source = next((name for name in sets if id.startswith(f"{name}.")), "")
+                instances.append(Instance(len(sentences), start, len(words), lemma, gold[id], source))
         sentences.append(words)
     if not instances:
         raise ValueError(f"{path}: there is no `instance` of a word in it")
@@ -165,17 +251,6 @@ def vectors_of_instances(encoder: Encoder, sentences: Sequence[list[str]], insta
         while instance is not None and instance.sentence == number:
             yield vectors[:, instance.start : instance.end].mean(axis=1)
             instance = next(waiting, None)
-
-
-def sense_vectors(encoder: Encoder, sentences: list[list[str]], instances: list[Instance]) -> dict[str, np.ndarray]:
-    """Return the mean vector of each sense, `(layers, 2P)`."""
-    sums: dict[str, np.ndarray] = {}
-    counts: Counter[str] = Counter()
-    for instance, vectors in zip(instances, vectors_of_instances(encoder, sentences, instances)):
-        for sense in instance.senses:
-            sums[sense] = sums[sense] + vectors if sense in sums else vectors
-            counts[sense] += 1
-    return {sense: total / counts[sense] for sense, total in sums.items()}
 
 
 # ---- Words in context

@@ -18,7 +18,7 @@ from hf_elmo.inspection.attribution import integrated_gradients
 from hf_elmo.inspection.contextuality import explainable, mean_of_pairs, measures
 from hf_elmo.inspection.corpora import normalized
 from hf_elmo.inspection.senses import clusters, project
-from hf_elmo.inspection.word_senses import best_threshold
+from hf_elmo.inspection.word_senses import best_threshold, votes
 from hf_elmo.model.encoder_decoder_elmo import ElmoEncoderDecoderConfig, ElmoForSeq2SeqLM
 
 SENTENCES = [
@@ -215,29 +215,53 @@ def test_layer_0_has_no_context(folder, inspect, tmp_path):
 # ---- Word senses
 
 
-def test_senses_of_sentences_that_were_trained_on_are_found(inspect, tmp_path):
-    """Each sense has one example, so its vector is the nearest; a word of a new lemma has no answer."""
-    rows = [
-        f"s{n}\t{text}\t{text.split().index('Ada')}:{text.split().index('Ada') + 1}:ada%1:0{n}::"
-        for n, text in enumerate(SENTENCES)
-    ]
-    (tmp_path / "train.tsv").write_text("\n".join(rows) + "\n")
-    elements, gold = [], []
-    for number, text in enumerate(SENTENCES):
-        words = [f"<wf>{word}</wf>" for word in text.split()]
-        words[text.split().index("Ada")] = f'<instance id="i{number}" lemma="ada" pos="NOUN">Ada</instance>'
+def annotated(folder, senses):
+    """Write the sentences with the senses of "Ada" as training text, and as test data of two sets with a new lemma."""
+    rows, elements, gold = [], [], []
+    for number, (text, sense) in enumerate(zip(SENTENCES, senses)):
+        words, place = text.split(), text.split().index("Ada")
+        rows.append(f"s{number}\t{text}\t{place}:{place + 1}:ada%1:0{sense}::")
+        id = f"{'one' if number < 3 else 'two'}.t{number}"
+        words = [f"<wf>{word}</wf>" for word in words]
+        words[place] = f'<instance id="{id}" lemma="ada" pos="NOUN">Ada</instance>'
         elements.append(f"<sentence>{''.join(words)}</sentence>")
-        gold.append(f"i{number} ada%1:0{number}:: other%1:00::")
-    elements.append('<sentence><instance id="new" lemma="new" pos="NOUN">today</instance></sentence>')
-    (tmp_path / "x.data.xml").write_text(f"<corpus>{''.join(elements)}</corpus>")
-    (tmp_path / "x.gold.key.txt").write_text("\n".join([*gold, "new new%1:00::"]) + "\n")
-    found = inspect("wsd", "--train", tmp_path / "train.tsv", "--test", tmp_path / "x.data.xml", "--json")["wsd"]
+        gold.append(f"{id} ada%1:0{sense}:: other%1:00::")
+    elements.append('<sentence><instance id="two.new" lemma="new" pos="NOUN">today</instance></sentence>')
+    (folder / "train.tsv").write_text("\n".join(rows) + "\n")
+    (folder / "x.data.xml").write_text(f'<corpus source="one-two">{"".join(elements)}</corpus>')
+    (folder / "x.gold.key.txt").write_text("\n".join([*gold, "two.new new%1:00::"]) + "\n")
+    return ["wsd", "--train", folder / "train.tsv", "--test", folder / "x.data.xml", "--json"]
+
+
+@pytest.mark.parametrize("options", [(), ("--neighbors", 1)], ids=["means", "neighbors"])
+def test_senses_of_sentences_that_were_trained_on_are_found(inspect, tmp_path, options):
+    """Each sense has one example, so its vector is the nearest; a word of a new lemma has no answer."""
+    found = inspect(*annotated(tmp_path, "0123"), *options)["wsd"]
     scores = {row["layer"]: row for row in found["scores"]}
     assert (found["instances"], found["answered"]) == (5, 4)
     for layer in ("layer 1", "layer 2", "mix"):
         assert (scores[layer]["precision"], scores[layer]["recall"]) == (100, 80)
         assert scores[layer]["f1"] == pytest.approx(100 * 2 * 0.8 / 1.8, abs=1e-3)
+        assert scores[layer]["f1_by_set"] == {"one": 100, "two": pytest.approx(100 * 2 * 0.5 / 1.5, abs=1e-3)}
     assert scores["most frequent sense"]["precision"] == 25
+
+
+def test_without_context_the_words_of_one_spelling_vote_together(inspect, tmp_path):
+    """In layer 0 all are equally near, so that one neighbor is all of them, and the most frequent sense wins."""
+    scores = inspect(*annotated(tmp_path, "1022"), "--neighbors", "1")["wsd"]["scores"]
+    precisions = {row["layer"]: row["precision"] for row in scores}
+    assert precisions["most frequent sense"] == precisions["layer 0"] == 50
+    assert precisions["layer 1"] == 100
+
+
+def test_the_nearest_words_vote_with_their_similarities():
+    similarities, has = np.array([[0.9, 0.5, 0.3, 0.5], [-0.2, -0.3, -0.4, -0.1]]), np.eye(2)[[0, 1, 1, 1]]
+    assert votes(similarities, has, 1)[0] == pytest.approx([0.9, 0])
+    assert votes(similarities, has, 2)[0] == pytest.approx([0.9, 1.0])  # the second and the fourth are equally near
+    assert votes(similarities, has, 9)[0] == pytest.approx([0.9, 1.3])
+    assert votes(similarities, has, 1)[1].argmax() == 1  # the nearest counts, however far it is
+    shared = votes(np.array([[0.5, 0.25]]), np.array([[1, 1], [0, 1]]), 2)  # the first word has both senses
+    assert shared == pytest.approx(np.array([[0.5, 0.75]]))
 
 
 def test_words_in_context_are_judged_by_the_best_threshold(inspect, tmp_path):
@@ -391,6 +415,7 @@ def test_a_page_holds_all_tables_and_plots_and_loads_nothing(folder, inspect, tm
         (["lyers"], "lyers: no such topic; did you mean layers?"),
         (["weights"], "weights: no such topic; expected some of layers, senses, map"),
         (["senses"], "senses needs a word and a corpus: --word WORD --corpus FILE"),
+        (["wsd", "--neighbors", "0"], "--neighbors must be at least 1, but is 0"),
         (["layers", "--word", "x"], "--word is for senses, map, attribution, not for layers"),
         (["layers", "map", "--plot", "x.png"], "--plot draws one topic, not 2: --html FILE takes all of them"),
         (["map", "--word", "x", "--corpus", "CORPUS", "--html", "CORPUS"], "corpus.txt: this is an input; give"),
