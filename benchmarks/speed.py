@@ -14,6 +14,7 @@ layer: one biLSTM layer. Forward on ragged rows of about 25 words, as sentences 
                    which is beside it in billions of a second
     MB             peak memory of one pass beyond the weights, each in a process of its own
 model: rows of characters in, the mix of the layers out; ragged sentences of made-up words that recur as words do.
+    prepared       float32 inside `with hf_elmo.prepared(model)`; its MB hold the copies of the weights, too
     plain          how many times as fast as the layers as they are defined: every character, every padded row
     of peak        of the recurrence's multiplications alone
     CNN            word types a second through the character CNN, against calls of its layers; its share of the time

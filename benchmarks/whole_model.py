@@ -1,5 +1,7 @@
 """The whole model, as `speed.py` times it: rows of characters in, the mix of all layers out; and the character CNN."""
 
+import contextlib
+import copy
 import tempfile
 from collections.abc import Callable
 
@@ -18,7 +20,7 @@ from measuring import (
 )
 from tokenizer import made_up_lines  # the benchmark beside this one
 
-from hf_elmo import ElmoConfig, ElmoModel, ElmoTokenizer
+from hf_elmo import ElmoConfig, ElmoModel, ElmoTokenizer, prepared
 from hf_elmo.model.lstm_elmo import lstm_path
 from hf_elmo.model.quantizer_elmo import ElmoInt8Config
 
@@ -86,16 +88,17 @@ def print_table(settings: Settings):
     for size in settings.sizes:
         models = {"float32": build_model(size).to(settings.device)}
         if settings.device == "cpu":
+            models["prepared"] = copy.deepcopy(models["float32"])
             models["int8"] = with_int8_weights(models["float32"])
         for batch in settings.batches:
-            print_rows(settings, size, batch, models)
+            with prepared(models.get("prepared", models["float32"])):
+                print_rows(settings, size, batch, models)
 
 
 def print_rows(settings: Settings, size: str, batch: int, models: dict[str, ElmoModel]):
     sentences = Sentences(models["float32"], batch)
     contestants = sentences.contestants()
-    if "int8" in models:
-        contestants["int8"] = Sentences(models["int8"], batch).ours
+    contestants |= {name: Sentences(model, batch).ours for name, model in models.items() if name != "float32"}
     products, work = large_products(settings.device, torch.float32, settings.peak_size)
     taken = Rounds(contestants | products, settings)
     operations = recurrence_operations(size, sentences.words)
@@ -110,9 +113,9 @@ def print_rows(settings: Settings, size: str, batch: int, models: dict[str, Elmo
     row = [*first_cells("ours", "float32"), None, taken.of_peak("ours", operations, work), memory("float32")]
     row += [count(len(sentences.types)), count(taken.rate("CNN", len(sentences.types)))]
     print_row(*row, times(taken.faster("CNN", "CNN layers")), f"{taken.median(lambda t: t['CNN'] / t['ours']):.0%}")
-    if "int8" in models:
-        row = [*first_cells("int8", "int8"), times(taken.faster("int8", "ours")), None, memory("int8")]
-        print_row(*row, *[None] * 4)
+    for name in list(models)[1:]:
+        row = [*first_cells(name, name), times(taken.faster(name, "ours")), None]
+        print_row(*row, memory(name), *[None] * 4)
 
 
 def recurrence_operations(size: str, words: int) -> int:
@@ -125,5 +128,7 @@ def memory_of(numbers: str, size: str, batch: int, device: str) -> float:
     model = build_model(size).to(device)
     if numbers == "int8":
         model = with_int8_weights(model)
-    Sentences(model, 1).ours()  # which packs int8 weights, once
-    return megabytes_of(Sentences(model, batch).ours, device)
+    with prepared(model) if numbers == "prepared" else contextlib.nullcontext():
+        if numbers != "prepared":
+            Sentences(model, 1).ours()  # which packs int8 weights, once
+        return megabytes_of(Sentences(model, batch).ours, device)

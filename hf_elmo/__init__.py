@@ -10,6 +10,7 @@ from .model.encoder_decoder_elmo import ElmoForSeq2SeqLM
 from .model.language_model_elmo import ElmoForMaskedLM, ElmoForPreTraining
 from .model.lstm_elmo import last_lstm_path, lstm_path
 from .model.modeling_elmo import ElmoModel, ElmoModelOutput, ElmoPreTrainedModel
+from .model.prepared_elmo import prepared
 from .model.quantizer_elmo import ElmoInt8Config
 from .model.question_answering_elmo import ElmoForQuestionAnswering
 from .model.sequence_classification_elmo import ElmoForMultipleChoice, ElmoForSequenceClassification
@@ -37,6 +38,7 @@ __all__ = [
     "ElmoTokenizer",
     "last_lstm_path",
     "lstm_path",
+    "prepared",
 ]
 
 transformers.AutoConfig.register(ElmoConfig.model_type, ElmoConfig, exist_ok=True)

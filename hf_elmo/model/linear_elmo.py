@@ -7,6 +7,7 @@ are left to torch.mm, and for the others the number of rows is rounded up to one
 """
 
 import itertools
+import sys
 from typing import Any
 
 import torch
@@ -14,7 +15,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from .prepared_elmo import reordered, transposed
+
 ONEDNN_THRESHOLD = 1 << 20  # multiplications from which on oneDNN is faster
+REPAYING_STEPS = 16  # after which a copy of the weight in oneDNN's layout has repaid
 LARGEST_RESULT = 1 << 20  # numbers; memory for a larger one is requested from the system, slower than the product
 
 
@@ -35,7 +39,8 @@ def onednn_supports(weight: Tensor) -> bool:
 
 def onednn_is_faster(rows: int, weight: Tensor) -> bool:
     """Return whether oneDNN should multiply so many rows with a weight. A weight in its own layout leaves no choice."""
-    return weight.is_mkldnn or (rows * weight.numel() >= ONEDNN_THRESHOLD and onednn_supports(weight))
+    is_enough = rows > 1 and rows * weight.numel() >= ONEDNN_THRESHOLD
+    return weight.is_mkldnn or (is_enough and onednn_supports(weight))
 
 
 def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -73,12 +78,40 @@ class OneDnnLinear(torch.autograd.Function):
         return for_x, for_weight, gradient.sum(0) if needs_bias else None
 
 
-def write_linear_(out: Tensor, x: Tensor, weight: Tensor) -> None:
-    """out = x @ weight.T. oneDNN writes to new memory only."""
-    if onednn_is_faster(len(x), weight):
-        out.copy_(onednn_linear_rounded(x, weight))
-    else:
-        torch.mm(x, weight.T, out=out)
+class StepWeight:
+    """A weight `(N, K)` of products without gradients that many steps need, in the forms that read it fastest.
+
+    Args:
+        weight: The weight.
+        rows: Rows of the first step, which has the most.
+        steps: Number of steps.
+        may_be_prepared: Whether to use copies that are kept while the weight is prepared.
+    """
+
+    def __init__(self, weight: Tensor, rows: int, steps: int, may_be_prepared: bool = True):
+        # The fewest rows for which oneDNN is faster, see `onednn_is_faster`.
+        self.onednn_rows = max(2, -(-ONEDNN_THRESHOLD // weight.numel())) if onednn_supports(weight) else sys.maxsize
+        self.weight, self.transposed = weight, weight.T
+        if rows >= self.onednn_rows:
+            self.weight = reordered(weight, steps >= REPAYING_STEPS, may_be_prepared)
+        elif rows == 1 and len(weight) > weight.shape[1] and may_be_prepared and onednn_supports(weight):
+            self.transposed = transposed(weight)
+
+    def add_product_(self, total: Tensor, x: Tensor) -> None:
+        """total += x @ weight.T."""
+        if len(x) >= self.onednn_rows:
+            total.add_(onednn_linear_rounded(x, self.weight))
+        elif total.dtype == x.dtype:
+            total.addmm_(x, self.transposed)
+        else:
+            total.add_(x @ self.transposed)
+
+    def write_product_(self, out: Tensor, x: Tensor) -> None:
+        """out = x @ weight.T. oneDNN writes to new memory only."""
+        if len(x) >= self.onednn_rows:
+            out.copy_(onednn_linear_rounded(x, self.weight))
+        else:
+            torch.mm(x, self.transposed, out=out)
 
 
 def add_linear_(total: Tensor, x: Tensor, weight: Tensor) -> Tensor:
@@ -146,7 +179,7 @@ def apply_linear(layer: nn.Module, x: Tensor) -> Tensor:
     if unsupported_reason(layer) or len(x) == 0 or not may_skip_calls(*tensors, with_gradients=True):
         return layer(x)
     if onednn_supports(layer.weight) and may_skip_calls(*tensors):
-        return onednn_linear_rounded(*tensors)
+        return onednn_linear_rounded(x, reordered(layer.weight), layer.bias)
     return differentiable_linear(*tensors)
 
 

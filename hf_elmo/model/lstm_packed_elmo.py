@@ -30,8 +30,9 @@ import torch
 from torch import Tensor, nn
 
 from .int8_elmo import Int8Weight, int8_product, quantize_rows
-from .linear_elmo import add_linear_, add_product_, linear, onednn_is_faster, write_linear_
+from .linear_elmo import StepWeight, add_linear_, add_product_, linear, onednn_is_faster
 from .packed_order_elmo import BLOCK_TOKENS, Block, PackedOrder, blocks_of
+from .prepared_elmo import reordered
 
 CACHED_NUMBERS = 1 << 17  # that stay in the cache while the backward prepares the steps of so many tokens
 READING_ROWS = 20  # reading a step's weights from memory takes as long as multiplying them with so many rows
@@ -129,10 +130,15 @@ class FloatProducts:
     g_is_doubled = False
 
     def __init__(self, task: Task):
-        direction = task.direction
+        direction, blocks, may_be_prepared = task.direction, task.order.blocks, task.keep is None
         self.weight_ih, self.bias = direction.weight_ih, with_forget_bias(direction.bias, task.options)
+        if onednn_is_faster(max((sum(block.batch_sizes) for block in blocks), default=0), self.weight_ih):
+            self.weight_ih = reordered(self.weight_ih, may_be_prepared=may_be_prepared)
+        sizes = [size for block in blocks for size in block.batch_sizes]
+        steps = max(sizes, default=0), len(sizes), may_be_prepared
         self.weight_hh, self.weight_hr = (
-            reordered(weight, task.order) for weight in (direction.weight_hh, direction.weight_hr)
+            None if weight is None else StepWeight(weight, *steps)
+            for weight in (direction.weight_hh, direction.weight_hr)
         )
         self.cell_dtype = direction.state[1].dtype
 
@@ -141,13 +147,13 @@ class FloatProducts:
         return linear(x, self.weight_ih, self.bias).to(self.cell_dtype)
 
     def add_recurrent_gates_(self, gates: Tensor, h: Tensor) -> None:
-        add_linear_(gates, h, self.weight_hh)
+        self.weight_hh.add_product_(gates, h)
 
     def project(self, m: Tensor, out: Tensor) -> None:
         if self.weight_hr is None:
             out.copy_(m)
         else:
-            write_linear_(out, m.to(out.dtype), self.weight_hr)
+            self.weight_hr.write_product_(out, m.to(out.dtype))
 
 
 class Int8Products:
@@ -449,14 +455,6 @@ def spread(packed: Tensor, indices: Tensor, shape: torch.Size | tuple[int, ...] 
 
 def state_in_batch_order(order: PackedOrder, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     return spread(h, order.sorted_indices), spread(c, order.sorted_indices)
-
-
-def reordered(weight: Tensor | None, order: PackedOrder) -> Tensor | None:
-    """Copy `weight` to oneDNN's own layout where that repays over many steps."""
-    rows, steps = order.blocks[0].batch_sizes[0] if order.blocks else 0, sum(len(b.batch_sizes) for b in order.blocks)
-    if weight is None or rows < 2 or steps < 16 or not onednn_is_faster(rows, weight):
-        return weight
-    return torch.ops.mkldnn._reorder_linear_weight(weight, rows)
 
 
 # ---- directions at the same time

@@ -22,7 +22,7 @@ ORDER = """
     saved_folder_elmo auto_map_elmo configuration_elmo
     word_splitting_elmo character_ids_elmo code_points_elmo feature_ids_elmo tokenizer_files_elmo encoding_elmo
     tokenization_elmo
-    lora_elmo scan_elmo linear_elmo int8_elmo quantizer_elmo packed_order_elmo lstm_packed_elmo
+    lora_elmo scan_elmo prepared_elmo linear_elmo int8_elmo quantizer_elmo packed_order_elmo lstm_packed_elmo
     lstm_elmo_triton lstm_elmo
     model_card_elmo saved_card_elmo char_cnn_elmo alignment_elmo scalar_mix_elmo pooling_elmo
     modeling_elmo encoder_decoder_elmo
@@ -33,7 +33,7 @@ ORDER = """
     document_model_elmo coreference_elmo span_classification_elmo
 """.split()
 # Bounds are what there is now; the plan aims at 5500 lines that travel and 3200 of training, before later heads.
-MAX_LINES = {"a file": 550, "the files that travel": 10453, "training": 9049}
+MAX_LINES = {"a file": 550, "the files that travel": 10596, "training": 9049}
 EXTRAS = {"integrations"}  # folders whose modules need more than the package does
 # Private API of other libraries, which a release may change without notice.
 TORCH = "_C _are_functorch_transforms_active _forward_hooks _forward_pre_hooks _higher_order_ops _linear_pointwise"
@@ -102,7 +102,8 @@ def test_every_file_imports_only_from_files_above_it_in_the_order_of_knowing():
 def test_the_recurrence_is_tensors_in_tensors_out():
     for path in MODEL.glob("lstm*_elmo*.py"):
         backends = {"lstm_elmo", "lstm_packed_elmo", "lstm_elmo_triton"}
-        assert siblings(path) <= {*backends, "packed_order_elmo", "scan_elmo", "linear_elmo", "int8_elmo"}
+        products = {"prepared_elmo", "linear_elmo", "int8_elmo"}
+        assert siblings(path) <= {*backends, *products, "packed_order_elmo", "scan_elmo"}
         assert "transformers" not in {name.split(".")[0] for name in absolute(path)}
 
 

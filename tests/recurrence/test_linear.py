@@ -10,13 +10,13 @@ import torch
 from torch.testing import assert_close
 
 from hf_elmo.model.linear_elmo import (
+    StepWeight,
     add_linear_,
     add_product_,
     differentiable_linear,
     linear,
     onednn_is_faster,
     round_up_rows,
-    write_linear_,
 )
 from hf_elmo.model.lstm_packed_elmo import workers
 
@@ -41,14 +41,23 @@ def test_few_numbers_of_rows():
 def test_linear(rows, reordered):
     x, weight, bias, total = random(rows, 1024), random(1100, 1024), random(1100), random(rows, 1100)
     exact = (x.double() @ weight.double().T).float()
+    steps = StepWeight(weight, rows, 100 if reordered else 1)
     if reordered:
         weight = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
-    assert onednn_is_faster(rows, weight)
+    assert onednn_is_faster(rows, weight) == (rows > 1 or reordered)
     assert_close(linear(x, weight, bias), exact + bias, **EXACT)
     assert_close(add_linear_(total.clone(), x, weight), total + exact, **EXACT)
-    out = torch.empty_like(total)
-    write_linear_(out, x, weight)
+    sums, out = total.clone(), torch.empty_like(total)
+    steps.add_product_(sums, x)
+    assert_close(sums, total + exact, **EXACT)
+    steps.write_product_(out, x)
     assert_close(out, exact, **EXACT)
+
+
+@pytest.mark.parametrize("rows", range(1, 12))
+def test_steps_multiply_with_onednn_from_as_many_rows_on_as_single_products(rows):
+    weight = random(300, 700)
+    assert (rows >= StepWeight(weight, 12, 1).onednn_rows) == onednn_is_faster(rows, weight)
 
 
 @pytest.mark.parametrize("rows", ROWS)
@@ -59,7 +68,7 @@ def test_all_gradients(rows, bias):
     exact = [None if part is None else part.requires_grad_() for part in exact]
     weights = random(rows, 1100)
     output, expected = differentiable_linear(*floats), torch.nn.functional.linear(*exact)
-    assert type(output.grad_fn).__name__ == "OneDnnLinearBackward"
+    assert (type(output.grad_fn).__name__ == "OneDnnLinearBackward") == (rows > 1)
     (output * weights).sum().backward()
     (expected * weights).sum().backward()
     assert_close(output, expected.float(), **EXACT)
@@ -74,7 +83,7 @@ def test_all_gradients(rows, bias):
 def test_the_gradient_of_a_weight(shape, rows):
     left, right, total = random(rows, shape[0]), random(rows, shape[1]), random(*shape)
     expected = total + (left.double().T @ right.double()).float()
-    assert onednn_is_faster(rows, total)
+    assert onednn_is_faster(rows, total) == (rows > 1)
     add_product_(total, left, right)
     assert_close(total, expected, **EXACT)
 
