@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from transformers import initialization as init
 
 from .configuration_elmo import ElmoConfig
-from .linear_elmo import apply_linear, may_skip_calls, unsupported_reason
+from .linear_elmo import apply_linear, may_skip_calls, round_up_rows, unsupported_reason
 
 WORDS = 4096  # computed at a time
 VALUES = 1 << 21  # of filters in windows, computed at a time
@@ -95,11 +95,14 @@ class ElmoCharacterEncoder(nn.Module):
             weights = self.embeddings.weight, *itertools.chain(*filters)
             many = types.numel() * sum(len(bias) for _, bias in filters) >= FEW_VALUES
             if many and may_skip_calls(*weights, with_gradients=True, with_autocast=True):
-                lengths, order = padded_from(types).sort()
-                characters, places = types[order].unique(return_inverse=True)
-                maxima = largest_values(places, lengths.tolist(), self.embeddings(characters), filters)
+                order = padded_from(types).argsort()
+                inverse, missing = order.argsort()[inverse], round_up_rows(len(types)) - len(types)
+                order = torch.cat([order[:1].expand(missing), order])  # the rows that products would add anyway
+                types = types[order]
+                characters, places = types.unique(return_inverse=True)
+                maxima = largest_values(places, padded_from(types).tolist(), self.embeddings(characters), filters)
                 vectors = self.finish(self.activation(maxima), None if words is None else words[order])
-                return vectors[order.argsort()[inverse]]
+                return vectors[missing + inverse]
         return self.encode_characters(self.embeddings(types), words)[inverse]
 
     def split_rows(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:

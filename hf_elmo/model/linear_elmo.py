@@ -70,12 +70,13 @@ class OneDnnLinear(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        gradient, (needs_x, needs_weight, needs_bias) = gradient.contiguous(), ctx.needs_input_grad
-        for_weight = torch.zeros_like(weight) if needs_weight else None
-        if needs_weight:
-            add_product_(for_weight, gradient, x)
-        for_x = onednn_linear_rounded(gradient, weight.T) if needs_x else None
-        return for_x, for_weight, gradient.sum(0) if needs_bias else None
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+        for_bias, rows = gradient.sum(0) if needs_bias else None, round_up_rows(len(x))
+        gradient = pad_rows(gradient.contiguous(), rows)
+        for_x = onednn_linear(gradient, weight.T)[: len(x)] if needs_x else None
+        # Its memory is needed anyway: parts of it that stay in the cache would have to be copied.
+        for_weight = onednn_linear(gradient.T, pad_rows(x.contiguous(), rows).T) if needs_weight else None
+        return for_x, for_weight, for_bias
 
 
 class StepWeight:

@@ -138,7 +138,7 @@ class BiLMTrainer(AtomicCheckpointTrainer):
         if not bool(torch.isfinite(norm)):
             raise self.divergence(f"the norm of the gradient is {norm:g}")
         scale = (self.args.max_grad_norm / norm).clamp(max=1).to(torch.float32)
-        for value in values:
+        for value in values if scale < 1 else ():
             value.mul_(scale)
         return norm
 
