@@ -97,6 +97,7 @@ class ElmoForPreTraining(ElmoLanguageModel):
         output_logits: bool | None = None,
         output_hidden_states: bool | None = None,
         num_items_in_batch: Tensor | int | None = None,
+        sentence_lengths: list[int] | None = None,
         **kwargs,
     ) -> ElmoForPreTrainingOutput:
         """Read a text in both directions and predict its words.
@@ -122,6 +123,8 @@ class ElmoForPreTraining(ElmoLanguageModel):
                 Number of labels, other than -100, in all batches of one step, as the Trainer counts them. The loss is
                 then the sum of all word losses divided by the number of predictions that belong to these labels (with
                 `labels` of two dimensions, two for each), in place of the mean over this batch.
+            sentence_lengths (`list[int]`, *optional*):
+                As in [`ElmoModel`], without state, and with `labels` of three dimensions.
 
         Returns:
             [`ElmoForPreTrainingOutput`]
@@ -138,8 +141,10 @@ class ElmoForPreTraining(ElmoLanguageModel):
             given = input_ids, attention_mask, inputs_embeds, token_embeddings
             words, backward_words, mask = self.embed_both_texts(*given, backward_input_ids)
         use_state = use_state if use_state is not None else state is not None
+        if sentence_lengths is not None and (use_state or (labels is not None and labels.dim() == 2)):
+            raise ValueError("give `sentence_lengths` without `state`, and with `labels` (1, 2, T) of each direction")
         layers, final_state = self.elmo.run_layers(
-            torch.cat([words, backward_words], dim=-1), mask, state, use_state=use_state
+            torch.cat([words, backward_words], dim=-1), mask, state, sentence_lengths, use_state
         )
         forward, backward = (self.dropout(half) for half in layers[-1].chunk(2, dim=-1))
 

@@ -114,6 +114,22 @@ def test_directions_may_read_different_texts(model, batch):
     assert_close(torch.cat([second.word_losses[:, 1], first.word_losses[:, 1]], 1), whole.word_losses[:, 1])
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad])
+def test_sentences_that_follow_each_other_have_the_losses_that_they_have_alone(model, mode):
+    ids = torch.randint(1, 262, (2, 12, 50), generator=torch.Generator().manual_seed(2))
+    targets = torch.arange(2 * 12).view(1, 2, 12) % WORDS
+    lengths = [6, 1, 0, 5]
+    with mode():
+        together = model(ids[:1], backward_input_ids=ids[1:], labels=targets, sentence_lengths=lengths)
+        parts = zip(ids[:1].split(lengths, 1), ids[1:].split(lengths, 1), targets.split(lengths, 2))
+        alone = [model(one, backward_input_ids=other, labels=part).word_losses for one, other, part in parts]
+    assert_close(together.word_losses, torch.cat(alone, dim=2), rtol=0, atol=1e-5)
+    assert together.state is None
+    for wrong in ({"labels": targets[:, 0]}, {"use_state": True}):
+        with pytest.raises(ValueError, match="give `sentence_lengths` without `state`, and with `labels`"):
+            model(ids[:1], sentence_lengths=lengths, **wrong)
+
+
 @pytest.mark.parametrize("directions", [False, True])
 def test_loss_of_parts_adds_up(model, batch, directions):
     """With the Trainer's count of labels, the losses of micro-batches add up to the loss of one large batch."""

@@ -105,21 +105,22 @@ def word_by_word(folder, sentences, carried: bool) -> list[tuple[float, float]]:
 
 @pytest.mark.parametrize("protocol", ["sentences", "stream"])
 def test_windows_and_batches_do_not_change_the_numbers(small, protocol):
-    """Sentences longer than a window, batches of several sentences: the same as word by word."""
-    sizes = BatchSizes(window=7, tokens=40, pool=11)
+    """Sentences longer than a window or not, batches of several sentences: the same as word by word."""
     sentences = [line.split() for line in (small / "text.txt").read_text().splitlines() if line]
     model, tokenizer = load_language_model(str(small))
     table = WordTable.from_tokenizer(tokenizer)
-    if protocol == "sentences":
-        results = sentence_losses(model, table, sentences, sizes=sizes).metrics()
-    else:
-        results = stream_losses(model, table, sentences, 1, sizes=sizes).metrics()
     losses = np.array(word_by_word(small, sentences, carried=protocol == "stream"))
     forward, backward = losses.mean(0)
-    assert results["tokens"] == len(losses) == sum(len(words) + 1 for words in sentences)
-    assert results["forward_perplexity"] == pytest.approx(math.exp(forward), rel=1e-5)
-    assert results["backward_perplexity"] == pytest.approx(math.exp(backward), rel=1e-5)
-    assert results["perplexity"] == pytest.approx(math.exp((forward + backward) / 2), rel=1e-5)
+    for window in (7, 30):
+        sizes = BatchSizes(window, tokens=40, pool=11)
+        if protocol == "sentences":
+            results = sentence_losses(model, table, sentences, sizes=sizes).metrics()
+        else:
+            results = stream_losses(model, table, sentences, 1, sizes=sizes).metrics()
+        assert results["tokens"] == len(losses) == sum(len(words) + 1 for words in sentences)
+        assert results["forward_perplexity"] == pytest.approx(math.exp(forward), rel=1e-5)
+        assert results["backward_perplexity"] == pytest.approx(math.exp(backward), rel=1e-5)
+        assert results["perplexity"] == pytest.approx(math.exp((forward + backward) / 2), rel=1e-5)
 
 
 def test_unigram_perplexity_is_that_of_word_frequencies(small, tmp_path, capsys):

@@ -30,7 +30,8 @@ class BatchSizes:
 
     Args:
         window: Maximum number of tokens of a row that are computed at once, with the state carried on.
-        tokens: Maximum number of tokens of all rows that are computed at once.
+        tokens: Maximum number of tokens of all rows that are computed at once; on a CPU, where sentences follow each
+            other in rows that are always busy, twice as many.
         pool: Number of sentences that are sorted by length at once.
     """
 
@@ -60,11 +61,21 @@ class Losses:
         self.sums, self.tokens = torch.zeros(2, dtype=torch.float64), 0
 
     def score(
-        self, forward: Window, backward: Window, state: tuple[torch.Tensor, torch.Tensor] | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Score a window, and return the state after it."""
+        self,
+        forward: Window,
+        backward: Window,
+        state: tuple[torch.Tensor, torch.Tensor] | None = None,
+        lengths: list[int] | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Score a window, and return the state after it; or sentences of these lengths in one row."""
         batch = {name: tensor.to(self.model.device) for name, tensor in self.table.batch(forward, backward).items()}
-        outputs = self.model(**batch, state=state, use_state=True, output_logits=self.unknown is not None)
+        outputs = self.model(
+            **batch,
+            state=state,
+            use_state=lengths is None,
+            output_logits=self.unknown is not None,
+            sentence_lengths=lengths,
+        )
         if self.unknown is None:
             losses = outputs.word_losses.double().sum(dim=(0, 2))
         else:
@@ -84,9 +95,18 @@ class Losses:
         return -torch.where(self.unknown[targets], unknown, known).double().sum()
 
     def score_sentences(self, sentences: list[list[str]], window: int) -> None:
-        """Score sentences as the rows of a batch, each from a zero state."""
+        """Score sentences, each from a zero state: as the rows of a batch, or one after the other where a CPU computes
+        whole sentences."""
         forward = [[BOS_WORD, *words, EOS_WORD] for words in sentences]
         backward = [[EOS_WORD, *reversed(words), BOS_WORD] for words in sentences]
+        lengths = [len(row) - 1 for row in forward]
+        if self.model.device.type == "cpu" and max(lengths) <= window:
+            windows = (
+                concatenate(cut([row], 0, len(row)) for row in rows)
+                for rows in (forward, reversed(backward))  # the batch has the whole backward row in its natural order
+            )
+            self.score(*windows, lengths=lengths)
+            return
         state = None
         for start in range(0, max(map(len, forward)) - 1, window):
             state = self.score(cut(forward, start, window), cut(backward, start, window), state)
@@ -136,6 +156,22 @@ def concatenate(windows: Iterable[Window]) -> Window:
     return Window(*([[word for part in parts for word in part] for parts in zip(*rows)] for rows in (inputs, targets)))
 
 
+def consecutive_batches(sentences: Iterable[list[str]], sizes: BatchSizes, tokens: int) -> Iterator[list[list[str]]]:
+    """Group consecutive sentences into batches of about `tokens` tokens; a longer one than a window comes alone."""
+    batch, count = [], 0
+    for words in sentences:
+        if len(words) + 1 > sizes.window:
+            yield [words]
+            continue
+        batch.append(words)
+        count += len(words) + 1
+        if count >= tokens:
+            yield batch
+            batch, count = [], 0
+    if batch:
+        yield batch
+
+
 def length_grouped_batches(sentences: Iterable[list[str]], sizes: BatchSizes) -> Iterator[list[list[str]]]:
     """Group sentences of similar length into batches of at most `sizes.tokens` tokens, padding included."""
     sentences = iter(sentences)
@@ -167,7 +203,11 @@ def sentence_losses(
         unknown: As in [`Losses`].
     """
     losses = Losses(model, table, unknown)
-    for number, batch in enumerate(length_grouped_batches(sentences, sizes)):
+    batches = length_grouped_batches(sentences, sizes)
+    if model.device.type == "cpu":
+        # The scores of all words, which `unknown` needs, are many: so these have no larger batches.
+        batches = consecutive_batches(sentences, sizes, sizes.tokens * (2 if unknown is None else 1))
+    for number, batch in enumerate(batches):
         if number % num_processes == process:
             losses.score_sentences(batch, sizes.window)
             if progress is not None:
