@@ -14,7 +14,6 @@ import tarfile
 import tempfile
 import traceback
 import zipfile
-from contextlib import suppress
 from pathlib import Path
 
 import h5py
@@ -24,6 +23,7 @@ import torch
 from allennlp_archives import HIDDEN, INDEXERS, PREFIX, TAGGER, TAGS, Shapes, namespaces, tagger_tensors, write_task
 from allennlp_weights import state_dict, write_archive
 from checkpoint_writer import lay_out, write
+from damage import mutate
 from lanes import first_fast
 from many_langs_weights import write_model
 from pair_archives import bidaf, esim, layers, rnn
@@ -37,10 +37,9 @@ from hf_elmo.conversion.output import build_model, save_tokenizer
 from hf_elmo.conversion.random_weights import random_weights, write_files
 from hf_elmo.conversion.sources import open_source
 
-MUTATIONS = 200  # of each format
+MUTATIONS = 100  # of each format; the command above takes as many as you like
 WHOLE = 6  # one mutation in so many takes the whole command, which mostly copies the same code and card
 TENSORS = random_weights(OPTIONS)
-VALUES = [None, True, -1, 0, 1.5, 1e300, 10**30, "", "x", "\n", [], {}, [[]], "../x", "NaN"]
 
 
 # ---- sound models
@@ -225,39 +224,6 @@ PACKED = {"nlpl": "model.zip"} | dict.fromkeys(["allennlp", "simple", "classifie
 # ---- damage
 
 
-def mutate(folder: Path, dice: random.Random):
-    """Damage one file of a folder: bytes, length, or a value of a JSON file."""
-    path = dice.choice(sorted(path for path in folder.rglob("*") if path.is_file()))
-    content = bytearray(path.read_bytes() or b"x")
-    kind = dice.choice(["flip", "flip", "flip", "cut", "insert", "repeat", "zero", "text", "value", "value"])
-    place = dice.randrange(len(content))
-    if kind == "value" and path.suffix == ".json":
-        with suppress(ValueError):  # of a file damaged before
-            return path.write_text(json.dumps(changed(json.loads(content), dice)))
-    if kind == "cut":
-        del content[place:]
-    elif kind == "insert":
-        content[place:place] = dice.randbytes(dice.randint(1, 9))
-    elif kind == "repeat":
-        content += content[: place + 1]
-    elif kind == "zero":
-        content[place : place + 64] = bytes(min(64, len(content) - place))
-    elif kind == "text":
-        content[:] = b"<html>" if dice.random() < 0.5 else b""
-    else:
-        for _ in range(dice.randint(1, 8)):
-            content[min(place + dice.randint(0, 40), len(content) - 1)] ^= 1 << dice.randrange(8)
-    return path.write_bytes(content)
-
-
-def changed(value, dice: random.Random):
-    """Replace, remove or keep parts of a JSON value."""
-    if isinstance(value, dict) and value and dice.random() < 0.8:
-        key = dice.choice(sorted(value))
-        return {**value, key: changed(value[key], dice)} if dice.random() < 0.9 else {**value, "x": dice.choice(VALUES)}
-    return dice.choice(VALUES)
-
-
 def packed(folder: Path, name: str) -> Path:
     """Put the files of a folder into the archive of a format."""
     files, archive = sorted(path for path in folder.rglob("*") if path.is_file()), folder / PACKED[name]
@@ -328,7 +294,7 @@ def test_damage_is_refused_in_one_line(name, tmp_path):
     FORMATS[name](sound)
     errors = [attempt(name, sound, work, seed) for seed in range(MUTATIONS)]
     refused = [error for error in errors if error is not None]
-    assert 40 < len(refused) < MUTATIONS
+    assert 20 < len(refused) < MUTATIONS
     assert not any("\n" in error for error in refused)
 
 

@@ -202,9 +202,14 @@ def test_character_embeddings_in_place_of_ids(task):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", [pytest.param(task, id=name) for name, task in HEADS.items() if name in FAST])
-def test_compiled_it_gives_the_same_logits(task):
+@pytest.mark.parametrize("name", [name for name in HEADS if name in FAST])
+@torch.no_grad()
+def test_compiled_it_gives_the_same_logits(name):
+    """The graphs of most heads begin at given layers: that of the encoder is one and the same, and takes long."""
+    task = HEADS[name]
     model, batch = shake(task.model(num_hidden_layers=1)), encode(task, [["Ada", "left"], ["in"]])
+    if name not in ("linear tagger", "mean"):
+        batch["layers"] = model.compute_layers(**without_labels(batch))
     torch._dynamo.reset()
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
     assert_close(dict(compiled(**batch)), dict(model(**batch)), rtol=0, atol=1e-5)

@@ -1,9 +1,13 @@
-"""Commands without the seconds that imports take: a process that has everything imported forks for each of them.
+"""Commands without the seconds that imports take: a process that has libraries imported forks for each of them.
 
-    python command_server.py FOLDER    writes `hf-elmo` and `python` to FOLDER, and serves them until its input ends
+    python command_server.py FOLDER package      writes `hf-elmo` and `python` to FOLDER, and serves them until its
+                                                 input ends; the package is imported, the scripts of training are not
+    python command_server.py FOLDER libraries    `python` only, with what is below Hugging Face's libraries imported:
+                                                 a fork still reads their settings from its own environment
 
-Both hand their arguments, environment, folder and streams to the server, and end with the code of its fork. `python`
-does so for modules of hf_elmo, and is the interpreter of the server otherwise.
+All hand their arguments, environment, folder and streams to the server, and end with the code of its fork. `python`
+does so for scripts, code and modules, and is the interpreter of the server where it has options of its own, or where
+the package is imported and something else is to run.
 """
 
 import atexit
@@ -17,12 +21,16 @@ import signal
 import socket
 import sys
 import traceback
+import types
+from contextlib import suppress
 from pathlib import Path
 
 CLIENT = """#!{python} -IS
 import json, os, socket, sys
 arguments = sys.argv[1:]
-if {name!r} == "python" and (arguments[:1] != ["-m"] or not arguments[1].startswith("hf_elmo.")):
+is_ours = arguments[:1] == ["-m"] and arguments[1].startswith("hf_elmo.")
+is_plain = arguments[:1] in (["-c"], ["-m"]) or not arguments[0].startswith("-")
+if {name!r} == "python" and not (is_ours if {package!r} else is_plain):
     os.execv({python!r}, [{python!r}, *arguments])
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
@@ -33,7 +41,20 @@ with socket.socket(socket.AF_UNIX) as server:
 """
 
 
-def import_everything() -> None:
+LIBRARIES = """torch torch._dynamo torch.distributed.checkpoint torch.distributed.fsdp torch.distributed.tensor
+torch.export h5py httpx jinja2 numpy pandas pyarrow.dataset pyarrow.parquet regex safetensors.torch scipy.optimize
+sklearn.metrics yaml"""
+
+
+def import_libraries() -> None:
+    """Import what takes most of the time of an import of the package and reads no setting of Hugging Face's."""
+    for name in LIBRARIES.split():
+        with suppress(ImportError):
+            importlib.import_module(name)
+    assert not sys.modules.keys() & {"huggingface_hub", "transformers", "datasets", "accelerate", "hf_elmo"}
+
+
+def import_package() -> None:
     """Import the package, but leave the scripts of training to be run as if for the first time."""
     import hf_elmo
 
@@ -45,15 +66,17 @@ def import_everything() -> None:
             del sys.modules[name]
 
 
-def serve(folder: Path) -> None:
+def serve(folder: Path, what: str) -> None:
     """Write the commands, say so with a line, and fork for each call until standard input ends."""
-    import_everything()
+    package = what == "package"
+    import_package() if package else import_libraries()
     address = str(folder / "socket")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(address)
         server.listen()
-        for name in ("hf-elmo", "python"):
-            (folder / name).write_text(CLIENT.format(python=sys.executable, name=name, address=address))
+        for name in ("hf-elmo", "python") if package else ("python",):
+            text = CLIENT.format(python=sys.executable, name=name, address=address, package=package)
+            (folder / name).write_text(text)
             (folder / name).chmod(0o755)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so that nobody has to wait for forks
         print("ready", flush=True)
@@ -85,9 +108,8 @@ def run_and_exit(call: socket.socket, streams: list[int], name: str, arguments: 
 
             code = main(arguments)
         else:
-            sys.argv = arguments[1:]
             code = 0
-            runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+            run_python(arguments)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
@@ -100,5 +122,24 @@ def run_and_exit(call: socket.socket, streams: list[int], name: str, arguments: 
         os._exit(code)
 
 
+def run_python(arguments: list[str]) -> None:
+    """Run a script, code or a module as the interpreter would."""
+    first, *rest = arguments
+    if first in ("-c", "-m"):
+        code, *rest = rest
+    path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:0] = [str(Path(first).resolve().parent) if first not in ("-c", "-m") else "", *filter(None, path)]
+    sys.argv = [first, *rest]
+    if first == "-c":
+        main = sys.modules["__main__"] = types.ModuleType("__main__")
+        exec(compile(code, "<string>", "exec"), main.__dict__)
+    elif first == "-m":
+        sys.argv = [code, *rest]
+        runpy.run_module(code, run_name="__main__", alter_sys=True)
+    else:
+        runpy.run_path(first, run_name="__main__")
+
+
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]))
+    del sys.path[0]  # this file's folder, which no fork asked for
+    serve(Path(sys.argv[1]), sys.argv[2])

@@ -1,10 +1,11 @@
 """Opens saved models as a stranger does: with transformers, and without this package. Tests run it in a fresh process.
 
-    python stranger.py RESULTS SAVED [SAVED ...] [--with-package]
+    python stranger.py RESULTS SAVED [SAVED ...] [--with-package] [--own]
 
-Every folder or repository SAVED is opened with every Auto class that its configuration names. What the encoder computes
-goes to RESULTS/results.safetensors under "SAVED Auto class", the full names of the classes to RESULTS/classes.json; and
-each model is saved again, with its tokenizer, to RESULTS/SAVED/Auto class.
+Every folder or repository SAVED is opened with every Auto class that its configuration names, or its own only. What
+the encoder computes goes to RESULTS/results.safetensors under "SAVED Auto class", the full names of the classes to
+RESULTS/classes.json. A model that is opened as what it was saved is saved again, with its tokenizer, to
+RESULTS/SAVED/Auto class.
 """
 
 import argparse
@@ -26,6 +27,7 @@ def main():
     parser.add_argument("results", type=Path)
     parser.add_argument("saved", nargs="+")
     parser.add_argument("--with-package", action="store_true")
+    parser.add_argument("--own", action="store_true")
     arguments = parser.parse_args()
     if arguments.with_package:
         import hf_elmo  # noqa: F401
@@ -44,7 +46,8 @@ def main():
         tokenizer = transformers.AutoTokenizer.from_pretrained(saved, trust_remote_code=True)
         batch = tokenizer(["The bank was closed.", "I went to the river bank."], padding=True, return_tensors="pt")
         for auto_class in config.auto_map:
-            if auto_class == "AutoConfig":
+            is_own = config.auto_map[auto_class].split(".")[-1] in config.architectures
+            if auto_class == "AutoConfig" or (arguments.own and not is_own):
                 continue
             model = getattr(transformers, auto_class).from_pretrained(saved, **options).eval()
             with torch.no_grad():
@@ -54,9 +57,10 @@ def main():
             classes[key] = " ".join(
                 f"{type(part).__module__}.{type(part).__name__}" for part in (config, tokenizer, model)
             )
-            again = arguments.results / Path(saved).name / auto_class
-            model.save_pretrained(again)
-            tokenizer.save_pretrained(again)
+            if is_own:
+                again = arguments.results / Path(saved).name / auto_class
+                model.save_pretrained(again)
+                tokenizer.save_pretrained(again)
     arguments.results.mkdir(parents=True, exist_ok=True)
     save_file(outputs, arguments.results / "results.safetensors")
     (arguments.results / "classes.json").write_text(json.dumps(classes))

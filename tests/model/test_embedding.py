@@ -307,7 +307,9 @@ print(number + 1, peak() - before)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a process its peak")
 def test_memory_does_not_grow_with_the_text(tmp_path):
     """All words are new; 20,000 sentences that leak 150 bytes each would be noticed."""
-    sentences, megabytes = run_python("-c", READ_A_LOT, home=tmp_path, PYTHONPATH=str(REPOSITORY)).stdout.split()
+    sentences, megabytes = run_python(
+        "-c", READ_A_LOT, home=tmp_path, anew=True, PYTHONPATH=str(REPOSITORY)
+    ).stdout.split()
     assert int(sentences) == 25_000
     assert float(megabytes) < 3
 
@@ -329,7 +331,7 @@ with ThreadPoolExecutor(1) as thread:
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux lists a process's threads")
 def test_the_encoding_thread_has_no_openmp_threads(tmp_path):
     """With more OpenMP threads than cores, small models need twice the time."""
-    spelled = run_python("-c", SPELL_ASIDE, home=tmp_path, PYTHONPATH=str(REPOSITORY), OMP_NUM_THREADS="4")
+    spelled = run_python("-c", SPELL_ASIDE, home=tmp_path, anew=True, PYTHONPATH=str(REPOSITORY), OMP_NUM_THREADS="4")
     assert spelled.stdout.split() == ["4002", "50", "1"]
 
 

@@ -496,7 +496,7 @@ def test_without_the_instructions_the_same_integers_are_multiplied_as_floats(int
     """oneDNN is told to do without them, and would then add in 16 bits, which overflow."""
     file = str(tmp_path / "output.safetensors")
     script = WITHOUT_VNNI.format(folder=str(int8_folder), sentences=SENTENCES, file=file)
-    process = run_python("-c", script, home=tmp_path, PYTHONPATH=str(REPOSITORY), ONEDNN_MAX_CPU_ISA="AVX2")
+    process = run_python("-c", script, home=tmp_path, anew=True, PYTHONPATH=str(REPOSITORY), ONEDNN_MAX_CPU_ISA="AVX2")
     assert process.stdout.startswith("int8 weights, multiplied as floats: ")
     with torch.no_grad():
         expected = int8(**batch_of()).last_hidden_state

@@ -81,7 +81,8 @@ def test_torch_export_for_any_batch_and_length(name):
     batch = batch_of()
     assert batch["input_ids"].shape[1] == WORDS
     dynamic = {key: {0: torch.export.Dim("batch"), 1: torch.export.Dim("words", min=3)} for key in batch}
-    program = torch.export.export(model, (), kwargs=batch, dynamic_shapes=dynamic).module()
+    with torch.set_grad_enabled(name in ("ElmoModel", "ElmoForSequenceClassification")):  # others take twice as long so
+        program = torch.export.export(model, (), kwargs=batch, dynamic_shapes=dynamic).module()
     for sentences in (SENTENCES, SENTENCES[::-1] * 2, [" ".join(SENTENCES), "Money talks"]):
         again = batch_of(sentences)
         exported, expected = program(**again), model(**again)

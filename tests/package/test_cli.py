@@ -51,7 +51,7 @@ def test_the_console_script_answers_these_without_the_libraries(arguments, tmp_p
         "import sys; from hf_elmo_command import main; code = main(); "
         "print('imported', sorted({'torch', 'transformers', 'hf_elmo'} & set(sys.modules))); sys.exit(code)"
     )
-    process = run_python("-c", script, *arguments, home=tmp_path, check=False, PYTHONPATH=str(REPOSITORY))
+    process = run_python("-c", script, *arguments, home=tmp_path, check=False, anew=True, PYTHONPATH=str(REPOSITORY))
     assert process.returncode == (0 if arguments[0].startswith("--") else 2)
     assert process.stdout.endswith("imported []\n")
     assert "hf-elmo" in process.stdout + process.stderr

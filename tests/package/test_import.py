@@ -36,7 +36,7 @@ def watched(import_lines: str, tmp_path) -> tuple[set[str], list[str]]:
     home = tmp_path / "home"
     home.mkdir(exist_ok=True)
     script = f"{WATCHED}\n{import_lines}\nseen = list(seen)\nanswer()"
-    process = run_python("-c", script, answer, home=home, PYTHONPATH=str(REPOSITORY))
+    process = run_python("-c", script, answer, home=home, anew=True, PYTHONPATH=str(REPOSITORY))
     assert process.stdout == ""
     assert process.stderr == ""
     told = json.loads(answer.read_text())
@@ -64,4 +64,4 @@ sys.modules["elmo"], sys.modules["torch"] = package, None
 from elmo.configuration_elmo import ElmoConfig
 print(ElmoConfig().hidden_size)
 """
-    assert run_python("-c", script, home=tmp_path).stdout.endswith("1024\n")
+    assert run_python("-c", script, home=tmp_path, anew=True).stdout.endswith("1024\n")

@@ -80,7 +80,7 @@ def test_pip_installs_what_works_away_from_the_checkout(built, what, tmp_path):
     """The modules come from where pip put them, and the command does the main job there, conversion included."""
     installed = tmp_path / "installed"
     options = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--target", str(installed)]
-    run_python("-m", "pip", "--disable-pip-version-check", "install", *options, built[what], home=tmp_path)
+    run_python("-m", "pip", "--disable-pip-version-check", "install", *options, built[what], home=tmp_path, anew=True)
     away = {"home": tmp_path, "PYTHONPATH": str(installed)}
     script = "import hf_elmo, hf_elmo.conversion; print(hf_elmo.__file__, hf_elmo.conversion.__file__, sep='\\n')"
     for line in run_python("-c", script, **away).stdout.split():

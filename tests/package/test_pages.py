@@ -40,7 +40,7 @@ def demonstrated(tmp_path_factory) -> tuple[Path, str]:
 def commands(demonstrated, tmp_path_factory):
     """A folder with `hf-elmo` and `python` that take no time to import, while the tests of this module run."""
     folder = tmp_path_factory.mktemp("commands")
-    command = [demonstrated[0] / ".venv" / "bin" / "python", HELPERS / "command_server.py", folder]
+    command = [demonstrated[0] / ".venv" / "bin" / "python", HELPERS / "command_server.py", folder, "package"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, env={**os.environ, **OFFLINE}, **pipes) as server:
         assert server.stdout.readline() == "ready\n"
