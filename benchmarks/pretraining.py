@@ -8,6 +8,8 @@ law. The contestants alternate, so that a busy machine slows all of them:
     step       a step of the pretraining script: forward, sampled softmax, backward, clipping, Adagrad
     nn.LSTM    the same step with `torch.nn.LSTM(proj_size=...)`, which clips neither cell nor projection
     loader     the batches alone: streams of both directions, character ids, labels, tensors
+    parts      shares of the step's time, by torch's profiler: convolutions over characters, products of highways,
+               projection and softmax, recurrence, optimizer
     of peak    multiplications and additions of the recurrence alone, forward and backward, of those of the fastest
                large product, which is beside it in billions of a second
 
@@ -33,6 +35,15 @@ from hf_elmo.training.language_model.model import SIZES
 from hf_elmo.training.language_model.streams import Streams, TrainingWindows, WordTable
 
 UNROLL_STEPS, STEPS = 20, 4
+PARTS = {
+    "LargestValues": "convolutions",
+    "OneDnnLinear": "products",
+    "PackedLstm": "recurrence",
+    "LargestValuesBackward": "convolutions, backward",
+    "OneDnnLinearBackward": "products, backward",
+    "PackedLstmBackward": "recurrence, backward",
+    "Optimizer.step#Adagrad.step": "optimizer",
+}
 
 
 class TorchLayer(nn.Module):
@@ -95,6 +106,16 @@ def windows_of(corpus: TextFiles, table: WordTable, rows: int) -> TrainingWindow
     return TrainingWindows(table, forward, backward, UNROLL_STEPS, rows)
 
 
+def shares_of_parts(step: Callable[[], object]) -> dict[str, float]:
+    """Return the share of each part in the time of a few steps."""
+    step()  # compiles kernels
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        several(step)()
+    events = profile.key_averages()
+    total = sum(event.self_cpu_time_total for event in events)
+    return {PARTS[event.key]: round(event.cpu_time_total / total, 3) for event in events if event.key in PARTS}
+
+
 def several(action: Callable[[], object]) -> Callable[[], None]:
     def steps():
         for _ in range(STEPS):
@@ -130,12 +151,14 @@ def main():
         alone = iter(windows_of(corpus, table, arguments.rows))
         ways = {"step": ours.step, "nn_lstm_step": torchs.step, "loader": lambda: next(alone)}
         products, work = large_products("cpu", torch.float32, settings.peak_size)
+        parts = shares_of_parts(ours.step)
         taken = Rounds({name: several(way) for name, way in ways.items()} | products, settings)
     words = STEPS * arguments.rows * UNROLL_STEPS
     operations = 3 * 2 * 2 * 2 * 9 * config.cell_size * config.projection_size * words
     report = {f"{name}_words_per_second": round(taken.rate(name, words)) for name in ways}
     report["step_over_nn_lstm_step"] = round(taken.faster("step", "nn_lstm_step"), 2)
     report["loader_over_step"] = round(taken.faster("loader", "step"), 1)
+    report["parts"] = parts
     report["of_peak_gflops"] = taken.of_peak("step", operations, work)
     sizes = {"rows": arguments.rows, "unroll_steps": UNROLL_STEPS, "words_of_the_softmax": len(vocabulary)}
     sizes |= {"negatives": negatives, "projection_size": config.projection_size, "cell_size": config.cell_size}
