@@ -9,11 +9,14 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from ..embedding import evaluation_mode
 from ..model.task_model_elmo import ElmoTaskModel
 from .batches import EncodedDataset, collate
 from .run_record import digest
@@ -92,11 +95,12 @@ class EncoderCache:
         handle, unfinished = tempfile.mkstemp(dir=self.folder, suffix=".unfinished")
         try:
             with open(handle, "wb") as file:  # not in memory that is mapped: a full disk would kill the process
-                for batch in batches_of_words(dataset):
-                    inputs = collate([dataset.features[number] for number in batch])
-                    inputs = {name: inputs[name].to(model.device) for name in ("input_ids", "attention_mask")}
-                    for number, row in zip(batch, model.compute_layers(**inputs).float().cpu().numpy()):
-                        layers = row[: len(dataset.features[number]["input_ids"])]
+                follow_each_other = model.device.type == "cpu" and not model.separate_texts
+                for batch in batches_of_words(dataset, follow_each_other):
+                    features = [dataset.features[number] for number in batch]
+                    rows = layers_of_texts(model, features) if follow_each_other else layers_of_rows(model, features)
+                    for number, row in zip(batch, rows):
+                        layers = row[: len(dataset.features[number]["input_ids"])].float().cpu().numpy()
                         file.seek(ends[number] - layers.nbytes)
                         file.write(layers.tobytes())
             os.replace(unfinished, path)
@@ -117,9 +121,38 @@ def distinct_texts(dataset: EncodedDataset) -> tuple[EncodedDataset, list[int]]:
     return EncodedDataset(dataset.examples, features), texts
 
 
-def batches_of_words(dataset: EncodedDataset) -> Iterator[list[int]]:
-    """Yield the numbers of features, longest first, in batches of at most `BATCH_WORDS` words with their padding."""
+def layers_of_rows(model: ElmoTaskModel, features: list[dict]) -> Tensor:
+    """Return the layers `(B, T, L + 1, 2P)` of texts as rows with padding."""
+    inputs = collate(features)
+    return model.compute_layers(*(inputs[name].to(model.device) for name in ("input_ids", "attention_mask")))
+
+
+@torch.no_grad()
+def layers_of_texts(model: ElmoTaskModel, features: list[dict]) -> Iterable[Tensor]:
+    """Return the layers `(T, L + 1, 2P)` of each text, computed one after the other in rows that are always busy."""
+    lengths = [len(feature["input_ids"]) for feature in features]
+    ids = torch.from_numpy(np.concatenate([feature["input_ids"] for feature in features]))[None]
+    words = torch.ones(ids.shape[:2], dtype=torch.bool)
+    with evaluation_mode(model.elmo):
+        output = model.elmo(ids, words, sentence_lengths=lengths, output_hidden_states=True, return_dict=True)
+    return torch.stack(output.hidden_states, dim=2)[0].split(lengths)
+
+
+def batches_of_words(dataset: EncodedDataset, follow_each_other: bool) -> Iterator[list[int]]:
+    """Yield the numbers of features, longest first, in batches of at most `BATCH_WORDS` words with their padding.
+
+    Where features follow each other, they keep their order, in batches of about twice as many words.
+    """
     batch: list[int] = []
+    if follow_each_other:
+        words = 0
+        for number, feature in enumerate(dataset.features):
+            batch.append(number)
+            words += len(feature["input_ids"])
+            if words >= 2 * BATCH_WORDS or number == len(dataset.features) - 1:
+                yield batch
+                batch, words = [], 0
+        return
     for number in dataset.order.tolist():
         batch.append(number)
         if (len(batch) + 1) * len(dataset.features[batch[0]]["input_ids"]) > BATCH_WORDS:

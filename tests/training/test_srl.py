@@ -14,7 +14,7 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer
 import hf_elmo
 from hf_elmo.cli import main
 from hf_elmo.semantic_roles import label_roles
-from hf_elmo.training import srl
+from hf_elmo.training import encoder_cache, srl
 from hf_elmo.training.arguments import PredicateArguments
 from hf_elmo.training.data.predicates import brackets, labels_of_brackets, read_predicates
 from hf_elmo.training.encoder_cache import EncoderCache
@@ -132,10 +132,13 @@ def test_a_trained_model_labels_predicates_without_labels(data, model, tmp_path)
 # ---- The counting rules of srl-eval.pl
 
 
-def test_all_predicates_of_a_sentence_share_its_layers(data, tmp_path):
+@pytest.mark.parametrize("separate_texts", [False, True], ids=["one after the other", "padded"])
+def test_all_predicates_of_a_sentence_share_its_layers(data, tmp_path, separate_texts, monkeypatch):
+    monkeypatch.setattr(encoder_cache, "BATCH_WORDS", 40)
     examples, tokenizer = sentences(data / "srl" / "train.srl", "train"), toy_tasks.tokenizer()
     dataset = encode_predicates(examples, tokenizer, {}, find_predicates=True)
     model = shake(hf_elmo.ElmoForTokenClassification(toy_tasks.config()))
+    model.separate_texts = separate_texts
     with EncoderCache(str(tmp_path)) as cache:
         cache.fill(model, dataset)
     (file,) = tmp_path.iterdir()
