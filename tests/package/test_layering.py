@@ -37,7 +37,7 @@ MAX_LINES = {"a file": 550, "the files that travel": 10596, "training": 9122}
 EXTRAS = {"integrations"}  # folders whose modules need more than the package does
 # Private API of other libraries, which a release may change without notice.
 TORCH = "_C _are_functorch_transforms_active _forward_hooks _forward_pre_hooks _higher_order_ops _linear_pointwise"
-TORCH += " _reorder_linear_weight _values _version"
+TORCH += " _is_mkldnn_bf16_supported _reorder_linear_weight _values _version"
 MODELS = "_adjust_missing_and_unexpected_keys _hf_hook _init_weights _is_hf_initialized _no_split_modules"
 MODELS += " _upload_modified_files _dequantize _process_model_after_weight_loading _process_model_before_weight_loading"
 TOKENIZERS = "_add_tokens _encode_plus _eventual_warn_about_too_long_sequence _get_padding_truncation_strategies"

@@ -88,6 +88,15 @@ def test_the_gradient_of_a_weight(shape, rows):
     assert_close(total, expected, **EXACT)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_gradient_of_a_weight_in_float32_from_factors_of_half_precision(dtype):
+    """Whether or not the processor has such products."""
+    left, right, total = random(70, 1100).to(dtype), random(70, 1024).to(dtype), random(1100, 1024)
+    expected = total.double() + left.double().T @ right.double()
+    add_product_(total, left, right)
+    assert (total - expected).abs().max() < 0.01 * expected.abs().max()
+
+
 def test_small_products_and_none():
     weight = random(3, 4)
     for rows in (0, 5):
