@@ -47,7 +47,7 @@ class Session:
     def __init__(self, folder: Path, **environment: str):
         self.folder, self.environment = folder, {**os.environ, **environment}
         self.shell = self.start(["bash", "--norc", "-e"])
-        self.python = None
+        self.interpreter, self.python = folder / ".venv" / "bin" / "python", None
 
     def start(self, command: list[str]) -> subprocess.Popen:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
@@ -62,7 +62,7 @@ class Session:
             assert end is not None, f"{block.code}\nended in:\n{printed[-5000:]}"
             return printed
         if self.python is None:
-            self.python = self.start([str(self.folder / ".venv" / "bin" / "python"), "-c", INTERPRETER])
+            self.python = self.start([str(self.interpreter), "-c", INTERPRETER])
         printed, end = self.ask(self.python, json.dumps(block.code))
         assert end == '""', f"{block.code}\nended in:\n{printed[-3000:]}\n{json.loads(end) if end else 'death'}"
         return printed

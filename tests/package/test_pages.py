@@ -36,23 +36,37 @@ def demonstrated(tmp_path_factory) -> tuple[Path, str]:
     return folder, printed
 
 
-@pytest.fixture(scope="module")
-def commands(demonstrated, tmp_path_factory):
-    """A folder with `hf-elmo` and `python` that take no time to import, while the tests of this module run."""
-    folder = tmp_path_factory.mktemp("commands")
-    command = [demonstrated[0] / ".venv" / "bin" / "python", HELPERS / "command_server.py", folder, "package"]
+@contextlib.contextmanager
+def serving(clone, folder, what):
+    """Fork commands of the clone from one process for each call; see helpers/command_server.py."""
+    command = [clone / ".venv" / "bin" / "python", HELPERS / "command_server.py", folder, what]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env={**os.environ, **OFFLINE}, **pipes) as server:
+    with subprocess.Popen(command, env={**os.environ, **OFFLINE, "OMP_NUM_THREADS": "1"}, **pipes) as server:
         assert server.stdout.readline() == "ready\n"
         yield folder
         server.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def commands(demonstrated, tmp_path_factory):
+    """A folder with `hf-elmo` and `python` that take no time to import, while the tests of this module run."""
+    with serving(demonstrated[0], tmp_path_factory.mktemp("commands"), "package") as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def interpreter(demonstrated, tmp_path_factory):
+    """An interpreter that has torch imported, and the package not: a block that forgets its import fails."""
+    with serving(demonstrated[0], tmp_path_factory.mktemp("interpreter"), "libraries") as folder:
+        yield folder / "python"
 
 
 @pytest.fixture
 def session(demonstrated, page, request):
     """A shell after the first block of the README, whose last line activates the environment.
 
-    The commands of the README are processes of their own. Those of other pages are forks of one.
+    The commands of the README are processes of their own. Those of other pages are forks of one, and so is what runs
+    their Python blocks.
     """
     session = Session(demonstrated[0], **OFFLINE)
     activate = blocks_of(README)[0].code.splitlines()[-1]
@@ -60,6 +74,7 @@ def session(demonstrated, page, request):
     if page != README:
         path = f"'{request.getfixturevalue('commands')}':$PATH:'{Path(sys.executable).parent}'"  # the last: accelerate
         session.run(Block("sh", f"PATH={path}\n", None))
+        session.interpreter = request.getfixturevalue("interpreter")
     yield session
     session.close()
 

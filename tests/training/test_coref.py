@@ -77,7 +77,7 @@ def test_it_learns_and_says_what_it_measured(data, model):
     for row, document in zip(rows, predicted):
         assert {frozenset(map(tuple, cluster)) for cluster in row["predicted_clusters"]} == clusters_of(document)
     errors = read(model / "all_results.json")["runs"][0]["errors"]["test"]
-    assert errors["outcomes"]["right"][0] > 0.8 * sum(len(mentions) for doc in gold["clusters"] for mentions in doc)
+    assert errors["outcomes"]["right"][0] > 0.7 * sum(len(mentions) for doc in gold["clusters"] for mentions in doc)
     card = (model / "README.md").read_text()
     assert "coreference_elmo.ElmoForCoreferenceResolution" in card
     assert "conll_f1" in card
