@@ -39,3 +39,10 @@ def run_python(
     process = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=300)
     assert not check or process.returncode == 0, process.stderr[-3000:]
     return process
+
+
+def two_processes(*arguments) -> list[str]:
+    """Return a command that runs a script or a module in two processes, as `torchrun` does, which all are forks."""
+    python = forking_python()
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--no-python", python]
+    return [python, *launcher, *map(str, arguments)]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import toy_tasks
+from fresh_process import forking_python
 from lanes import first_fast
 from shaken import shake
 from transformers import BertConfig, BertForTokenClassification, BertTokenizer, pipeline
@@ -449,7 +450,7 @@ def test_code_that_came_with_the_weights(checkpoints, tmp_path, package):
     (tmp_path / "ner" / "config.json").write_text(json.dumps(config))
     environment = {"HF_MODULES_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     run = subprocess.run(
-        [sys.executable, "-c", REMOTE_CODE, json.dumps([TEXTS, folders]), package],
+        [forking_python(), "-c", REMOTE_CODE, json.dumps([TEXTS, folders]), package],
         env={**os.environ, **environment},
         cwd=tmp_path,
         capture_output=True,

@@ -2,12 +2,12 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import toy_tasks
+from fresh_process import two_processes
 from lanes import first_fast
 from toy_tasks import CHECKPOINTING, TASKS
 from toy_trainer import collator, make_trainer
@@ -152,9 +152,8 @@ def test_compiled_training_step_equals_the_plain_one(name):
 def test_two_processes_take_the_step_of_one(tmp_path):
     """Data-parallel training over gloo, for all heads in one go: as with one process and a batch twice as large."""
     script = Path(__file__).parents[1] / "helpers" / "two_processes.py"
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    run = subprocess.run([*launcher, script, tmp_path], capture_output=True, text=True, env=environment)
+    run = subprocess.run(two_processes(script, tmp_path), capture_output=True, text=True, env=environment)
     assert run.returncode == 0, run.stderr[-3000:]
     for name, task in TASKS.items():
         together = torch.load(tmp_path / f"{name}.pt", weights_only=True)

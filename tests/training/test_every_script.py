@@ -6,12 +6,11 @@ That all of them resume exactly, however often they are killed, is tested in tes
 import json
 import os
 import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
 import pytest
-from fresh_process import REPOSITORY
+from fresh_process import REPOSITORY, two_processes
 from safetensors.torch import load_file
 from scripts_in_two_processes import train
 from torch.testing import assert_close
@@ -44,10 +43,9 @@ def one(data, tmp_path_factory):
 def two(data, tmp_path_factory):
     """The folder with the runs of all scripts in two processes."""
     folder = tmp_path_factory.mktemp("two")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    command = [*launch, str(REPOSITORY / "tests" / "helpers" / "scripts_in_two_processes.py"), data, folder, *NAMES]
+    command = two_processes(REPOSITORY / "tests" / "helpers" / "scripts_in_two_processes.py", data, folder, *NAMES)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([*map(str, command)], check=True, env=environment, cwd=REPOSITORY, timeout=600)
+    subprocess.run(command, check=True, env=environment, cwd=REPOSITORY, timeout=600)
     return folder
 
 

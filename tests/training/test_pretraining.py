@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fresh_process import forking_python, two_processes
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from torch.testing import assert_close
@@ -266,9 +267,9 @@ def test_two_processes_are_one_with_twice_the_rows(texts, tmp_path):
     more = ["--logging_steps", "1", "--validation_files", str(texts / "held_out.txt"), "--save_steps", "6"]
     assert not pretrained(*command(texts, tmp_path / "one", *more, lstm_dropout=0.0))
     halves = [*more, "--per_device_train_batch_size", "2"]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    arguments = command(texts, tmp_path / "two", *halves, lstm_dropout=0.0)
     subprocess.run(
-        [*launch, "-m", "hf_elmo.training.pretrain", *command(texts, tmp_path / "two", *halves, lstm_dropout=0.0)],
+        two_processes("-m", "hf_elmo.training.pretrain", *arguments),
         check=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         timeout=300,
@@ -296,7 +297,7 @@ def test_runs_killed_at_random_moments_end_as_the_unbroken_run(tmp_path):
     """A few kills here, and a run that has ended stays as it is; the script kills any number of times."""
     script = Path(__file__).parents[1] / "helpers" / "killed_pretraining.py"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    arguments = [sys.executable, str(script), str(tmp_path), "--kills", "5"]
+    arguments = [forking_python(), str(script), str(tmp_path), "--kills", "5"]
     run = subprocess.run(arguments, capture_output=True, text=True, env=environment, timeout=300)
     assert run.returncode == 0, run.stderr[-3000:]
     assert json.loads(run.stdout.splitlines()[-1])["kills"] >= 5

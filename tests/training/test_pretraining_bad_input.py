@@ -3,11 +3,11 @@
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from fresh_process import forking_python
 from safetensors.torch import load_file
 from toy_pretraining import command, pretrained, write_texts
 
@@ -149,7 +149,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_complete(texts, finished, tmp_pa
     """Whichever file finds no room: one line, and the run resumes to the same weights."""
     arguments = command(texts, tmp_path)
     full = subprocess.run(
-        [sys.executable, "-c", FULL, str(room), *arguments], capture_output=True, text=True, timeout=300
+        [forking_python(), "-c", FULL, str(room), *arguments], capture_output=True, text=True, timeout=300
     )
     assert full.returncode == 2, full.stderr
     last = full.stderr.strip().splitlines()[-1]

@@ -3,12 +3,11 @@
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from fresh_process import REPOSITORY
+from fresh_process import REPOSITORY, forking_python
 from safetensors.torch import load_file
 from toy_finetuning import classified, command, tagged, write_texts, write_words
 from toy_scripts import SCRIPTS
@@ -310,5 +309,5 @@ GROUPS = [[*SCRIPTS][:6], [*SCRIPTS][6:]]
 @pytest.mark.parametrize("scripts", GROUPS, ids=" ".join)
 def test_a_run_that_is_killed_ends_as_one_that_is_not(scripts):
     """At its last moment, and then at random ones; `kills.py 100` does it more often."""
-    arguments = [sys.executable, str(REPOSITORY / "tests" / "helpers" / "kills.py"), "1", "--scripts", *scripts]
+    arguments = [forking_python(), str(REPOSITORY / "tests" / "helpers" / "kills.py"), "1", "--scripts", *scripts]
     subprocess.run(arguments, check=True, timeout=1200, cwd=REPOSITORY)
