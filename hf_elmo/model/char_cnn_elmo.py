@@ -199,7 +199,7 @@ class LargestValues(torch.autograd.Function):
         *inputs, rows = ctx.saved_tensors
         with torch.enable_grad():
             inputs = [part.detach().requires_grad_() for part in inputs]
-            values = window_values(*inputs, rows)
+            values = window_values(inputs[0], inputs[1], rows)
         for_values = values.detach()  # in the memory of the values, which their gradients do not need
         words = by_word(for_values, ctx.shapes)
         for part, d_maxima in zip(words, gradient.split([n for n, _ in ctx.shapes])):

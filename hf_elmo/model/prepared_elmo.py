@@ -60,8 +60,9 @@ class Copies:
     def __init__(self, weight: Tensor):
         self.weight, self.blocks = weight, 0
         self.version: tuple | None = None
-        self.sample, self.sampled = None, None  # numbers of the weight as they are, and as they were
-        self.reordered, self.transposed = None, None
+        self.sample = self.sampled = torch.empty(0)  # numbers of the weight as they are, and as they were
+        self.reordered: Tensor | None = None
+        self.transposed: Tensor | None = None
 
     def forget_if_changed(self) -> None:
         """Drop the copies of what the weight was before."""

@@ -65,7 +65,7 @@ def test_results_are_the_models_best_words(fill, folder):
     best = scores.topk(5)
     results = fill("Ada met [MASK] in Rome.")
     assert [sorted(result) for result in results] == [["score", "sequence", "token", "token_str"]] * 5
-    assert [result["score"] for result in results] == pytest.approx(best.values.tolist(), rel=1e-5)
+    assert [result["score"] for result in results] == pytest.approx(best.values.tolist(), rel=5e-5)
     assert [result["token"] for result in results] == best.indices.tolist()
     assert [result["token_str"] for result in results] == [VOCABULARY[i] for i in best.indices.tolist()]
     for result in results:

@@ -101,11 +101,10 @@ class Losses:
         backward = [[EOS_WORD, *reversed(words), BOS_WORD] for words in sentences]
         lengths = [len(row) - 1 for row in forward]
         if self.model.device.type == "cpu" and max(lengths) <= window:
-            windows = (
-                concatenate(cut([row], 0, len(row)) for row in rows)
-                for rows in (forward, reversed(backward))  # the batch has the whole backward row in its natural order
-            )
-            self.score(*windows, lengths=lengths)
+            forward_window = concatenate(cut([row], 0, len(row)) for row in forward)
+            # The batch has the whole backward row in its natural order.
+            backward_window = concatenate(cut([row], 0, len(row)) for row in reversed(backward))
+            self.score(forward_window, backward_window, lengths=lengths)
             return
         state = None
         for start in range(0, max(map(len, forward)) - 1, window):
