@@ -1,7 +1,9 @@
 """Checkpoints that are complete or absent: whatever has the name of one can be resumed, however the run was killed."""
 
+import json
 import os
 import shutil
+import zlib
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -12,6 +14,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, get_l
 from ..hub import remove_code_and_card
 
 TRAINER_STATE_FILE = "trainer_state.json"
+CHECKSUMS_FILE = "checksums.json"
 UNFINISHED = ".unfinished"
 STAGING_FOLDER = "_unfinished"  # subfolder of the output folder for files that are not complete
 
@@ -54,6 +57,7 @@ class AtomicCheckpointTrainer(Trainer):
             if self.state.best_global_step == self.state.global_step:
                 self.state.best_model_checkpoint = str(output_dir / name)
                 self.state.save_to_json(str(staging / name / TRAINER_STATE_FILE))
+            write_checksums(staging / name)
             shutil.rmtree(output_dir / name, ignore_errors=True)
             os.replace(staging / name, output_dir / name)
             staging.rmdir()
@@ -89,6 +93,53 @@ def correct_best_checkpoint(checkpoint: Path) -> None:
 def last_checkpoint(folder: str | Path) -> str | None:
     """Return the checkpoint that an interrupted run resumes from, or None if there is none."""
     return get_last_checkpoint(str(folder)) if Path(folder).is_dir() else None
+
+
+def checkpoint_to_resume(asked: str | None, folder: str | Path) -> str | None:
+    """Return the checkpoint that a run resumes from, the one asked for or the last one of its folder, if there is one.
+
+    Raises:
+        `ValueError`: in one line, if one of its files is not as it was written.
+    """
+    checkpoint = asked or last_checkpoint(folder)
+    sums = Path(checkpoint, CHECKSUMS_FILE) if checkpoint else None
+    if sums is not None and sums.is_file():  # earlier versions wrote none
+        try:
+            expected = {str(name): int(value) for name, value in json.loads(sums.read_text(encoding="utf-8")).items()}
+            damaged = next((name for name in expected if checksum(sums.parent / name) != expected[name]), None)
+        except (ValueError, TypeError, AttributeError):
+            damaged = CHECKSUMS_FILE
+        if damaged:
+            raise ValueError(
+                f"{sums.parent / damaged} is not as it was written: remove {checkpoint}, and the same command resumes "
+                "from the checkpoint before it, or starts anew where there is none"
+            )
+    return checkpoint
+
+
+def write_checksums(checkpoint: Path) -> None:
+    """Write the CRC-32 of each file of a checkpoint, by which a damaged one is found before a run resumes from it."""
+    sums = {str(path.relative_to(checkpoint)): checksum(path) for path in checkpoint.rglob("*") if path.is_file()}
+    (checkpoint / CHECKSUMS_FILE).write_text(json.dumps(sums, indent=2), encoding="utf-8")
+
+
+def checksum(path: Path) -> int:
+    """Return the CRC-32 of a file; of a Trainer's state without the path of the best checkpoint, which may move.
+
+    Returns:
+        -1 for a file that cannot be read as what it is.
+    """
+    value = 0
+    try:
+        if path.name == TRAINER_STATE_FILE:
+            state = {**json.loads(path.read_text(encoding="utf-8")), "best_model_checkpoint": None}
+            return zlib.crc32(json.dumps(state, sort_keys=True).encode())
+        with open(path, "rb") as file:
+            while part := file.read(1 << 20):
+                value = zlib.crc32(part, value)
+    except (OSError, ValueError, TypeError):
+        return -1
+    return value
 
 
 def intact_checkpoint(folder: str | Path) -> str:

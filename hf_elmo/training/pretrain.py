@@ -16,7 +16,7 @@ from transformers import set_seed
 from transformers.trainer_utils import IntervalStrategy
 
 from ..loading import load_tokenizer
-from .checkpoints import last_checkpoint, move_into_place, remove_checkpoints
+from .checkpoints import checkpoint_to_resume, move_into_place, remove_checkpoints
 from .checks import check_optimizer, check_settings
 from .language_model.arguments import ModelArguments, PretrainingArguments, TextArguments
 from .language_model.corpus import choose_split, count_words, open_corpus, read_held_out
@@ -98,10 +98,10 @@ def train(text: TextArguments, model_args: ModelArguments, args: PretrainingArgu
         processing_class=tokenizer,
     )
     if args.resume_from_checkpoint:
-        trainer.position(Path(args.resume_from_checkpoint))
+        trainer.position(Path(checkpoint_to_resume(args.resume_from_checkpoint, args.output_dir)))
     with args.main_process_first(local=False):
         run.claim(args.overwrite_output_dir)
-    trainer.train(args.resume_from_checkpoint or last_checkpoint(args.output_dir))
+    trainer.train(checkpoint_to_resume(args.resume_from_checkpoint, args.output_dir))
     metrics = trainer.final_evaluation() if held_out else {}
     if metrics and statistics is not None:
         metrics["eval_unigram_perplexity"] = unigram_perplexity(statistics, vocabulary, held_out)

@@ -23,7 +23,7 @@ from ..model.task_model_elmo import ElmoTaskModel
 from ..tables import Table
 from .arguments import DataArguments, FineTuningArguments, ModelArguments
 from .batches import collate
-from .checkpoints import STAGING_FOLDER, TRAINER_STATE_FILE, last_checkpoint, move_into_place, remove_checkpoints
+from .checkpoints import STAGING_FOLDER, TRAINER_STATE_FILE, checkpoint_to_resume, move_into_place, remove_checkpoints
 from .checks import check_optimizer
 from .data.splits import Splits
 from .encoder_cache import EncoderCache
@@ -200,7 +200,7 @@ class Run:
             for dataset in trainer.datasets.values():
                 self.runs.cache.fill(model, dataset)
         if "train" in trainer.datasets:
-            checkpoint = self.args.resume_from_checkpoint or last_checkpoint(self.folder)
+            checkpoint = checkpoint_to_resume(self.args.resume_from_checkpoint, self.folder)
             logger.info("%-13s%s", "time:", expected_time(trainer))
             if checkpoint is not None:
                 logger.info("Resuming from %s", checkpoint)

@@ -21,6 +21,7 @@ from importlib import import_module
 from pathlib import Path
 
 from damage import VALUES, mutate
+from safetensors import SafetensorError
 
 NUMBERS = ["nan", "inf", "-1", "0", "1e300", "x", "", "1.5", "99999999999999999999", "[]", "{}", "null", "../x", "\n"]
 STEPS = "--num_train_epochs 1 --save_strategy steps --save_steps 2 --eval_strategy steps --eval_steps 2".split()
@@ -74,7 +75,7 @@ def open_damaged(model: Path) -> int:
     for name in ("ElmoForTokenClassification", "ElmoTokenizer"):
         try:
             getattr(hf_elmo, name).from_pretrained(model)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, SafetensorError) as error:
             message = str(error).strip()
             print(message)
             assert message, "an error without words"

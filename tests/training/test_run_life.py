@@ -216,6 +216,31 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(words, tmp_path):
     assert runs[0]["best_step"] == runs[1]["best_step"]
 
 
+def test_a_checkpoint_that_is_not_as_it_was_written_is_named(words, tmp_path, capsys):
+    """A bit, some bytes less, a missing file, another kind of JSON: nothing is resumed, and nothing is touched."""
+    arguments = command(words, tmp_path, *SHORT)
+    assert not tagged(*arguments, "--keep_checkpoints", "True")
+    expected = (tmp_path / "model.safetensors").read_bytes()
+    (checkpoint,) = tmp_path.glob("checkpoint-*")
+    interrupt(tmp_path, checkpoint.name)
+    for path in sorted(checkpoint.iterdir()):
+        sound = path.read_bytes()
+        changes = [sound[:-9], b"[]", bytes([*sound[:-3], sound[-3] ^ 1, *sound[-2:]])]
+        for change in changes if path.name in ("trainer_state.json", "optimizer.pt", "checksums.json") else changes[2:]:
+            path.write_bytes(change)
+            assert tagged(*arguments) == 2
+            error = capsys.readouterr().err.splitlines()[-1]
+            assert "is not as it was written: remove" in error, (path, change[-20:])
+            assert str(path) in error or path.name == "checksums.json"
+            path.write_bytes(sound)
+    (checkpoint / "scheduler.pt").rename(tmp_path / "elsewhere")
+    assert tagged(*arguments) == 2
+    assert f"{checkpoint / 'scheduler.pt'} is not as it was written: remove {checkpoint}" in capsys.readouterr().err
+    (tmp_path / "elsewhere").rename(checkpoint / "scheduler.pt")
+    assert not tagged(*arguments)
+    assert (tmp_path / "model.safetensors").read_bytes() == expected
+
+
 def test_a_run_that_stopped_early_is_not_trained_further(words, tmp_path, caplog):
     """Killed before its files were in place, say; nothing gets better at a learning rate of 0."""
     arguments = command(words, tmp_path, "--early_stopping_patience", "2", "--num_train_epochs", "9", "--seed", "1")
