@@ -111,8 +111,8 @@ def checkpoint_to_resume(asked: str | None, folder: str | Path) -> str | None:
             damaged = CHECKSUMS_FILE
         if damaged:
             raise ValueError(
-                f"{sums.parent / damaged} is not as it was written: remove {checkpoint}, and the same command resumes "
-                "from the checkpoint before it, or starts anew where there is none"
+                f"{sums.parent / damaged} is not as it was written: remove {checkpoint}, and the same command "
+                "resumes from an earlier checkpoint or starts anew"
             )
     return checkpoint
 
