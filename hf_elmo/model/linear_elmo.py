@@ -126,10 +126,8 @@ def add_product_(total: Tensor, left: Tensor, right: Tensor) -> None:
     """total += left.T @ right. A sum over blocks in float32 is never rounded to half precision."""
     has_product = left.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     if left.dtype != total.dtype and left.is_cpu and not has_product:
-        left, right = (
-            left.to(total.dtype),
-            right.to(total.dtype),
-        )  # oneDNN fails where the processor has no such product
+        # oneDNN fails where the processor has no such product.
+        left, right = left.to(total.dtype), right.to(total.dtype)
     if onednn_is_faster(len(left), total):
         left, right = (pad_rows(part, round_up_rows(len(part))) for part in (left, right))
         longer, size = int(total.shape[1] > len(total)), max(1, LARGEST_RESULT // min(total.shape))

@@ -111,8 +111,8 @@ def checkpoint_to_resume(asked: str | None, folder: str | Path) -> str | None:
             damaged = CHECKSUMS_FILE
         if damaged:
             raise ValueError(
-                f"{sums.parent / damaged} is not as it was written: remove {checkpoint}, and the same command "
-                "resumes from an earlier checkpoint or starts anew"
+                f"{sums.parent / damaged} is not as it was written: remove {checkpoint}. "
+                "The same command then resumes from an earlier checkpoint, or trains from the start."
             )
     return checkpoint
 

@@ -11,6 +11,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import traceback
@@ -37,8 +38,6 @@ def attempt(task: Callable[[], int], log: Path) -> str | None:
             stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             for number in (1, 2):
                 os.dup2(stream, number)
-            import signal
-
             signal.alarm(SECONDS)
             code = task() or 0
         except SystemExit as end:
