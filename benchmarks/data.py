@@ -2,17 +2,23 @@
 
 Files land in the folder `data` of the repository, where the commands of the documentation look for them; each is
 compared with the checksum of the file that the tables were measured on. Where there is no network, the message names
-the address, so that the file can be brought by other means.
+the address, so that the file can be brought by other means. Of the archive of a repository, fetched whole, only the
+file that is made of it has a checksum: the bytes of archives change.
 """
 
 import argparse
+import functools
 import gzip
 import hashlib
+import io
 import json
+import re
 import sys
 import urllib.request
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import URLError
 from xml.etree import ElementTree
@@ -31,6 +37,9 @@ TREEBANK = f"{GITHUB}/UniversalDependencies/UD_English-EWT/15d613d8447b3478787d4
 WNUT = f"{GITHUB}/leondz/emerging_entities_17/e52a2d2a71ac1a051ca2d532eef28653c5c02603"
 ALL_WORDS = f"{GITHUB}/HSLCY/GlossBERT/64d282d5bae75064fc1a0b35fae8b250538411ec/Evaluation_Datasets/ALL"
 WIC = f"{GITHUB}/Wenxin-Jiang/CS577-NLP/17fb8ca981698024599b423ad140f1ac36608529/HW2/WiC_dataset"
+ARCHIVES = "https://codeload.github.com"
+PROPBANK = f"{ARCHIVES}/propbank/propbank-release/zip/4abade0b53ce4a181e1d98b3518101c1a44d395a"
+SEMCOR = f"{ARCHIVES}/rubenIzquierdo/wsd_corpora/zip/c31b9b8eb6d6ca726b6868f19123aaf7e5eb1d88"
 SICK = f"{GITHUB}/kkalouli/SICK-processing/0848f4aec60870122a4ca18de08ba0e25f6f9a75/SICK.txt"
 NOVELS = {
     "train": """
@@ -80,11 +89,95 @@ def articles(keep: Callable[[int], bool]) -> Callable[[bytes], bytes]:
     return select
 
 
+def archived(archive: bytes, pattern: str) -> Iterator[tuple[re.Match[str], bytes]]:
+    """Yield the files of a repository's archive whose paths match a pattern, in the order of their paths."""
+    with zipfile.ZipFile(io.BytesIO(archive)) as files:
+        for path in sorted(files.namelist()):
+            if match := re.fullmatch(f"[^/]+/{pattern}", path):
+                yield match, files.read(path)
+
+
+def senses(archive: bytes) -> bytes:
+    """Return a line for each sentence of SemCor: its id, words and annotations `start:end:lemma%key`.
+
+    What is one word in SemCor, as `took_place`, becomes several. When this was written, the beginning of br-a01 and the
+    end of br-l08 were at hand: five sentences, whose lines are those of the measured file.
+    """
+    lines = []
+    for match, xml in archived(archive, r"semcor3\.0/brown[12]/(.+)\.naf"):
+        document = ElementTree.fromstring(xml)
+        keys = {}
+        for term in document.iter("term"):
+            key = term.find(".//externalRef[@reftype='lexical_key']")
+            if key is not None:
+                keys[term.find(".//target").get("id")] = f"{term.get('lemma')}%{key.get('reference')}"
+        sentences: dict[str, tuple[list[str], list[str]]] = {}
+        for word in document.iter("wf"):
+            words, annotations = sentences.setdefault(word.get("sent"), ([], []))
+            start = len(words)
+            words += word.text.replace("_", " ").split()
+            if key := keys.get(word.get("id")):
+                annotations.append(f"{start}:{len(words)}:{key}")
+        for number, (words, annotations) in sentences.items():
+            lines.append(f"{match[1]}.s{number}\t{' '.join(words)}\t{' '.join(annotations)}\n")
+    return "".join(lines).encode()
+
+
+# As many tokens in PropBank as in the treebank, but others
+OTHER_TOKENS = "answers-20111106144630AAadR8l_ans-0005"
+
+
+def roles(treebank: bytes, archive: bytes) -> bytes:
+    """Return the words of a treebank with the frames and arguments of PropBank, which is published without words.
+
+    A line for each word has its number, form, lemma, two parts of speech, frame, and a label for each predicate of the
+    sentence. Sentences are joined by document and number; those that PropBank lacks or has with other tokens are left
+    out. When this was written, parts of seven documents were at hand: of 28 sentences, the lines of 26 are those of the
+    measured file, which lacks the other two as well.
+    """
+    propbank: dict[str, list[list[str]]] = {}
+    for match, text in archived(archive, r"data/google/ewt/(\w+)/\d+/(.+)\.xml\.gold_skel"):
+        for columns in filter(None, map(str.split, text.decode().split("\n"))):
+            propbank.setdefault(f"{match[1]}-{match[2]}-{int(columns[1]) + 1:04}", []).append(columns[7:])
+    lines, document = [], []
+    for sentence in treebank.decode().strip().split("\n\n"):
+        comments = [line for line in sentence.split("\n") if line.startswith("# sent_id =")]
+        document = re.findall("^# newdoc id = .*", sentence, re.MULTILINE) or document
+        words = [line.split("\t")[:5] for line in sentence.split("\n") if line.partition("\t")[0].isdecimal()]
+        name = comments[0].split()[-1]
+        rows = propbank.get(name, [])
+        if len(rows) == len(words) and name != OTHER_TOKENS:
+            frames, *brackets = zip(*rows, strict=True)
+            frames = ["_" if frame == "-" else frame for frame in frames]
+            columns = zip(frames, *map(labels, brackets), strict=True)
+            rows = ["\t".join((*word, *row)) for word, row in zip(words, columns, strict=True)]
+            lines += [*document, *comments, *rows, ""]
+            document = []
+    return "\n".join([*lines, ""]).encode()
+
+
+def labels(brackets: Iterable[str]) -> Iterator[str]:
+    """Yield the IOB2 labels of arguments in brackets, as `(ARG0*`, `*)`, `(V*)` and `*`."""
+    role = ""
+    for bracket in brackets:
+        begins = bracket.startswith("(")
+        if begins:
+            role = bracket[1 : bracket.index("*")]
+        yield f"{'B' if begins else 'I'}-{role}" if role else "O"
+        if bracket.endswith(")"):
+            role = ""
+
+
+def concatenated(*parts: bytes) -> bytes:
+    return b"".join(parts)
+
+
 @dataclass(frozen=True)
 class Source:
     """A file to make: the addresses of its parts, and what makes each part's contents of what is downloaded.
 
-    `listed`, if given, turns each line of the file at the only address into the address of a part.
+    `join` makes the file of all parts. `listed`, if given, turns each line of the file at the only address into the
+    address of a part.
     """
 
     path: str
@@ -92,6 +185,7 @@ class Source:
     sha256: str
     prepare: Callable[[bytes], bytes] = bytes
     listed: Callable[[str], str] | None = None
+    join: Callable[..., bytes] = concatenated
 
 
 def novels(split: str, sha256: str) -> Source:
@@ -272,6 +366,28 @@ DATA = {
             )
         ],
     ),
+    "semcor": (
+        "SemCor 3.0, brown1 and brown2 (WordNet's license): words with their senses",
+        [
+            Source(
+                "wsd/semcor.tsv",
+                (SEMCOR,),
+                "7cbf8fe09f3b221d640d5d2c1f5d983988b6842339f0a1ee124a3ac5a5b326e9",
+                senses,
+            )
+        ],
+    ),
+    "srl": (
+        "PropBank over English EWT (CC BY-SA 4.0): semantic roles",
+        [
+            Source(f"srl/{split}.srl", (f"{TREEBANK}/en_ewt-ud-{split}.conllu", PROPBANK), sha256, join=roles)
+            for split, sha256 in (
+                ("train", "badfeb33b68e4a0c39c77d90a974b8b5757f4e9f93a42e14ea96fd14080d5b30"),
+                ("dev", "592afc6a0ea0c5969877b91c7f4a22c9d6633d8f6328eca75715bed647426085"),
+                ("test", "3414adbbcd0853662a73f7cf1cd18581ba3ea30fc032c812dd069a00f86e7e52"),
+            )
+        ],
+    ),
     "wic": (
         "Words in Context (CC BY-NC 4.0): one meaning or two",
         [
@@ -288,11 +404,6 @@ DATA = {
 
 # Data that were brought into another form by hand: addresses, and the form that the commands of the documentation read
 BY_HAND = {
-    "semcor": "https://github.com/rubenIzquierdo/wsd_corpora (semcor3.0/brown1 and brown2, NAF): a line for each "
-    "sentence, its id, words and annotations start:end:lemma%key separated by tabs, in data/wsd/semcor.tsv",
-    "srl": "https://github.com/propbank/propbank-release (data/google/ewt, without words) and the words of `pos`: a "
-    "line for each word, number, word, lemma, two parts of speech, frame and a column of IOB2 labels for each "
-    "predicate, in data/srl/train.srl, dev.srl and test.srl",
     "lm-sources": "the addresses that hf_elmo/data/README.md names, nine corpora beside those of `lm`: a sentence a "
     "line, its words separated by spaces, in data/lm/CORPUS/train.txt, valid.txt and test.txt",
 }
@@ -329,38 +440,46 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def fetch(source: Source, folder: Path) -> None:
-    """Make one file, unless it is there; write it only if its contents are the ones that were measured on."""
+    """Make one file, unless it is there; under another name if its contents are not the ones that were measured on."""
     path = folder / source.path
     if path.exists():
         if hashlib.sha256(path.read_bytes()).hexdigest() != source.sha256:
             raise ValueError(f"{path} is not the file that the tables were measured on: move it away")
         print(f"{path} is there")
         return
-    addresses = source.addresses
-    if source.listed:
-        names = download(addresses[0], path).decode().split()
-        addresses = tuple(source.listed(name) for name in names)
-    contents = b"".join(source.prepare(download(address, path)) for address in addresses)
+    try:
+        addresses = source.addresses
+        if source.listed:
+            addresses = tuple(map(source.listed, download(addresses[0]).decode().split()))
+        contents = source.join(*(source.prepare(download(address)) for address in addresses))
+    except OSError as error:
+        raise OSError(f"{error}; {path} is made of it, by {__file__}") from error
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path} cannot be made of what is at {addresses[-1]}: {error}") from error
+    made = path
     if hashlib.sha256(contents).hexdigest() != source.sha256:
-        raise ValueError(
-            f"{path}: what was fetched is not the file that the tables were measured on; nothing is written"
-        )
+        made = path.with_name(f"{path.name}.differs")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     part.write_bytes(contents)
-    part.replace(path)
+    part.replace(made)
+    if made != path:
+        raise ValueError(
+            f"{made}: what was made of what was fetched is not the file that the tables were measured on; with it in "
+            f"the place of {path.name}, their commands give other numbers"
+        )
     print(f"{path}: {len(contents):,} bytes")
 
 
-def download(address: str, path: Path) -> bytes:
-    """Return what is at an address, of which the file `path` is made."""
+@functools.lru_cache(maxsize=2)  # an archive of which several files are made, beside what each is joined with
+def download(address: str) -> bytes:
+    """Return what is at an address."""
     print(f"fetching {address}", flush=True)
     try:
         with urllib.request.urlopen(address, timeout=60) as response:
             return response.read()
-    except OSError as error:
-        reason = getattr(error, "reason", error)
-        raise OSError(f"{address} cannot be fetched ({reason}); {path} is made of it, by {__file__}") from error
+    except (OSError, HTTPException) as error:
+        raise OSError(f"{address} cannot be fetched ({getattr(error, 'reason', error)})") from error
 
 
 if __name__ == "__main__":
