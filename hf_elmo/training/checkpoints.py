@@ -15,6 +15,7 @@ from ..hub import remove_code_and_card
 
 TRAINER_STATE_FILE = "trainer_state.json"
 CHECKSUMS_FILE = "checksums.json"
+WEIGHTS = "safetensors"  # in the names of the files that the best checkpoint's weights are loaded from
 UNFINISHED = ".unfinished"
 STAGING_FOLDER = "_unfinished"  # subfolder of the output folder for files that are not complete
 
@@ -26,8 +27,14 @@ class AtomicCheckpointTrainer(Trainer):
         """Train, from a checkpoint if one is given, whose folder may have been moved since it was written."""
         if resume_from_checkpoint is not None:
             with self.args.main_process_first(desc="the place of the best checkpoint"):
-                correct_best_checkpoint(Path(resume_from_checkpoint))
+                best = correct_best_checkpoint(Path(resume_from_checkpoint))
+            if best and self.args.load_best_model_at_end:
+                check_checkpoint(best, WEIGHTS)
         return super().train(resume_from_checkpoint, **kwargs)
+
+    def _load_best_model(self) -> None:
+        check_checkpoint(self.state.best_model_checkpoint, WEIGHTS)
+        super()._load_best_model()
 
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         """Write a checkpoint to a staging folder and rename it when it is complete."""
@@ -79,8 +86,8 @@ class AtomicCheckpointTrainer(Trainer):
         Path(output_dir or self.args.output_dir, "training_args.bin").unlink(missing_ok=True)
 
 
-def correct_best_checkpoint(checkpoint: Path) -> None:
-    """Correct the path of the best checkpoint in another one's state: the output folder may have been moved."""
+def correct_best_checkpoint(checkpoint: Path) -> str | None:
+    """Return the best checkpoint by another one's state, corrected there: the output folder may have been moved."""
     path = checkpoint / TRAINER_STATE_FILE
     state = TrainerState.load_from_json(str(path))
     best = state.best_model_checkpoint and checkpoint.parent / Path(state.best_model_checkpoint).name
@@ -88,6 +95,7 @@ def correct_best_checkpoint(checkpoint: Path) -> None:
         state.best_model_checkpoint = str(best)
         state.save_to_json(f"{path}{UNFINISHED}")
         os.replace(f"{path}{UNFINISHED}", path)
+    return state.best_model_checkpoint
 
 
 def last_checkpoint(folder: str | Path) -> str | None:
@@ -96,25 +104,28 @@ def last_checkpoint(folder: str | Path) -> str | None:
 
 
 def checkpoint_to_resume(asked: str | None, folder: str | Path) -> str | None:
-    """Return the checkpoint that a run resumes from, the one asked for or the last one of its folder, if there is one.
-
-    Raises:
-        `ValueError`: in one line, if one of its files is not as it was written.
-    """
+    """Return the checkpoint that a run resumes from, sound: the one asked for, or the last of its folder, if any."""
     checkpoint = asked or last_checkpoint(folder)
-    sums = Path(checkpoint, CHECKSUMS_FILE) if checkpoint else None
-    if sums is not None and sums.is_file():  # earlier versions wrote none
-        try:
-            expected = {str(name): int(value) for name, value in json.loads(sums.read_text(encoding="utf-8")).items()}
-            damaged = next((name for name in expected if checksum(sums.parent / name) != expected[name]), None)
-        except (ValueError, TypeError, AttributeError):
-            damaged = CHECKSUMS_FILE
-        if damaged:
-            raise ValueError(
-                f"{sums.parent / damaged} is not as it was written: remove {checkpoint}. "
-                "The same command then resumes from an earlier checkpoint, or trains from the start."
-            )
+    if checkpoint:
+        check_checkpoint(checkpoint)
     return checkpoint
+
+
+def check_checkpoint(checkpoint: str, part: str = "") -> None:
+    """Raise a `ValueError` of one line if a file of a checkpoint with `part` in its name is not as it was written."""
+    sums = Path(checkpoint, CHECKSUMS_FILE)
+    if not sums.is_file():  # earlier versions wrote none
+        return
+    try:
+        expected = {str(name): int(value) for name, value in json.loads(sums.read_text(encoding="utf-8")).items()}
+        damaged = next((n for n in expected if part in n and checksum(sums.parent / n) != expected[n]), None)
+    except (ValueError, TypeError, AttributeError):
+        damaged = CHECKSUMS_FILE
+    if damaged:
+        raise ValueError(
+            f"{sums.parent / damaged} is not as it was written: remove {checkpoint} and all later checkpoints. "
+            "The same command then resumes from an earlier one, or trains from the start."
+        )
 
 
 def write_checksums(checkpoint: Path) -> None:

@@ -130,6 +130,22 @@ def test_a_checkpoint_of_another_number_of_processes(texts, finished, tmp_path, 
     assert message in refused(capsys, *arguments)
 
 
+def test_a_best_checkpoint_that_is_not_as_it_was_written_is_named(texts, tmp_path, capsys):
+    """Before training goes on, and where it has ended and only the best weights lack."""
+    arguments = command(texts, tmp_path, "--validation_files", str(texts / "held_out.txt"), "--learning_rate", "0")
+    arguments += ["--eval_strategy", "steps", "--eval_steps", "4", "--load_best_model_at_end", "True"]
+    assert not pretrained(*arguments, "--keep_checkpoints", "True", "--save_total_limit", "9")
+    record = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(record | {"ended": False, "results": None}))
+    weights = tmp_path / "checkpoint-4" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-9])
+    message = f"{weights} is not as it was written: remove {weights.parent} and all later checkpoints"
+    assert message in refused(capsys, *arguments)
+    shutil.rmtree(tmp_path / "checkpoint-12")
+    assert message in refused(capsys, *arguments)
+    assert not (tmp_path / "checkpoint-12").exists()
+
+
 FULL = """
 import resource, sys
 from hf_elmo.training import pretrain

@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 from toy_finetuning import classified, command, tagged, write_texts, write_words
 from toy_scripts import SCRIPTS
 
+from hf_elmo.training.checkpoints import AtomicCheckpointTrainer
+
 pytestmark = pytest.mark.slow  # each test trains
 
 SHORT = ["--max_steps", "2", "--eval_strategy", "steps", "--save_strategy", "steps", "--eval_steps", "1"]
@@ -239,6 +241,39 @@ def test_a_checkpoint_that_is_not_as_it_was_written_is_named(words, tmp_path, ca
     (tmp_path / "elsewhere").rename(checkpoint / "scheduler.pt")
     assert not tagged(*arguments)
     assert (tmp_path / "model.safetensors").read_bytes() == expected
+
+
+def test_the_best_checkpoint_is_checked_before_training_goes_on_and_before_it_is_loaded(
+    words, tmp_path, capsys, monkeypatch
+):
+    """At a learning rate of 0 it is the first one. Without it and those after it, the same command ends."""
+    arguments = command(words, tmp_path, *SHORT, "--max_steps", "3", "--save_total_limit", "9", "--learning_rate", "0")
+    assert not tagged(*arguments, "--keep_checkpoints", "True")
+    interrupt(tmp_path, "checkpoint-1", "checkpoint-2")
+    weights = tmp_path / "checkpoint-1" / "model.safetensors"
+    sound = weights.read_bytes()
+    damaged = bytes([*sound[:-3], sound[-3] ^ 1, *sound[-2:]])
+    message = f"ner: error: {weights} is not as it was written: remove {weights.parent} and all later checkpoints. The"
+    weights.write_bytes(damaged)
+    assert tagged(*arguments) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "checkpoint-3").exists()
+
+    save = AtomicCheckpointTrainer._save_checkpoint
+
+    def save_and_damage(self, *arguments):
+        save(self, *arguments)
+        weights.write_bytes(damaged)
+
+    weights.write_bytes(sound)
+    (weights.parent / "optimizer.pt").write_bytes(b"")  # nothing reads it again
+    with monkeypatch.context() as patched:
+        patched.setattr(AtomicCheckpointTrainer, "_save_checkpoint", save_and_damage)
+        assert tagged(*arguments) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    for step in (1, 2, 3):
+        shutil.rmtree(tmp_path / f"checkpoint-{step}")
+    assert not tagged(*arguments)
 
 
 def test_a_run_that_stopped_early_is_not_trained_further(words, tmp_path, caplog):
