@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from hf_elmo.model.word_splitting_elmo import splitting_rule
+from hf_elmo.splitting_rules import DESCRIPTIONS
 
 from .allennlp_classification import read_basic_classifier, read_bcn
 from .allennlp_model import Settings, TaskArchive
@@ -103,7 +103,7 @@ def describe(archive: TaskArchive, kind: str, tokenizer: Mapping[str, Any], note
         by += f". It was trained on `{name}`"
     words = [f"{note[0].upper()}{note[1:]}." for note in notes]
     if tokenizer["split"] != "treebank":
-        words.insert(0, splitting_rule(tokenizer["split"]).description)
+        words.insert(0, DESCRIPTIONS[tokenizer["split"]])
     return {
         "origin": "The corpus of the encoder is not recorded in these files; see the publication of the weights.",
         "training": f"{by}. Results of the archive are not carried over; dropouts are, optimizer and schedule are not.",

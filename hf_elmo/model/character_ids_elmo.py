@@ -190,20 +190,26 @@ class WordVocabulary:
         return self.words[labels]
 
 
-def read_word_vocabulary(path: str | Path, unique: bool = False) -> list[str]:
+def read_word_vocabulary(path: str | Path) -> list[str]:
     """Read the words of a vocabulary file, in the order of their ids.
 
     The format is bilm-tf's: one word a line, its line number its id, without the white space around it; lines that are
     `!!!MAXTERMID` do not count, and a byte order mark is ignored. The file may be gzipped.
 
-    Args:
-        path: The file.
-        unique: Whether to refuse empty lines and repeated words, so that each id has one word and each word one id.
-            Empty lines at the end are ignored then; otherwise they count as words, as they do in bilm-tf.
-
     Raises:
         `ValueError`: with file and line, if it cannot be read, or `<S>`, `</S>` or `<UNK>` is missing.
     """
+    words = [word for word in read_lines(path) if word != "!!!MAXTERMID"]
+    if missing := [word for word in (BOS_WORD, EOS_WORD, UNKNOWN_WORD) if word not in words]:
+        raise ValueError(
+            f"the word vocabulary {path} lacks {', '.join(missing)}: it needs <S>, </S> and <UNK> among its "
+            f"{len(words)} lines, one word a line, most frequent first"
+        )
+    return words
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """Return the lines of a vocabulary file without the white space around them; errors as above."""
     opened = gzip.open if str(path).endswith(".gz") else open
     try:
         with opened(path, "rb") as file:
@@ -214,24 +220,7 @@ def read_word_vocabulary(path: str | Path, unique: bool = False) -> list[str]:
         raise ValueError(f"{path}, line {line}: not UTF-8; convert the vocabulary to UTF-8") from None
     except (OSError, EOFError) as error:
         raise ValueError(f"the word vocabulary {path} cannot be read: {error}") from None
-    lines = [line.strip() for line in io.StringIO(text, newline=None)]
-    while unique and lines and not lines[-1]:
-        lines.pop()
-    words = [word for word in lines if word != "!!!MAXTERMID"]
-    if missing := [word for word in (BOS_WORD, EOS_WORD, UNKNOWN_WORD) if word not in words]:
-        raise ValueError(
-            f"the word vocabulary {path} lacks {', '.join(missing)}: it needs <S>, </S> and <UNK> among its "
-            f"{len(words)} lines, one word a line, most frequent first"
-        )
-    first = {}
-    for number, word in enumerate(lines if unique else (), start=1):
-        if not word:
-            raise ValueError(
-                f"{path}, line {number}: empty; a word's line number is its id, so lines cannot be skipped"
-            )
-        if first.setdefault(word, number) != number:
-            raise ValueError(f"{path}, line {number}: {word!r} again, which is also in line {first[word]}")
-    return words
+    return [line.strip() for line in io.StringIO(text, newline=None)]
 
 
 def write_word_vocabulary(words: list[str], path: str | Path):

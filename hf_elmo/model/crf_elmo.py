@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 
-from .label_schemes_elmo import forbidden_transitions
 from .scan_elmo import scan
 
 Forbidden = tuple[Tensor, Tensor, Tensor]  # transitions (K, K) from row to column, starts (K,) and ends (K,), of bool
@@ -72,10 +71,6 @@ class LinearChainCrf(nn.Module):
         transitions, start, end = (weight.to(scores.dtype) for weight in (self.transitions, self.start, self.end))
         sums = prefix_scores(scores, lengths, transitions, start, torch.logsumexp)[:, -1]
         return torch.where(lengths > 0, torch.logsumexp(sums + end, dim=-1), 0)
-
-    def max_marginals(self, scores: Tensor, mask: Tensor, label_names: list[str]) -> Tensor:
-        """Return the function `max_marginals` with the weights of the chain, under the scheme of the label names."""
-        return max_marginals(scores, mask, forbidden_transitions(label_names, scores.device), self.weights())
 
     def weights(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return the scores of transitions `(K, K)`, of the start and of the end, `(K,)` each."""

@@ -138,7 +138,7 @@ class ElmoTokenizer(TokenizersBackend):
         self.word_features = None if features_file is None else read_features(features_file)
         files = self._vocabulary.ids, self.dictionaries, self.word_features
         self.word_rows = make_word_rows(max_characters_per_token, bos, eos, *files)
-        self._tokenizer = rust_tokenizer(self.word_rows, pad, splitting_rule(split).pattern.pattern)
+        self._tokenizer = rust_tokenizer(self.word_rows, pad, splitting_rule(split).pattern)
         self._tokenizer.add_tokens(added_words or [])
         if max_characters_per_token == 1:
             kwargs.setdefault("unk_token", UNKNOWN_WORD)

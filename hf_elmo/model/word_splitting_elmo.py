@@ -12,12 +12,12 @@ No rule rewrites anything: joined, the words are the text without its white spac
 - Links are kept whole, and so is what corpora that are split already write: <unk>, @-@, do n't, don 't.
 
 `punctuation` is the same without clitics, quoted years and English abbreviations, and knows the punctuation of more
-scripts. Python and Rust read the patterns alike.
+scripts. With `letters_digits`, as in AllenNLP, words are sequences of letters or of digits, and every other character
+stands alone; with `whitespace`, the text must be split beforehand. Python and Rust read the patterns alike.
 """
 
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
 
 BLANK = r"\s\x1c-\x1f"
 ALONE = (
@@ -70,48 +70,16 @@ def pattern(alone: str, english: bool) -> re.Pattern:
     )
 
 
-class SplittingRule(NamedTuple):
-    """A rule, and one sentence that describes it, for model cards and `--help`."""
-
-    pattern: re.Pattern
-    description: str
-
-
 SPLITTING_RULES = {
-    "treebank": SplittingRule(
-        pattern(ALONE, english=True),
-        "Punctuation and English clitics stand apart, as in the Penn Treebank (do n't), and nothing is rewritten.",
-    ),
-    "punctuation": SplittingRule(
-        pattern(ALONE + MORE_ALONE, english=False),
-        "Punctuation stands apart from words, in whatever language, and nothing is rewritten.",
-    ),
-    "letters_digits": SplittingRule(
-        re.compile(r"[^\W\d_]+|\d+|\S"),
-        "Words are sequences of letters or of digits; every other character stands alone, as AllenNLP's letters_digits "
-        "splits.",
-    ),
-    "whitespace": SplittingRule(
-        re.compile(rf"[^{BLANK}]+"), "Words are separated by white space only, so the text must be split beforehand."
-    ),
+    "treebank": pattern(ALONE, english=True),
+    "punctuation": pattern(ALONE + MORE_ALONE, english=False),
+    "letters_digits": re.compile(r"[^\W\d_]+|\d+|\S"),
+    "whitespace": re.compile(rf"[^{BLANK}]+"),
 }
 
 
-def split_words(text: str, rule: str = "treebank") -> list[str]:
-    """Return the words of raw text.
-
-    Args:
-        text: Any text; a lone surrogate counts as a character.
-        rule: A key of `SPLITTING_RULES`.
-
-    Raises:
-        `ValueError`: for a rule of another name.
-    """
-    return splitting_rule(rule).pattern.findall(text)
-
-
-def splitting_rule(name: str) -> SplittingRule:
-    """Return a rule by its name; `ValueError` for a name that there is not."""
+def splitting_rule(name: str) -> re.Pattern:
+    """Return the pattern of a rule, whose matches in raw text are the words; `ValueError` for any other name."""
     if not isinstance(name, str) or name not in SPLITTING_RULES:
         raise ValueError(f"split must be one of {', '.join(map(repr, SPLITTING_RULES))}, but is {name!r}")
     return SPLITTING_RULES[name]
@@ -132,7 +100,7 @@ class KeptWords:
 
     def split(self, text: str, rule: str) -> list[str]:
         """Return the words of raw text: kept words, and the text between them split by the rule of this name."""
-        split = splitting_rule(rule).pattern.findall
+        split = splitting_rule(rule).findall
         if not any(word in text for word in self.words):
             return split(text)
         words, end = [], 0

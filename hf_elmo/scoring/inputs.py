@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from ..applying.inputs import arriving_lines
-from ..model.word_splitting_elmo import SPLITTING_RULES, split_words
+from ..model.word_splitting_elmo import SPLITTING_RULES, splitting_rule
 from ..training.language_model.corpus import TextFiles, choose_split
 
 STANDARD_INPUT = "-"
@@ -67,7 +67,7 @@ class SentenceInput:
 
     def arriving(self) -> Iterator[list[list[str]]]:
         for lines in arriving_lines():
-            sentences = [split_words(line, self.split) for _, line in lines if line.strip()]
+            sentences = [splitting_rule(self.split).findall(line) for _, line in lines if line.strip()]
             for start in range(0, len(sentences), CHUNK):
                 yield sentences[start : start + CHUNK]
 

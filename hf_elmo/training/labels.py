@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from ..label_schemes import convert
 from ..model.configuration_elmo import ElmoConfig
-from ..model.label_schemes_elmo import convert, find_scheme
+from ..model.label_schemes_elmo import find_scheme
 from ..model.sequence_classification_elmo import ElmoForSequenceClassification
 from .arguments import ModelArguments
 from .batches import EncodedDataset

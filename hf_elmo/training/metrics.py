@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from ..model.label_schemes_elmo import Span, find_scheme, spans, strict_spans
+from ..label_schemes import strict_spans
+from ..model.label_schemes_elmo import Span, find_scheme, spans
 
 PUNCTUATION = str.maketrans("", "", string.punctuation)
 ARTICLES = re.compile(r"\b(?:a|an|the)\b")

@@ -30,6 +30,10 @@ all_masks = pytest.mark.parametrize("mask", [torch.tensor(mask).bool() for mask 
 all_schemes = pytest.mark.parametrize("scheme", SCHEMES)
 
 
+def marginals(crf, scores, mask, names):
+    return max_marginals(scores, mask, forbidden_transitions(names), crf.weights())
+
+
 def make_case(num_labels, mask, seed=0, dtype=torch.float64, whole_numbers=False):
     """A chain with weights that matter, and scores that are not even numbers outside the mask."""
     generator = torch.Generator().manual_seed(seed)
@@ -92,7 +96,7 @@ def test_logits_are_max_marginals_and_their_largest_the_best_sequence(mask, sche
     names = SCHEMES[scheme][0]
     for seed in range(5):
         crf, scores = make_case(len(names), mask, seed)
-        logits = crf.max_marginals(scores, mask, names)
+        logits = marginals(crf, scores, mask, names)
         expected = torch.zeros_like(logits)
         for row, words, wanted in zip(scores, mask, expected):
             allowed = [*sequences(crf, row, words, scheme)]
@@ -115,7 +119,7 @@ def test_among_equally_good_sequences_one_is_chosen(scheme):
     tied = 0
     for seed in range(20):
         crf, scores = make_case(len(names), mask, seed, torch.float32, whole_numbers=True)
-        logits = crf.max_marginals(scores, mask, names).detach()
+        logits = marginals(crf, scores, mask, names).detach()
         probabilities = np.exp(logits.numpy()) / np.exp(logits.numpy()).sum(-1, keepdims=True)
         for row, words, given, chances in zip(scores, mask, logits, probabilities):
             totals = dict(sequences(crf, row, words, scheme))
@@ -137,7 +141,7 @@ def test_gradients_are_finite_differences(mask):
 
     check(lambda crf, scores: crf.log_partition(scores, mask))
     check(lambda crf, scores: crf(scores, labels, mask))
-    check(lambda crf, scores: crf.max_marginals(scores, mask, SCHEMES["BIO"][0]))
+    check(lambda crf, scores: marginals(crf, scores, mask, SCHEMES["BIO"][0]))
 
 
 def test_nan_outside_of_the_chain_reaches_no_gradient():
@@ -145,7 +149,7 @@ def test_nan_outside_of_the_chain_reaches_no_gradient():
     crf, scores = make_case(4, mask)
     scores.requires_grad_()
     loss = crf(scores, torch.ones(2, 4, dtype=torch.long), mask).sum()
-    (loss + crf.max_marginals(scores, mask, SCHEMES["BIO"][0]).sum()).backward()
+    (loss + marginals(crf, scores, mask, SCHEMES["BIO"][0]).sum()).backward()
     assert not scores.grad[~mask].any()
     assert all(weight.grad.isfinite().all() for weight in (scores, *crf.parameters()))
 
@@ -155,22 +159,22 @@ def test_half_precision_is_only_that_of_the_scores(dtype):
     names, mask = SCHEMES["BIOUL"][0], torch.ones(3, 40, dtype=torch.bool)
     crf, scores = make_case(5, mask, dtype=dtype)
     labels = torch.zeros(3, 40, dtype=torch.long)
-    actual = crf(scores, labels, mask), crf.max_marginals(scores, mask, names)
+    actual = crf(scores, labels, mask), marginals(crf, scores, mask, names)
     crf = crf.float()
-    expected = crf(scores.float(), labels, mask), crf.max_marginals(scores.float(), mask, names)
+    expected = crf(scores.float(), labels, mask), marginals(crf, scores.float(), mask, names)
     assert_close(actual, expected, rtol=0, atol=0)
     with torch.autocast("cpu", dtype):
-        assert_close((crf(scores, labels, mask), crf.max_marginals(scores, mask, names)), expected, rtol=0, atol=0)
+        assert_close((crf(scores, labels, mask), marginals(crf, scores, mask, names)), expected, rtol=0, atol=0)
 
 
 def test_long_sentences_are_exact_in_single_precision():
     names, mask = SCHEMES["BIO"][0], torch.ones(2, 2000, dtype=torch.bool)
     crf, scores = make_case(4, mask)
-    best = crf.max_marginals(scores, mask, names).argmax(-1)
+    best = marginals(crf, scores, mask, names).argmax(-1)
     scores = scores + 30 * torch.nn.functional.one_hot(best, 4)  # a model that is sure of itself
     exact = crf(scores, best, mask)
     assert_close(crf.float()(scores.float(), best, mask).double(), exact, rtol=0, atol=1e-4)
-    assert torch.equal(crf.max_marginals(scores.float(), mask, names).argmax(-1), best)
+    assert torch.equal(marginals(crf, scores.float(), mask, names).argmax(-1), best)
 
 
 def test_empty_batches_and_sentences():
@@ -178,7 +182,7 @@ def test_empty_batches_and_sentences():
     crf.reset_parameters()
     for shape in ((0, 5), (2, 0), (0, 0)):
         scores, mask = torch.zeros(*shape, 3), torch.ones(shape, dtype=torch.bool)
-        assert crf.max_marginals(scores, mask, ["O", "B-X", "I-X"]).shape == (*shape, 3)
+        assert marginals(crf, scores, mask, ["O", "B-X", "I-X"]).shape == (*shape, 3)
         assert not crf(scores, torch.zeros(shape, dtype=torch.long), mask).any()
 
 

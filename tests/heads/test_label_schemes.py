@@ -4,18 +4,8 @@ import random
 
 import pytest
 
-from hf_elmo.model.label_schemes_elmo import (
-    SCHEMES,
-    Label,
-    Span,
-    convert,
-    find_scheme,
-    find_used_scheme,
-    labels_of_scheme,
-    parse_label,
-    spans,
-    strict_spans,
-)
+from hf_elmo.label_schemes import SCHEMES, convert, find_used_scheme, labels_of_scheme, strict_spans
+from hf_elmo.model.label_schemes_elmo import Label, Span, find_scheme, parse_label, spans
 
 ENTITIES = [Span(0, 2, "PER"), Span(2, 3, "PER"), Span(4, 7, "LOC"), Span(7, 8, "ORG")]
 SENTENCE = {

@@ -6,7 +6,8 @@ import pytest
 from encoded_words import original_row
 
 from hf_elmo import ElmoTokenizer
-from hf_elmo.model.word_splitting_elmo import SPLITTING_RULES, split_words
+from hf_elmo.model.word_splitting_elmo import SPLITTING_RULES, splitting_rule
+from hf_elmo.splitting_rules import DESCRIPTIONS
 
 
 @pytest.mark.parametrize(
@@ -50,18 +51,19 @@ def test_the_rule_for_raw_text(tokenizer, text, words):
     ],
 )
 def test_the_rule_for_text_of_other_languages(text, words):
-    assert split_words(text, "punctuation") == words.split()
-    assert split_words(words, "punctuation") == words.split()
+    assert splitting_rule("punctuation").findall(text) == words.split()
+    assert splitting_rule("punctuation").findall(words) == words.split()
 
 
 def test_rules_are_described_in_a_sentence_and_others_refused():
-    for rule in SPLITTING_RULES.values():
-        assert rule.description.endswith(".")
-        assert len(rule.description) < 120
+    assert DESCRIPTIONS.keys() == SPLITTING_RULES.keys()
+    for description in DESCRIPTIONS.values():
+        assert description.endswith(".")
+        assert len(description) < 120
     with pytest.raises(
         ValueError, match="split must be one of 'treebank', 'punctuation', 'letters_digits', 'whitespace', but is 'ptb'"
     ):
-        split_words("a", "ptb")
+        splitting_rule("ptb")
 
 
 def test_text_can_be_split_at_white_space_only():
@@ -109,4 +111,4 @@ def test_the_rust_tokenizer_behind_it_splits_alike(split):
 def test_long_texts_are_no_burden(rule, unit):
     """In time linear in the text this is done at once; in quadratic time it would take minutes."""
     text = unit * (160_000 // len(unit))
-    assert "".join(split_words(text, rule)) == "".join(text.split())
+    assert "".join(splitting_rule(rule).findall(text)) == "".join(text.split())

@@ -8,7 +8,8 @@ import pytest
 from lanes import first_fast
 from reading import arguments
 
-from hf_elmo.model.label_schemes_elmo import Span, convert, spans, strict_spans
+from hf_elmo.label_schemes import convert, strict_spans
+from hf_elmo.model.label_schemes_elmo import Span, spans
 from hf_elmo.training.data.word_labels import read_word_labels
 from hf_elmo.training.metrics import (
     accuracy,

@@ -13,6 +13,7 @@ from datasets import Dataset
 from hf_elmo.model.character_ids_elmo import read_word_vocabulary, write_word_vocabulary
 from hf_elmo.training.language_model.corpus import DatasetTexts, SentenceQueue, TextFiles, build_vocabulary, count_words
 from hf_elmo.training.language_model.streams import Streams, WordTable
+from hf_elmo.word_vocabulary import read_unique_words
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def corpus(tmp_path):
 def test_vocabulary_of_any_make(tmp_path, line_end, mark, ending):
     words = ["<S>", "</S>", "<UNK>", "the", "\u00e9t\u00e9", "x\u2028y"]
     (tmp_path / "vocab.txt").write_bytes((mark + line_end.join(words) + ending).encode())
-    assert read_word_vocabulary(tmp_path / "vocab.txt", unique=True) == words
+    assert read_unique_words(tmp_path / "vocab.txt") == words
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_vocabulary_refused(tmp_path, text, message):
     path = tmp_path / "vocab.txt"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ValueError, match=message) as error:
-        read_word_vocabulary(path, unique=True)
+        read_unique_words(path)
     assert str(path) in str(error.value)
 
 

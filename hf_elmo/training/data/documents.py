@@ -267,7 +267,7 @@ def read_clusters(clusters: Any, sentences: list[list[str]], place: Place) -> li
 
 def split_text(text: str) -> tuple[list[list[str]], list[tuple[int, int]]]:
     """Split raw text into sentences of words, and give the place in the text of each word, as first and end."""
-    matches = list(splitting_rule("treebank").pattern.finditer(text))
+    matches = list(splitting_rule("treebank").finditer(text))
     offsets = [match.span() for match in matches]
     return group_sentences([match.group() for match in matches], offsets), offsets
 

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from datasets import Dataset
 
-from ...model.label_schemes_elmo import labels_of_scheme, spans
+from ...label_schemes import labels_of_scheme
+from ...model.label_schemes_elmo import spans
 from .files import Place, numbered_lines
 from .splits import Splits, Understood, read_examples, values
 from .tables import Row, find_column, is_table, peek, read_table

@@ -18,14 +18,8 @@ from typing import Any
 import pyarrow as pa
 from datasets import Dataset
 
-from ...model.label_schemes_elmo import (
-    convert,
-    find_scheme,
-    find_used_scheme,
-    join_label,
-    labels_of_scheme,
-    parse_label,
-)
+from ...label_schemes import convert, find_used_scheme, join_label, labels_of_scheme
+from ...model.label_schemes_elmo import find_scheme, parse_label
 from .files import Place
 from .splits import Splits, Understood, note_unknown, read_examples, values
 from .tables import Row, clean_label, find_column, find_label_column, is_table, peek, read_table

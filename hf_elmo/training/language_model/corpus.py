@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...model.character_ids_elmo import BOS_WORD, EOS_WORD, UNKNOWN_WORD
-from ...model.word_splitting_elmo import SPLITTING_RULES, split_words, splitting_rule
+from ...model.word_splitting_elmo import SPLITTING_RULES, splitting_rule
 from ..data.files import numbered_lines
 from .arguments import TextArguments
 
@@ -46,7 +46,7 @@ class Corpus:
 
     def words_of(self, sentence: str) -> list[str]:
         """Split a sentence into words."""
-        return split_words(sentence, self.split)
+        return splitting_rule(self.split).findall(sentence)
 
     def digest(self) -> str | None:
         """Return a digest of the content without splitting it into words, or None where that cannot be had."""

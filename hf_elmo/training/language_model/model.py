@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ...loading import loading
-from ...model.character_ids_elmo import BOS_WORD, EOS_WORD, read_word_vocabulary, write_word_vocabulary
+from ...model.character_ids_elmo import BOS_WORD, EOS_WORD, write_word_vocabulary
 from ...model.code_points_elmo import (
     BOS,
     DICTIONARIES_FILE,
@@ -26,6 +26,7 @@ from ...model.code_points_elmo import (
 from ...model.configuration_elmo import ElmoConfig
 from ...model.language_model_elmo import ElmoForPreTraining
 from ...model.tokenization_elmo import ElmoTokenizer
+from ...word_vocabulary import read_unique_words
 from ..configs import read_config
 from .arguments import ModelArguments, TextArguments
 from .corpus import SPECIAL_TOKENS, TextStatistics, build_vocabulary
@@ -78,7 +79,7 @@ def choose_vocabulary(text: TextArguments, old: ElmoTokenizer | None, statistics
         `ValueError`: if no word is frequent enough, or the words of the text were not counted.
     """
     if text.vocab_file is not None:
-        return read_word_vocabulary(text.vocab_file, unique=True)
+        return read_unique_words(text.vocab_file)
     if old is not None and old.word_vocab is not None:
         return old.word_vocab
     if statistics is None:

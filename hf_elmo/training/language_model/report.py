@@ -9,7 +9,7 @@ from transformers.training_args import OptimizerNames
 
 from ...hub import keep_written_card
 from ...model.language_model_elmo import ElmoForPreTraining
-from ...model.word_splitting_elmo import splitting_rule
+from ...splitting_rules import DESCRIPTIONS
 from ...tables import Table
 from ..run_card import command_block
 from ..run_plots import drawn, pictures
@@ -133,7 +133,7 @@ def save_card(
 def describe_split(corpus: Corpus, tokenizer_split: str) -> str:
     """Return what the card says about the words of the training text and of the tokenizer. Markdown."""
     if corpus.split == tokenizer_split:
-        rule = splitting_rule(corpus.split).description
+        rule = DESCRIPTIONS[corpus.split]
         return f"By the rule `{corpus.split}`, which the tokenizer applies to raw text too. {rule}"
     return (
         "The text was split into words already and was left as it is (`whitespace`). The tokenizer splits raw text by "
