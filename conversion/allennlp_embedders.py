@@ -30,7 +30,7 @@ ELMO = ("elmo_token_embedder", "elmo")
 
 
 class Features(NamedTuple):
-    """The vectors of words as `token_embedders_elmo` describes them.
+    """The vectors of words as `word_features_elmo` describes them.
 
     Args:
         described: `word_features` of the configuration.

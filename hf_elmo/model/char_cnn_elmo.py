@@ -12,6 +12,7 @@ padding, because further windows of padding are all the same.
 """
 
 import itertools
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -251,12 +252,14 @@ def padded_from(types: Tensor) -> Tensor:
     return ((types != types[:, -1:]) * torch.arange(1, types.shape[1] + 1, device=types.device)).amax(dim=1)
 
 
-def unique_rows(rows: Tensor, hash_factor: int = HASH_FACTOR) -> tuple[Tensor, Tensor]:
+def unique_rows(rows: Tensor, hash_factor: int = HASH_FACTOR) -> tuple[Tensor, Tensor | slice]:
     """Return the distinct rows of `(N, W)` ids, and for each row its place among them.
 
     Rows are compared by a 64-bit hash, several times faster than sorting whole rows; then in full, so that a collision
-    costs time, never correctness.
+    costs time, never correctness. A graph cannot depend on their number: there, all rows are returned.
     """
+    if torch.compiler.is_compiling():
+        return rows, slice(None)
     multipliers = torch.arange(1, rows.shape[1] + 1, device=rows.device) * hash_factor
     mixed = (rows.long() + 1) * multipliers
     hashes = (mixed ^ (mixed >> 29)).sum(dim=1)
@@ -271,11 +274,27 @@ def unique_rows(rows: Tensor, hash_factor: int = HASH_FACTOR) -> tuple[Tensor, T
 def without_common_padding(types: Tensor, widest: int) -> Tensor:
     """Cut the last columns of `(N, W)` ids that only repeat each row's last id, as padding does.
 
-    All windows of such columns are the same, and one of them is enough for the maximum: so `widest` columns stay.
+    All windows of such columns are the same, and one of them is enough for the maximum: so `widest` columns stay. A
+    graph cannot depend on the number of columns: there, all of them stay.
     """
+    if torch.compiler.is_compiling():
+        return types
     varied = (types != types[:, -1:]).any(dim=0)
     used = int(varied.nonzero().max()) + 1 if varied.any() else 0
     return types[:, : used + widest]
+
+
+def encode_words(encode: Callable[[Tensor], Tensor], words: Tensor, mask: Tensor) -> Tensor:
+    """Apply a function from words `(N, ...)` to vectors `(N, D)` where `mask` `(B, T)` is True: `(B, T, D)`, else 0."""
+    if torch.compiler.is_compiling():  # the number of words is unknown to a graph
+        return torch.where(mask[..., None], encode(words.flatten(0, 1)).unflatten(0, mask.shape), 0)
+    return at_words(encode(words[mask]), mask)
+
+
+def at_words(vectors: Tensor, mask: Tensor) -> Tensor:
+    """Return vectors `(N, ...)` of words at their places, `(B, T, ...)`, 0 where `mask` `(B, T)` is False."""
+    places = mask.view(*mask.shape, *[1] * (vectors.dim() - 1))
+    return vectors.new_zeros(*mask.shape, *vectors.shape[1:]).masked_scatter(places, vectors)
 
 
 def without_features(input_ids: Tensor, config: ElmoConfig) -> Tensor:

@@ -111,7 +111,7 @@ class ElmoConfig(PreTrainedConfig):
         char_feature_embedding_size (`int`, defaults to 16): Width of a character's embedding there.
         word_features (`list[dict]`, *optional*):
             Vectors that task heads read in place of the first mix, static vectors and the small character CNN: tables
-            of words, encoders of characters, and ELMo, in the order of concatenation (see `token_embedders_elmo`).
+            of words, encoders of characters, and ELMo, in the order of concatenation (see `word_features_elmo`).
         task_layers (`dict`, *optional*):
             Layers of a head that differ from those of its class, by the names of their places (see the head), each
             described by a dict with a `type` (see `task_encoders_elmo`). `input_dropout`, a number, is the dropout on

@@ -26,11 +26,10 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
+from .char_cnn_elmo import at_words
 from .configuration_elmo import ElmoConfig
-from .document_model_elmo import ElmoDocumentModel, by_sentence
-from .modeling_elmo import word_mask
+from .document_model_elmo import ElmoDocumentModel, lengths_of
 from .task_layers_elmo import TaskBiLstm, masked_softmax
-from .task_model_elmo import EncodedWords
 
 SPAN_BLOCK = 16384  # spans scored at a time
 PAIR_BLOCK = 128  # spans whose antecedents are scored at a time
@@ -109,9 +108,10 @@ class ElmoForCoreferenceResolution(ElmoDocumentModel):
         words = self.encode(
             input_ids, attention_mask, layers=layers, output_hidden_states=output_hidden_states, **kwargs
         )
-        sentences = self.sentence_numbers(input_ids, word_mask(input_ids, attention_mask))
-        inner = words.mask & ~self.special_tokens_mask(input_ids, None)
-        features = self.in_context(words, sentences)
+        sentences = self.sentence_numbers(input_ids, words.present)
+        inner = words.mask & ~words.special
+        lengths = lengths_of(sentences[words.mask])
+        features = at_words(self.context(words.features[words.mask][None], None, lengths)[0], words.mask)
         found, losses = [], []
         for row, (place, own) in enumerate(zip(sentences, inner)):
             gold = None
@@ -156,16 +156,6 @@ class ElmoForCoreferenceResolution(ElmoDocumentModel):
                 target = (clusters > 0).to(scores.dtype)
                 loss = loss + binary_cross_entropy_with_logits(scores, target, reduction="sum")
         return spans, mention_scores.detach(), antecedents, loss
-
-    # ---- sentences
-
-    def in_context(self, words: EncodedWords, sentences: Tensor) -> Tensor:
-        """Return the words after the biLSTM, `(B, T, 2C)`."""
-        outputs = by_sentence(self.context, words.features[words.mask], sentences[words.mask])
-        context = outputs.new_zeros(*words.mask.shape, outputs.shape[-1])
-        return context.masked_scatter(words.mask[..., None], outputs)
-
-    # ---- use
 
     @torch.no_grad()
     def find_clusters(

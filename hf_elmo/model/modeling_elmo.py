@@ -26,7 +26,7 @@ from transformers.utils import ModelOutput, logging
 from transformers.utils.generic import can_return_tuple
 
 from .alignment_elmo import ElmoAlignment
-from .char_cnn_elmo import ElmoCharacterEncoder, without_features
+from .char_cnn_elmo import ElmoCharacterEncoder, encode_words, without_features
 from .configuration_elmo import ElmoConfig
 from .lora_elmo import register_lora_targets
 from .lstm_elmo import Direction, LstmState, direction_of_layers, lstm
@@ -415,12 +415,7 @@ class ElmoModel(ElmoPreTrainedModel):
         if not self.config.char_cnn_filters:
             words = given if input_ids is None else self.word_embeddings(given)
             return words.squeeze(2).masked_fill(~mask[..., None], 0), mask
-        if torch.compiler.is_compiling():
-            words = self.char_encoder(given.flatten(0, 1)).unflatten(0, mask.shape)
-            return torch.where(mask[..., None], words, 0), mask
-        vectors = self.char_encoder(given[mask])  # (number of words, P): padding is not computed
-        words = vectors.new_zeros(*mask.shape, self.config.projection_size)
-        return words.masked_scatter(mask[..., None], vectors), mask
+        return encode_words(self.char_encoder, given, mask), mask
 
     def layer_states(self, state: State | None, words: Tensor) -> list[tuple[LstmState | None, ...]]:
         """Return the state `(B, P)`, `(B, C)` that each layer's two directions start from."""

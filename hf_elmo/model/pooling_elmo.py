@@ -86,26 +86,29 @@ class SentencePooling(nn.Module):
         return masked_max(words, mask[..., None]) if self.config.sentence_pooling == "max" else masked_mean(words, mask)
 
 
-def special_tokens_mask(input_ids: Tensor, config: ElmoConfig) -> Tensor:
-    """Return where a row of `input_ids` `(B, T, W)` is `<S>` or `</S>`, `(B, T)` of bool."""
-    return starts_with(input_ids, config, config.bos_token_id) | starts_with(input_ids, config, config.eos_token_id)
+def special_tokens_mask(words: Tensor, config: ElmoConfig, characters: Tensor | None = None) -> Tensor:
+    """Return where a word is `<S>` or `</S>`, `(B, T)` of bool; arguments are those of `starts_with`."""
+    begins, ends = (starts_with(words, config, ids, characters) for ids in (config.bos_token_id, config.eos_token_id))
+    return begins | ends
 
 
-def starts_with(input_ids: Tensor, config: ElmoConfig, characters: int | list[int] | None) -> Tensor:
+def starts_with(
+    words: Tensor, config: ElmoConfig, ids: int | list[int] | None, characters: Tensor | None = None
+) -> Tensor:
     """Return where a word's first character is the given one, or one of several, `(B, T)` of bool.
 
-    It is the second id of a row, after "begin of word", or the only id of a model of whole words.
+    It is the second character of a row, after "begin of word", or the only id of a model of whole words.
+
+    Args:
+        words: `input_ids` `(B, T, W)`, or `inputs_embeds` `(B, T, W, E)`.
+        config: The configuration, which says where the first character is.
+        ids: The character. A configuration may name one for a special token, several or none.
+        characters (`(V, E)`): Embeddings, by which the character is recognized in `inputs_embeds`.
     """
-    first = input_ids[..., first_character(config)]
-    found = [first == character for character in as_list(characters)]
-    return sum(found[1:], found[0]) if found else torch.zeros_like(first, dtype=torch.bool)
-
-
-def first_character(config: ElmoConfig) -> int:
-    """Return the place of a word's first character in its row."""
-    return min(1, config.max_characters_per_token - 1)
-
-
-def as_list(ids: int | list[int] | None) -> list[int]:
-    """Return the ids of a special token, of which a configuration may name one, several or none."""
-    return [*ids] if isinstance(ids, (list, tuple)) else [] if ids is None else [ids]
+    place = min(1, config.max_characters_per_token - 1)
+    ids = ids if isinstance(ids, (list, tuple)) else [] if ids is None else [ids]
+    if words.is_floating_point():
+        found = [(words[..., place, :] == row).all(dim=-1) for number in ids for row in characters[number : number + 1]]
+    else:
+        found = [words[..., place] == number for number in ids]
+    return sum(found[1:], found[0]) if found else words.new_zeros(words.shape[:2], dtype=torch.bool)

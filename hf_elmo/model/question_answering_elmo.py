@@ -15,7 +15,6 @@ from transformers.utils.generic import can_return_tuple
 
 from .char_cnn_elmo import ElmoHighway
 from .configuration_elmo import MOST_LAYERS, ElmoConfig
-from .modeling_elmo import word_mask
 from .pair_layers_elmo import build_similarity
 from .pipelines_elmo import QUESTION_ANSWERING
 from .pooling_elmo import SelfAttentivePooling, attend
@@ -93,11 +92,10 @@ class ElmoForQuestionAnswering(ElmoTaskModel):
             num_items_in_batch (`int`, *optional*): Rows that count in all batches of the step, to divide by.
         """
         words = self.encode(input_ids, attention_mask, inputs_embeds, layers, output_hidden_states, **kwargs)
-        second = words.mask & (self.text_numbers(input_ids, attention_mask, inputs_embeds) > 0)
+        second = words.mask & words.second
         context = second | (words.mask & ~second.any(dim=1, keepdim=True))
-        candidates = context & ~self.special_tokens_mask(input_ids, inputs_embeds)
-        everything = word_mask(inputs_embeds if input_ids is None else input_ids, attention_mask)
-        beginning = everything & (everything.cumsum(dim=1) == 1)
+        candidates = context & ~words.special
+        beginning = words.present & (words.present.cumsum(dim=1) == 1)
         if self.config.qa_encoder == "linear":
             scores = self.qa_outputs(words.features)
         else:

@@ -110,8 +110,7 @@ class ElmoForSequenceClassification(ElmoTaskModel):
             pooled = self.pooled_dropout(self.pool(features, words.mask))
             logits = self.classifier(pooled if self.feedforward is None else self.feedforward(pooled))
         else:
-            numbers = self.text_numbers(input_ids, attention_mask, inputs_embeds)
-            logits = self.classifier(words, words.mask & (numbers > 0))
+            logits = self.classifier(words, words.mask & words.second)
         loss = None
         if labels is not None:
             problem = Problem(self.num_labels, self.problem_type(labels))

@@ -31,7 +31,7 @@ from transformers import initialization as init
 
 from .pooling_elmo import masked_mean
 from .scan_elmo import scan
-from .task_layers_elmo import TaskBiLstm, init_glorot_gates
+from .task_layers_elmo import TaskBiLstm, init_glorot_gates, init_orthogonal_gates
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "linear": lambda x: x,
@@ -148,11 +148,13 @@ class HighwayLstmCell(RecurrentCell):
 
     num_states = 2
 
-    def __init__(self, input_size: int, size: int, highway: bool = True, input_bias: bool = True, dropout: float = 0.0):
-        super().__init__(input_size, size, 6 if highway else 4, 5 if highway else 4, input_bias, dropout)
+    def __init__(
+        self, input_size: int, size: int, highway: bool = True, input_bias: bool = True, recurrent_dropout: float = 0.0
+    ):
+        super().__init__(input_size, size, 6 if highway else 4, 5 if highway else 4, input_bias, recurrent_dropout)
         self.highway = highway
         self.input_gates.init_weight = init_glorot_gates
-        self.state_gates.init_weight = partial(init_orthogonal_blocks, size=size)
+        self.state_gates.init_weight = init_orthogonal_gates
 
     def reset_parameters(self):
         """Set the bias of the forget gate to 1."""
@@ -170,12 +172,6 @@ class HighwayLstmCell(RecurrentCell):
             r = torch.sigmoid(gates[:, 4 * size : 5 * size] + products[:, 4 * size :])
             h = torch.lerp(gates[:, 5 * size :], h, r)
         return h, c
-
-
-def init_orthogonal_blocks(weight: Tensor, size: int):
-    """Initialize recurrent weights `(K H, H)`, each block orthogonal."""
-    blocks = [nn.init.orthogonal_(torch.empty(size, size, device=weight.device)) for _ in range(len(weight) // size)]
-    init.copy_(weight, torch.cat(blocks))
 
 
 class StackedCells(nn.Module):
@@ -236,53 +232,43 @@ class PassThrough(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Linear layers, each followed by an activation and dropout.
+    """Linear layers, each followed by an activation and dropout; or by maxout, the maximum of several outputs
+    (Goodfellow et al. 2013).
 
     Args:
         input_size: Width of the input.
-        sizes: Width of each layer's output.
+        sizes, dropout: Width of each layer's output, and its dropout.
         activations: Names out of `ACTIVATIONS`, for each layer.
-        dropout: Dropout of each layer.
+        pools: For each layer, how many outputs, side by side, the maximum is of.
     """
 
-    def __init__(self, input_size: int, sizes: Sequence[int], activations: Sequence[str], dropout: Sequence[float]):
+    def __init__(
+        self,
+        input_size: int,
+        sizes: Sequence[int],
+        activations: Sequence[str],
+        dropout: Sequence[float],
+        pools: Sequence[int] | None = None,
+    ):
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(*pair) for pair in zip([input_size, *sizes], sizes))
+        self.pools, widths = [1] * len(sizes) if pools is None else pools, [input_size, *sizes]
+        triples = zip(widths, sizes, self.pools)
+        self.layers = nn.ModuleList(nn.Linear(width, size * pool) for width, size, pool in triples)
         self.activations = [ACTIVATIONS[name] for name in activations]
-        self.rates, self.output_size = dropout, [input_size, *sizes][-1]
+        self.rates, self.output_size = dropout, widths[-1]
         for layer in self.layers:
             layer.init_weight = init.xavier_uniform_
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """From `(..., I)` to `(..., D)`; 0 where `mask` is given and False."""
-        for layer, activation, rate in zip(self.layers, self.activations, self.rates):
-            x = F.dropout(activation(layer(x)), rate, self.training)
+        for layer, pool, activation, rate in zip(self.layers, self.pools, self.activations, self.rates):
+            x = activation(layer(x).unflatten(-1, (-1, pool)).amax(dim=-1))
+            x = F.dropout(x, rate, self.training)
         return x if mask is None else x.masked_fill(~mask[..., None], 0)
 
 
-class Maxout(nn.Module):
-    """Linear layers, each the maximum of several (Goodfellow et al. 2013), and dropout.
-
-    Args:
-        input_size: Width of the input.
-        sizes: Width of each layer's output.
-        pools: Number of linear functions of each layer; those of one output stand side by side.
-        dropout: Dropout of each layer.
-    """
-
-    def __init__(self, input_size: int, sizes: Sequence[int], pools: Sequence[int], dropout: Sequence[float]):
-        super().__init__()
-        widths = zip([input_size, *sizes], sizes, pools)
-        self.layers = nn.ModuleList(nn.Linear(width, size * pool) for width, size, pool in widths)
-        self.pools, self.rates, self.output_size = pools, dropout, [input_size, *sizes][-1]
-        for layer in self.layers:
-            layer.init_weight = init.xavier_uniform_
-
-    def forward(self, x: Tensor) -> Tensor:
-        """From `(..., I)` to `(..., D)`."""
-        for layer, pool, rate in zip(self.layers, self.pools, self.rates):
-            x = F.dropout(layer(x).unflatten(-1, (-1, pool)).amax(dim=-1), rate, self.training)
-        return x
+def maxout(input_size: int, sizes: Sequence[int], pools: Sequence[int], dropout: Sequence[float]) -> FeedForward:
+    return FeedForward(input_size, sizes, ["linear"] * len(sizes), dropout, pools)
 
 
 class Compose(nn.Module):
@@ -407,17 +393,9 @@ def recurrent(
 
 
 def highway_lstms(
-    kind: str,
-    input_size: int,
-    size: int,
-    layers: int = 1,
-    reverse: bool = False,
-    highway: bool = True,
-    input_bias: bool = True,
-    recurrent_dropout: float = 0.0,
-    layer_dropout: float = 0.0,
+    kind: str, input_size: int, size: int, layers: int = 1, reverse: bool = False, layer_dropout: float = 0.0, **options
 ) -> StackedCells:
-    make = partial(HighwayLstmCell, size=size, highway=highway, input_bias=input_bias, dropout=recurrent_dropout)
+    make = partial(HighwayLstmCell, size=size, **options)
     directions = {
         "augmented_lstm": [[reverse]],
         "alternating_lstm": [[bool(layer % 2)] for layer in range(layers)],
@@ -426,14 +404,10 @@ def highway_lstms(
     return StackedCells(input_size, make, directions, layer_dropout, variational=True)
 
 
+HIGHWAYS = ("augmented_lstm", "alternating_lstm", "stacked_bidirectional_lstm")
 Layers = dict[str, Callable[..., nn.Module]]
-RECURRENT: Layers = {
-    **{kind: partial(recurrent, kind) for kind in ("lstm", "gru", "rnn")},
-    **{
-        kind: partial(highway_lstms, kind)
-        for kind in ("augmented_lstm", "alternating_lstm", "stacked_bidirectional_lstm")
-    },
-}
+RECURRENT: Layers = {kind: partial(recurrent, kind) for kind in ("lstm", "gru", "rnn")}
+RECURRENT |= {kind: partial(highway_lstms, kind) for kind in HIGHWAYS}
 ENCODERS: Layers = {**RECURRENT, "feedforward": FeedForward, "pass_through": PassThrough, "compose": Compose}
 POOLERS: Layers = {
     "bag_of_embeddings": BagOfEmbeddings,
@@ -441,7 +415,7 @@ POOLERS: Layers = {
     "first_word": partial(OneWord, False),
     "last_word": partial(OneWord, True),
 }
-FEEDFORWARDS: Layers = {"feedforward": FeedForward, "maxout": Maxout}
+FEEDFORWARDS: Layers = {"feedforward": FeedForward, "maxout": maxout}
 
 
 def build(kinds: Layers, described: dict, input_size: int) -> nn.Module:

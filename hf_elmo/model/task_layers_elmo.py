@@ -58,20 +58,21 @@ class TaskBiLstm(nn.Module):
         backward = widths if bidirectional else ()
         self.backward_lstms = nn.ModuleList(TaskLstm(width, size, reverse=True) for width in backward)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """From `x` `(B, T, I)` and a mask `(B, T)` to `(B, T, output_size)`, 0 where there is no word."""
-        return self.encode(x, mask)[0]
+    def forward(self, x: Tensor, mask: Tensor | None, lengths: list[int] | None = None) -> Tensor:
+        """From `x` `(B, T, I)` and a mask `(B, T)` to `(B, T, output_size)`, 0 where there is no word; or from
+        `(1, T, I)` and the `lengths` of sentences that follow each other."""
+        return self.encode(x, mask, lengths)[0]
 
-    def encode(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the outputs `(B, T, output_size)`, and the final outputs of the last layer's directions side by side,
-        `(B, output_size)`; None without layers."""
+    def encode(self, x: Tensor, mask: Tensor | None, lengths: list[int] | None = None) -> tuple[Tensor, Tensor | None]:
+        """Return the outputs, and the final outputs of the last layer's directions side by side, `(B, output_size)`;
+        None without layers or with `lengths`."""
         last = None
         backward = [[half] for half in self.backward_lstms] or [[]] * len(self.forward_lstms)
         for index, (half, other) in enumerate(zip(self.forward_lstms, backward)):
             x = self.dropout(x) if index else x
-            results = lstm([direction.direction(x) for direction in (half, *other)], mask)
+            results = lstm([direction.direction(x) for direction in (half, *other)], mask, lengths=lengths)
             x = torch.cat([outputs for outputs, _ in results], dim=-1)
-            last = torch.cat([final for _, (final, _) in results], dim=-1)
+            last = None if lengths else torch.cat([final for _, (final, _) in results], dim=-1)
         return x, last
 
 
@@ -100,9 +101,9 @@ def init_glorot_gates(weight: Tensor):
 
 
 def init_orthogonal_gates(weight: Tensor):
-    """Initialize recurrent weights `(4C, C)`, each gate orthogonal; in single precision, as lower ones lack QR."""
+    """Initialize recurrent weights `(n C, C)`, each gate orthogonal; in single precision, as lower ones lack QR."""
     size = weight.shape[1]
-    gates = [nn.init.orthogonal_(torch.empty(size, size, device=weight.device)) for _ in range(4)]
+    gates = [nn.init.orthogonal_(torch.empty(size, size, device=weight.device)) for _ in range(len(weight) // size)]
     init.copy_(weight, torch.cat(gates))
 
 

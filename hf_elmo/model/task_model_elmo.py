@@ -2,8 +2,8 @@
 """The base class of task heads: the ELMo encoder, computed now or earlier, and further features of each word.
 
     text or pair of texts -> ELMo, each text of a pair as a sentence of its own if the head wants it -> scalar mixes
-    word                  -> static vector, character features (`word_features_elmo`), or all vectors that a
-                             configuration describes (`token_embedders_elmo`)
+    word                  -> static vector, character features, or all vectors that a configuration describes
+                             (`word_features_elmo`)
     both                  -> dropout -> `EncodedWords`, the input of the head's own layers
 
 Letters in shapes: B batch, T words, W characters per word, P projection width, L layers.
@@ -16,9 +16,8 @@ from torch import Tensor, nn
 
 from .configuration_elmo import ElmoConfig
 from .modeling_elmo import ElmoModel, ElmoPreTrainedModel, check_shape, word_mask
-from .pooling_elmo import as_list, first_character, starts_with
-from .token_embedders_elmo import TokenEmbedders
-from .word_features_elmo import CharacterFeatures, WordVectors
+from .pooling_elmo import special_tokens_mask, starts_with
+from .word_features_elmo import CharacterFeatures, TokenEmbedders, WordVectors
 
 
 class EncodedWords(NamedTuple):
@@ -26,8 +25,11 @@ class EncodedWords(NamedTuple):
 
     features: Tensor  # (B, T, feature_size): the first mix, static vectors and character features; or `word_features`
     mixes: tuple[Tensor, ...]  # each (B, T, 2P)
-    mask: Tensor  # (B, T) of bool: where there is a word
+    mask: Tensor  # (B, T) of bool: where there is a word; without `task_special_tokens`, not where it is special
     hidden_states: tuple[Tensor, ...] | None  # all layers, if asked for
+    present: Tensor  # (B, T) of bool: where there is a word
+    special: Tensor  # (B, T) of bool: where it is `<S>` or `</S>`
+    second: Tensor | None  # (B, T) of bool: where it is not of the row's first text; None without `separate_texts`
 
 
 class ElmoTaskModel(ElmoPreTrainedModel):
@@ -93,23 +95,27 @@ class ElmoTaskModel(ElmoPreTrainedModel):
             )
         if input_ids is not None and self.config.feature_ids:  # the encoder alone would do without
             check_shape("input_ids", input_ids, "(B, T, W)", self.config.ids_per_token)
+        given = inputs_embeds if input_ids is None else input_ids
+        texts = None if given is None else self.text_numbers(given, attention_mask)
         output = self.elmo(
             input_ids,
             attention_mask,
             inputs_embeds,
-            token_type_ids=self.text_numbers(input_ids, attention_mask, inputs_embeds),
+            token_type_ids=texts,
             layers=layers,
             output_hidden_states=output_hidden_states,
         )
-        mask = word_mask(inputs_embeds if input_ids is None else input_ids, attention_mask)
+        mask = present = word_mask(given, attention_mask)
+        special = special_tokens_mask(given, self.config, self.elmo.get_input_embeddings().weight)
         if not self.config.task_special_tokens:
-            mask = mask & ~self.special_tokens_mask(input_ids, inputs_embeds)
+            mask = present & ~special
+        about = output.hidden_states, present, special, None if texts is None else texts > 0
         mixes = tuple(self.dropout(mix) for mix in output.mixes)
         if self.token_embedders is not None:
             features = self.input_dropout(self.token_embedders(mixes, input_ids, mask))
-            return EncodedWords(features, mixes, mask, output.hidden_states)
+            return EncodedWords(features, mixes, mask, *about)
         features = [self.feature_dropout(part(input_ids, mask)).to(mixes[0].dtype) for part in parts]
-        return EncodedWords(torch.cat([mixes[0], *features], dim=-1), mixes, mask, output.hidden_states)
+        return EncodedWords(torch.cat([mixes[0], *features], dim=-1), mixes, mask, *about)
 
     @torch.no_grad()
     def compute_layers(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
@@ -126,35 +132,20 @@ class ElmoTaskModel(ElmoPreTrainedModel):
 
     def all_layers(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Return all layers of the encoder, `(B, T, L + 1, 2P)`."""
-        texts = self.text_numbers(input_ids, attention_mask, None)
+        texts = self.text_numbers(input_ids, attention_mask)
         output = self.elmo(input_ids, attention_mask, token_type_ids=texts, output_hidden_states=True)
         return torch.stack(output.hidden_states, dim=2)
 
-    def text_numbers(
-        self, input_ids: Tensor | None, attention_mask: Tensor | None, inputs_embeds: Tensor | None
-    ) -> Tensor | None:
-        """Return 0 for words of a row's first text and 1 for others, `(B, T)`; None without `separate_texts`."""
-        if not self.separate_texts or (input_ids is None and inputs_embeds is None):
+    def text_numbers(self, words: Tensor, attention_mask: Tensor | None) -> Tensor | None:
+        """Return 0 for words of a row's first text and 1 for others, `(B, T)`; None without `separate_texts`.
+
+        Args:
+            words: `input_ids` or `inputs_embeds`.
+        """
+        if not self.separate_texts:
             return None
-        begins = self.has_character(input_ids, inputs_embeds, self.config.bos_token_id)
+        characters = self.elmo.get_input_embeddings().weight
+        begins = starts_with(words, self.config, self.config.bos_token_id, characters)
         if attention_mask is not None:
             begins = begins & attention_mask.bool()
         return (begins.cumsum(dim=1) > 1).long()
-
-    def special_tokens_mask(self, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
-        """Return where a word is `<S>` or `</S>`, `(B, T)` of bool."""
-        begins, ends = self.config.bos_token_id, self.config.eos_token_id
-        return self.has_character(input_ids, inputs_embeds, begins) | self.has_character(input_ids, inputs_embeds, ends)
-
-    def has_character(
-        self, input_ids: Tensor | None, inputs_embeds: Tensor | None, character: int | list[int] | None
-    ) -> Tensor:
-        """Return where a word's first character is the given one, or one of several, `(B, T)` of bool.
-
-        In `inputs_embeds` a character is recognized by its embedding.
-        """
-        if input_ids is not None:
-            return starts_with(input_ids, self.config, character)
-        given, table = inputs_embeds[:, :, first_character(self.config)], self.elmo.get_input_embeddings().weight
-        found = [(given == table[number]).all(dim=-1) for number in as_list(character)]
-        return sum(found[1:], found[0]) if found else given.new_zeros(given.shape[:2], dtype=torch.bool)

@@ -112,7 +112,7 @@ class ElmoForTokenClassification(ElmoTaskModel):
         scores = self.score(encoded)
         logits, loss = scores, None
         if self.is_chained:
-            chain = words.mask & ~self.special_tokens_mask(input_ids, inputs_embeds)
+            chain = words.mask & ~words.special
             # With label smoothing, the Trainer keeps the labels and computes its loss from logits with gradients.
             with torch.set_grad_enabled(torch.is_grad_enabled() and labels is None):
                 logits = self.best_sequences(scores, chain)

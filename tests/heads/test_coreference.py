@@ -8,7 +8,7 @@ from torch.nn.functional import relu
 from torch.testing import assert_close
 
 import hf_elmo
-from hf_elmo.model import coreference_elmo, document_model_elmo
+from hf_elmo.model import coreference_elmo, lstm_elmo
 from hf_elmo.model.coreference_elmo import (
     candidate_spans,
     clusters_of_antecedents,
@@ -157,7 +157,7 @@ def test_blocks_change_neither_results_nor_gradients(options, monkeypatch):
     (at_once, expected), sizes = gradients(), {"SPAN_BLOCK": 32, "PAIR_BLOCK": 2}
     for name, size in sizes.items():
         monkeypatch.setattr(coreference_elmo, name, size)
-    monkeypatch.setattr(document_model_elmo, "SENTENCE_WORDS", 1)
+    monkeypatch.setattr(lstm_elmo, "BATCH_TOKENS", 1)
     in_blocks, found = gradients()
     assert_close(in_blocks.loss, at_once.loss, **EXACT)
     assert at_once.antecedents.equal(in_blocks.antecedents)

@@ -27,7 +27,7 @@ ORDER = """
     model_card_elmo saved_card_elmo char_cnn_elmo alignment_elmo scalar_mix_elmo pooling_elmo
     modeling_elmo encoder_decoder_elmo
     sampled_softmax_elmo label_schemes_elmo pipelines_elmo language_model_elmo causal_lm_elmo
-    crf_elmo word_features_elmo task_layers_elmo task_encoders_elmo token_embedders_elmo pair_layers_elmo
+    crf_elmo task_layers_elmo task_encoders_elmo pair_layers_elmo word_features_elmo
     task_model_elmo
     token_classification_elmo sequence_classification_elmo question_answering_elmo
     document_model_elmo coreference_elmo span_classification_elmo
