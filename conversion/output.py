@@ -12,13 +12,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import hf_elmo
-from hf_elmo.model.code_points_elmo import DICTIONARIES_FILE, write_dictionaries
 from hf_elmo.model.configuration_elmo import ElmoConfig
-from hf_elmo.model.feature_ids_elmo import FEATURES_FILE, write_features
 from hf_elmo.model.language_model_elmo import ElmoForPreTraining
 from hf_elmo.model.modeling_elmo import ElmoModel, ElmoPreTrainedModel
 from hf_elmo.model.quantizer_elmo import ElmoInt8Config
 from hf_elmo.model.tokenization_elmo import ElmoTokenizer
+from hf_elmo.model.tokenizer_files_elmo import DICTIONARIES_FILE, FEATURES_FILE, write_json
 
 from .bilm_hdf5 import SHIFTED, read_weights, rules, write_weights
 from .options import missing_for_allennlp, write_options
@@ -142,13 +141,13 @@ def save_tokenizer(original: Original, folder: Path):
     width = config.max_characters_per_token
     if original.dictionaries is not None:
         file = folder / DICTIONARIES_FILE
-        write_dictionaries(original.dictionaries, file)
+        write_json(original.dictionaries, file)
         special = {"bos_token": "<bos>", "eos_token": "<eos>", "split": "punctuation"}
         ElmoTokenizer(dictionaries_file=str(file), max_characters_per_token=width, **special).save_pretrained(folder)
     elif original.head is not None:
         options = {"max_characters_per_token": width, **original.head.tokenizer}
         if original.head.features is not None:
-            write_features(dict(original.head.features), folder / FEATURES_FILE)
+            write_json(dict(original.head.features), folder / FEATURES_FILE)
             options["features_file"] = str(folder / FEATURES_FILE)
         ElmoTokenizer(**options).save_pretrained(folder)
     elif config.char_cnn_filters or vocabulary.is_file():

@@ -9,8 +9,8 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from hf_elmo.model.code_points_elmo import DICTIONARIES_FILE, read_dictionaries
 from hf_elmo.model.configuration_elmo import ElmoConfig
+from hf_elmo.model.tokenizer_files_elmo import DICTIONARIES_FILE, read_dictionaries
 
 from . import elmo_for_many_langs
 from .bilm_hdf5 import rules

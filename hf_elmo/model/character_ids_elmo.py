@@ -41,15 +41,15 @@ class WordRows(dict):
         width: Number W of ids in a row.
         bos, eos: The special tokens of a sentence, which have rows of their own.
         word_ids: Line numbers of the word vocabulary, where W is 1.
-        limit: Number of words at which the table is emptied.
     """
 
     start_id, num_ids = WORD_START_ID, NUM_CHARACTERS  # the first id of each row, and their number, where W is not 1
     id_type = np.int16
+    limit = 1 << 17  # number of words at which the table is emptied
     unit, original = "bytes", "the original ELMo"  # for the warning that a word was cut
 
-    def __init__(self, width: int, bos: str, eos: str, word_ids: dict[str, int] | None = None, limit: int = 1 << 17):
-        self.width, self.bos, self.eos, self.word_ids, self.limit, self.num_cut = width, bos, eos, word_ids, limit, 0
+    def __init__(self, width: int, bos: str, eos: str, word_ids: dict[str, int] | None = None):
+        self.width, self.bos, self.eos, self.word_ids, self.num_cut = width, bos, eos, word_ids, 0
         self.dtype = np.dtype(np.int32 if width == 1 else self.id_type)
         self.padding = bytes(width * self.dtype.itemsize)
         self.longest = max(width - 2, 0)  # characters for which a row has room
@@ -87,7 +87,7 @@ class WordRows(dict):
         return np.array(ids + [FILL_ID] * (self.width - len(ids)), self.dtype).tobytes()
 
     def __reduce__(self) -> tuple:  # copies and other processes start with an empty table
-        return type(self), (self.width, self.bos, self.eos, self.word_ids, self.limit)
+        return type(self), (self.width, self.bos, self.eos, self.word_ids)
 
     def encode(self, words: list[str]) -> list[bytes]:
         """Return the rows of words."""

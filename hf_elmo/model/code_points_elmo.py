@@ -8,14 +8,10 @@ All ids are those of the dictionaries plus one, because 0 is padding between wor
 looked up in the dictionary of words. `<bos>` and `<eos>` are both characters and words.
 """
 
-import json
-from pathlib import Path
-
 import numpy as np
 
 from .character_ids_elmo import PAD_ID, WordRows
 
-DICTIONARIES_FILE = "dictionaries.json"
 BOS, EOS, OOV, PAD, FIRST, LAST = "<bos>", "<eos>", "<oov>", "<pad>", "<eow>", "<bow>"
 UNKNOWN_CHARACTER = "\ufffd"
 Dictionaries = dict[str, dict[str, int]]
@@ -28,13 +24,12 @@ class CodePointRows(WordRows):
         num_characters: Number W of character ids in a row. The id of the word follows them if there is a dictionary.
         bos, eos: The special tokens of a sentence.
         dictionaries: Ids by name, of `"characters"`, and of `"words"` where these have embeddings of their own.
-        limit: Number of words at which the table is emptied.
     """
 
     id_type = np.int32
     unit, original = "characters", "ELMoForManyLangs"
 
-    def __init__(self, num_characters: int, bos: str, eos: str, dictionaries: Dictionaries, limit: int = 1 << 17):
+    def __init__(self, num_characters: int, bos: str, eos: str, dictionaries: Dictionaries):
         self.num_characters, self.dictionaries = num_characters, dictionaries
         self.characters, self.words = dictionaries["characters"], dictionaries.get("words")
         self.names_of_characters = {number: name for name, number in self.characters.items()}
@@ -42,7 +37,7 @@ class CodePointRows(WordRows):
         self.start_id, self.end_id = self.characters[FIRST] + 1, self.characters[LAST] + 1
         self.special_names = {bos: BOS, eos: EOS}
         self.num_ids = max(self.characters.values()) + 2
-        super().__init__(num_characters + (self.words is not None), bos, eos, limit=limit)
+        super().__init__(num_characters + (self.words is not None), bos, eos)
         self.longest = num_characters - 2
 
     def encode_word(self, word: str) -> tuple[bytes, int]:
@@ -56,7 +51,7 @@ class CodePointRows(WordRows):
         return (np.array(ids, np.int32) + 1).tobytes(), 0 if name else len(word)
 
     def __reduce__(self) -> tuple:
-        return type(self), (self.num_characters, self.bos, self.eos, self.dictionaries, self.limit)
+        return type(self), (self.num_characters, self.bos, self.eos, self.dictionaries)
 
     def decode(self, row: list[int]) -> str | int:
         """Return the word of a row, or the id of a special token. Unknown characters of unknown words become U+FFFD."""
@@ -79,32 +74,3 @@ class CodePointRows(WordRows):
         special = {self.characters[BOS]: self.bos, self.characters[EOS]: self.eos}
         names = self.names_of_characters | special
         return [names.get(number, f"<id {number}>") for number in range(self.num_ids - 1)]
-
-
-def read_dictionaries(path: str | Path) -> Dictionaries:
-    """Read the dictionaries of a saved tokenizer.
-
-    Raises:
-        `ValueError`: in one line, if the file is no JSON object of dictionaries, or a special name is missing.
-    """
-    try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not readable as dictionaries ({error})") from None
-    kinds = {"characters": (BOS, EOS, OOV, PAD, FIRST, LAST), "words": (BOS, EOS, OOV, PAD)}
-    if not isinstance(found, dict) or not {"characters"} <= found.keys() <= kinds.keys():
-        raise ValueError(f"{path}: expected an object with the dictionary of `characters`, and perhaps of `words`")
-    for kind, ids in found.items():
-        if not isinstance(ids, dict) or not all(
-            type(number) is int and 0 <= number < 1 << 30 for number in ids.values()
-        ):
-            raise ValueError(f"{path}: {kind} must map names to ids from 0")
-        if missing := [name for name in kinds[kind] if name not in ids]:
-            raise ValueError(f"{path}: {kind} lacks {', '.join(missing)}")
-    return found
-
-
-def write_dictionaries(dictionaries: Dictionaries, path: str | Path):
-    """Write the dictionaries of a tokenizer: JSON, UTF-8."""
-    text = json.dumps(dictionaries, ensure_ascii=False)
-    Path(path).write_text(f"{text}\n", encoding="utf-8", newline="\n")

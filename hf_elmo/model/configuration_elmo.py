@@ -11,17 +11,18 @@ from .auto_map_elmo import AUTO_MAP, copy_code
 from .saved_folder_elmo import check_is_saved
 
 ORIGINAL_FILTERS = ((1, 32), (2, 32), (3, 64), (4, 128), (5, 256), (6, 512), (7, 1024))
-POSITIVE = (
-    "vocab_size char_embedding_size max_characters_per_token projection_size cell_size num_hidden_layers num_mixes "
-    "char_feature_width char_feature_embedding_size tagger_size sequence_size qa_size "
-    "coref_size coref_hidden_size coref_feature_size coref_max_width coref_max_antecedents coref_depth "
-    "spans_per_label span_size span_hidden_size"
-).split()
-NOT_NEGATIVE = (
-    "num_highway_layers word_vocab_size word_embedding_count word_embedding_size word_vector_count word_vector_size "
-    "char_feature_filters tagger_layers predicate_feature_size coref_layers"
-).split()
-
+LEAST = {
+    1: (
+        "vocab_size char_embedding_size max_characters_per_token projection_size cell_size num_hidden_layers num_mixes "
+        "char_feature_width char_feature_embedding_size tagger_size sequence_size qa_size coref_size coref_hidden_size "
+        "coref_feature_size coref_max_width coref_max_antecedents coref_depth spans_per_label span_size "
+        "span_hidden_size"
+    ).split(),
+    0: (
+        "num_highway_layers word_vocab_size word_embedding_count word_embedding_size word_vector_count "
+        "word_vector_size char_feature_filters tagger_layers predicate_feature_size coref_layers"
+    ).split(),
+}
 LAYERS = ("num_hidden_layers", "num_highway_layers", "num_mixes", "tagger_layers", "coref_layers", "coref_depth")
 MOST_LAYERS = 1000  # more can only be a damaged file, and would fill the memory one by one
 
@@ -41,137 +42,111 @@ CHOICES = {
 class ElmoConfig(PreTrainedConfig):
     r"""Configuration of [`ElmoModel`] and its heads. By default, the original 93.6 M model of Peters et al. (2018).
 
-    `hidden_size`, the width of every contextual vector, is `2 * projection_size` and cannot be set.
+    `hidden_size`, the width of every contextual vector, is `2 * projection_size` and cannot be set. Types and default
+    values stand with the fields below; `None` is the default where the text says "by default".
 
     Args:
-        vocab_size (`int`, defaults to 262):
-            Number of character ids: 256 bytes, five special characters, and 0 for padding between words. For a model
-            of whole words (`char_cnn_filters=[]`), number of words plus one.
-        char_embedding_size (`int`, defaults to 16): Width of a character's embedding.
-        char_cnn_filters (`list[list[int]]`, defaults to the original's seven):
-            `[width in characters, number of filters]` of each convolution. An empty list is a model of whole words,
-            without character CNN: the row of a word is one id.
-        char_cnn_activation (`str`, defaults to `"relu"`): `"relu"` or `"tanh"`, after the maximum over positions.
-        num_highway_layers (`int`, defaults to 2): Highway layers between convolutions and projection.
-        max_characters_per_token (`int`, defaults to 50): Ids per word, "begin of word" and "end of word" included.
-        character_scheme (`str`, defaults to `"bytes"`):
-            What a character is: `"bytes"`, as in the original ELMo, or `"codepoints"`, by the dictionary of the
-            tokenizer, as in ELMoForManyLangs (Che et al. 2018).
-        word_embedding_count (`int`, defaults to 0):
-            With `"codepoints"`, words that have an embedding beside their characters, plus one for padding. The id of
-            the word then follows those of the characters in a row of `input_ids`. 0 is a model without.
-        word_embedding_size (`int`, defaults to 0): Width of such an embedding.
-        use_char_projection (`bool`, *optional*):
-            Whether a linear layer maps filters to `projection_size`. By default, if these two numbers differ.
-        projection_size (`int`, defaults to 512): Width of one direction's output, and of a context-free word vector.
-        cell_size (`int`, defaults to 4096): Width of an LSTM cell.
-        use_cell_projection (`bool`, *optional*):
-            Whether the LSTM's output is projected. By default, if `cell_size` and `projection_size` differ.
-        num_hidden_layers (`int`, defaults to 2): biLSTM layers.
-        cell_clip (`float`, *optional*, defaults to 3): Bound of the cell's absolute values; `None` for no bound.
-        projection_clip (`float`, *optional*, defaults to 3):
-            Bound of the projected output's absolute values; `None` for no bound. Unused without projection.
-        forget_bias (`float`, defaults to 1): Added to the forget gate at run time, as TensorFlow's LSTM cell does.
-        use_skip_connections (`bool`, defaults to `True`): Whether layers from the second on add their input.
-        recompute_gates (`bool`, defaults to `False`):
-            Whether training stores only the outputs of LSTM layers and recomputes the gates in the backward pass, which
-            needs a fraction of the memory and a little more time.
-        word_vocab_size (`int`, defaults to 0): Words of the language-model head; 0 is a model without that head.
-        aligned_layers (`list[int]`, defaults to `[]`):
-            Layers that a stored matrix maps to the space of another language's model, 0 for the token embeddings, in
-            hidden states and mixes (Schuster et al. 2019).
+        vocab_size: Number of character ids: 256 bytes, five special characters, and 0 for padding between words. For a
+            model of whole words (`char_cnn_filters=[]`), number of words plus one.
+        char_embedding_size: Width of a character's embedding.
+        char_cnn_filters: `[width in characters, number of filters]` of each convolution. An empty list is a model of
+            whole words, without character CNN: the row of a word is one id.
+        char_cnn_activation: `"relu"` or `"tanh"`, after the maximum over positions.
+        num_highway_layers: Highway layers between convolutions and projection.
+        max_characters_per_token: Ids per word, "begin of word" and "end of word" included.
+        character_scheme: What a character is: `"bytes"`, as in the original ELMo, or `"codepoints"`, by the dictionary
+            of the tokenizer, as in ELMoForManyLangs (Che et al. 2018).
+        word_embedding_count: With `"codepoints"`, words that have an embedding beside their characters, plus one for
+            padding; 0 for none. The id of the word then follows those of the characters in a row of `input_ids`.
+        word_embedding_size: Width of such an embedding.
+        use_char_projection: Whether a linear layer maps filters to `projection_size`; by default, if these differ.
+        projection_size: Width of one direction's output, and of a context-free word vector.
+        cell_size: Width of an LSTM cell.
+        use_cell_projection: Whether the LSTM's output is projected; by default, if `cell_size` is not
+            `projection_size`.
+        num_hidden_layers: biLSTM layers.
+        cell_clip: Bound of the cell's absolute values; `None` for no bound.
+        projection_clip: The same for the projected output; unused without projection.
+        forget_bias: Added to the forget gate at run time, as TensorFlow's LSTM cell does.
+        use_skip_connections: Whether layers from the second on add their input.
+        recompute_gates: Whether training stores only the outputs of LSTM layers and recomputes the gates in the
+            backward pass, which needs a fraction of the memory and a little more time.
+        word_vocab_size: Words of the language-model head; 0 is a model without that head.
+        aligned_layers: Layers that a stored matrix maps to the space of another language's model, 0 for the token
+            embeddings, in hidden states and mixes (Schuster et al. 2019).
 
-        num_mixes (`int`, defaults to 1): Number of scalar mixes of the layers; the first is `last_hidden_state`.
-        mix_layer_norm (`bool`, defaults to `False`):
-            Whether layers are normalized before they are mixed, each by its mean and variance over all words of the
-            batch, or over those of all first and of all second texts. Vectors then depend on the rest of the batch.
-        mix_initial_weights (`list[float]`, *optional*):
-            Initial weights before the softmax, one per layer, lowest layer first. By default 0: the mean of the layers.
-        mix_trainable (`bool`, defaults to `True`): Whether training changes the weights and the scale gamma of mixes.
-        sentence_pooling (`str`, defaults to `"mean"`):
-            How the words of a text become one vector (`ElmoModel.sentence_vectors`): `"mean"`, `"max"` or
+        num_mixes: Number of scalar mixes of the layers; the first is `last_hidden_state`.
+        mix_layer_norm: Whether layers are normalized before they are mixed, each by its mean and variance over all
+            words of the batch, or of all first and of all second texts. Vectors then depend on the rest of the batch.
+        mix_initial_weights: Initial weights before the softmax, one per layer, lowest layer first. By default 0: the
+            mean.
+        mix_trainable: Whether training changes the weights and the scale gamma of mixes.
+        sentence_pooling: How the words of a text become one vector (`ElmoModel.sentence_vectors`): `"mean"`, `"max"` or
             `"attention"`, a mean with weights that training learns.
 
-        lstm_dropout (`float`, defaults to 0.1): Dropout on the input of LSTM layers and of the language-model head.
-        classifier_dropout (`float`, defaults to 0.5): Dropout on the ELMo representation in task heads.
-        head_dropout (`float`, defaults to 0.5): Dropout inside task heads.
+        lstm_dropout: Dropout on the input of LSTM layers and of the language-model head.
+        classifier_dropout: Dropout on the ELMo representation in task heads.
+        head_dropout: Dropout inside task heads.
 
-        initializer_range (`float`, defaults to 0.02): Standard deviation of the initial weights of task heads.
-        elmo_at_output (`bool`, *optional*):
-            Whether a task head concatenates a second scalar mix to the output of its biLSTM. By default, where the
-            published model does: with `"bcn"`, `"esim"` and `"bidaf"`.
-        word_vector_count (`int`, defaults to 0): Words with a static vector as a further input of task heads.
-        word_vector_size (`int`, defaults to 0): Width of a static vector.
-        word_vector_lowercase (`bool`, defaults to `True`):
-            Whether static vectors are looked up with A to Z as a to z. ELMo itself reads words as they are.
-        word_vector_trainable (`bool`, defaults to `False`): Whether training changes the static vectors.
-        char_feature_filters (`int`, defaults to 0):
-            Filters of a small character CNN, trained with the task, as a further input of task heads; 0 for none.
-        char_feature_width (`int`, defaults to 3): Width of these filters in characters.
-        char_feature_embedding_size (`int`, defaults to 16): Width of a character's embedding there.
-        word_features (`list[dict]`, *optional*):
-            Vectors that task heads read in place of the first mix, static vectors and the small character CNN: tables
-            of words, encoders of characters, and ELMo, in the order of concatenation (see `word_features_elmo`).
-        task_layers (`dict`, *optional*):
-            Layers of a head that differ from those of its class, by the names of their places (see the head), each
-            described by a dict with a `type` (see `task_encoders_elmo`). `input_dropout`, a number, is the dropout on
-            all vectors that the head reads, `head_dropout` by default.
-        task_special_tokens (`bool`, defaults to `True`):
-            Whether the layers of a head read `<S>` and `</S>` like words. ELMo itself always does.
-        tagger_layers (`int`, defaults to 2): Token classification: layers of the biLSTM; 0 for none.
-        tagger_size (`int`, defaults to 200): Token classification: width of one direction of the biLSTM.
-        tagger_crf (`bool`, defaults to `True`):
-            Token classification: whether a conditional random field selects the labels of a sentence together. Without,
-            each word's label is selected by itself; if also `tagger_layers=0`, by a linear layer over its ELMo vector.
-        tagger_constraints (`str`, *optional*):
-            Token classification: which sequences of labels may be selected. `"labels"`, those that the scheme of the
-            label names allows; `"stored"`, by a matrix among the weights; `"none"`, all of them. By default `"labels"`
-            with a conditional random field, and `"none"` without.
-        tagger_sums_probabilities (`bool`, defaults to `False`):
-            Token classification with constraints and without a conditional random field: whether the best sequence has
-            the highest sum of probabilities, as in AllenNLP's `srl` and with its rounding (`srl_sequence` of
-            `crf_elmo`), or of their logarithms, as in He et al. (2017).
-        predicate_feature_size (`int`, defaults to 0):
-            Token classification: width of an embedding of whether a word is the predicate whose arguments are labeled,
-            given as `token_type_ids` (He et al. 2017); 0 for none.
-        sequence_encoder (`str`, defaults to `"pooling"`):
-            Sequence classification: `"pooling"`, a linear layer over the pooled vectors of all words, of a pair
+        initializer_range: Standard deviation of the initial weights of task heads.
+        elmo_at_output: Whether a task head concatenates a second scalar mix to the output of its biLSTM. By default,
+            where the published model does: with `"bcn"`, `"esim"` and `"bidaf"`.
+        word_vector_count: Words with a static vector as a further input of task heads.
+        word_vector_size: Width of a static vector.
+        word_vector_lowercase: Whether static vectors are looked up with A to Z as a to z. ELMo reads words as they are.
+        word_vector_trainable: Whether training changes the static vectors.
+        char_feature_filters: Filters of a small character CNN, trained with the task, as a further input of heads; 0
+            for none.
+        char_feature_width: Width of these filters in characters.
+        char_feature_embedding_size: Width of a character's embedding there.
+        word_features: Vectors that task heads read in place of the first mix, static vectors and the small character
+            CNN: tables of words, encoders of characters, and ELMo, in the order of concatenation: see
+            `word_features_elmo`.
+        task_layers: Layers of a head that differ from those of its class, by the names of their places (see the head),
+            each described by a dict with a `type` (see `task_encoders_elmo`). `input_dropout`, a number, is the dropout
+            on all vectors that the head reads, `head_dropout` by default.
+        task_special_tokens: Whether the layers of a head read `<S>` and `</S>` like words. ELMo itself always does.
+        tagger_layers: Token classification: layers of the biLSTM; 0 for none.
+        tagger_size: Token classification: width of one direction of the biLSTM.
+        tagger_crf: Token classification: whether a conditional random field selects the labels of a sentence together.
+            Without, each word's label is selected by itself; if also `tagger_layers=0`, by a linear layer over ELMo.
+        tagger_constraints: Token classification: which sequences of labels may be selected. `"labels"`, those that the
+            scheme of the label names allows; `"stored"`, by a matrix among the weights; `"none"`, all of them. By
+            default `"labels"` with a conditional random field, and `"none"` without.
+        tagger_sums_probabilities: Token classification with constraints and without a conditional random field: whether
+            the best sequence has the highest sum of probabilities, as in AllenNLP's `srl` and with its rounding
+            (`srl_sequence` of `crf_elmo`), or of their logarithms, as in He et al. (2017).
+        predicate_feature_size: Token classification: width of an embedding of whether a word is the predicate whose
+            arguments are labeled, given as `token_type_ids` (He et al. 2017); 0 for none.
+        sequence_encoder: Sequence classification: `"pooling"`, a linear layer over the pooled words, of a pair
             together; `"bcn"`, the biattentive classification network (McCann et al. 2017); or for pairs `"esim"`, the
             enhanced sequential inference model (Chen et al. 2017), or `"decomposable_attention"` (Parikh et al. 2016).
-        pooling (`str`, defaults to `"mean"`): With `"pooling"`: `"mean"`, `"max"` or `"attention"`.
-        sequence_size (`int`, defaults to 300):
-            With `"bcn"` and `"esim"`, width of one direction of the biLSTMs; with `"decomposable_attention"`, of the
-            linear layers.
-        qa_encoder (`str`, defaults to `"bidaf"`):
-            Question answering: `"bidaf"`, bidirectional attention flow with the improvements of Clark and Gardner
-            (2018), `"bidaf_original"`, as Seo et al. (2017) published it, or `"linear"`.
-        qa_size (`int`, defaults to 100): With both of `"bidaf"`, width of one direction of the biLSTMs.
-        qa_no_answer (`bool`, defaults to `False`):
-            With `"bidaf"`, whether the score of "no answer" is learnt from question and context (SQuAD 2.0) or fixed.
-        qa_null_score (`float`, *optional*, defaults to 0):
-            With `"bidaf_original"`, the score of "no answer"; `None` for a model that always answers.
-        qa_max_answer_len (`int`, *optional*, defaults to 17):
-            The longest answer of the question-answering pipeline, in words; `None` for no limit.
-        qa_context_len (`int`, *optional*, defaults to 400):
-            Words of a text that the pipeline reads at a time; `None` for all of them.
-        qa_length_limits (`list[int | None]`, *optional*):
-            Words of the question and of the text that the pipeline reads at all; what follows is cut off.
-        coref_layers (`int`, defaults to 1): Coreference: layers of the biLSTM over the words of a sentence; 0 for none.
-        coref_size (`int`, defaults to 200): Coreference: width of one direction of the biLSTM.
-        coref_hidden_size (`int`, defaults to 150): Coreference: width of the hidden layers of scorers.
-        coref_feature_size (`int`, defaults to 20): Coreference: width of the embeddings of widths and distances.
-        coref_max_width (`int`, defaults to 30): Coreference: words of the longest span that may be a mention.
-        coref_span_ratio (`float`, defaults to 0.4): Coreference: spans kept per word of the document.
-        coref_max_antecedents (`int`, defaults to 50): Coreference: candidate antecedents of a span.
-        coref_coarse_to_fine (`bool`, defaults to `True`):
-            Coreference: whether the candidates are those with the best bilinear score (Lee et al. 2018) or the nearest.
-        coref_depth (`int`, defaults to 1):
-            Coreference: how often antecedents are scored; from the second time on, of spans refined by them.
-        coref_singletons (`bool`, defaults to `False`):
-            Coreference: whether mentions without others are mentions too, as their annotation in the data decides.
-        spans_per_label (`int`, defaults to 2): Span classification: spans of what is labeled, 1 or for pairs 2.
-        span_size (`int`, defaults to 256): Span classification: width of a pooled span.
-        span_hidden_size (`int`, defaults to 512): Span classification: width of the hidden layer.
+        pooling: With `"pooling"`: `"mean"`, `"max"` or `"attention"`.
+        sequence_size: With `"bcn"` and `"esim"`, width of one direction of the biLSTMs; with
+            `"decomposable_attention"`, of the linear layers.
+        qa_encoder: Question answering: `"bidaf"`, bidirectional attention flow with the improvements of Clark and
+            Gardner (2018), `"bidaf_original"`, as Seo et al. (2017) published it, or `"linear"`.
+        qa_size: With both of `"bidaf"`, width of one direction of the biLSTMs.
+        qa_no_answer: With `"bidaf"`, whether the score of "no answer" is learnt (SQuAD 2.0) or fixed.
+        qa_null_score: With `"bidaf_original"`, the score of "no answer"; `None` for a model that always answers.
+        qa_max_answer_len: The longest answer of the question-answering pipeline, in words; `None` for no limit.
+        qa_context_len: Words of a text that the pipeline reads at a time; `None` for all of them.
+        qa_length_limits: Words of the question and of the text that the pipeline reads at all; what follows is cut off.
+        coref_layers: Coreference: layers of the biLSTM over the words of a sentence; 0 for none.
+        coref_size: Coreference: width of one direction of the biLSTM.
+        coref_hidden_size: Coreference: width of the hidden layers of scorers.
+        coref_feature_size: Coreference: width of the embeddings of widths and distances.
+        coref_max_width: Coreference: words of the longest span that may be a mention.
+        coref_span_ratio: Coreference: spans kept per word of the document.
+        coref_max_antecedents: Coreference: candidate antecedents of a span.
+        coref_coarse_to_fine: Coreference: whether candidates are those with the best bilinear score (Lee et al. 2018)
+            or the nearest.
+        coref_depth: Coreference: how often antecedents are scored; from the second time on, of spans refined by them.
+        coref_singletons: Coreference: whether mentions without others are mentions too, as the data's annotation
+            decides.
+        spans_per_label: Span classification: spans of what is labeled, 1 or for pairs 2.
+        span_size: Span classification: width of a pooled span.
+        span_hidden_size: Span classification: width of the hidden layer.
     """
 
     model_type = "elmo"
@@ -312,83 +287,86 @@ class ElmoConfig(PreTrainedConfig):
         if push_to_hub:
             self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
 
-    def validate_sizes(self):
-        for name, least in (*dict.fromkeys(POSITIVE, 1).items(), *dict.fromkeys(NOT_NEGATIVE, 0).items()):
-            if getattr(self, name) < least:
-                bound = "be at least 1" if least else "not be negative"
-                raise ValueError(f"`{name}` must {bound}, but is {getattr(self, name)}")
+    def validate_fields(self):
+        """Check each field by itself; `ValueError` for the first that is wrong."""
+        for least, names in LEAST.items():
+            for name in names:
+                if getattr(self, name) < least:
+                    bound = "be at least 1" if least else "not be negative"
+                    raise ValueError(f"`{name}` must {bound}, but is {getattr(self, name)}")
         for name in LAYERS:
             if getattr(self, name) > MOST_LAYERS:
                 raise ValueError(f"`{name}` must be at most {MOST_LAYERS}, but is {getattr(self, name)}")
+        for name in ("lstm_dropout", "classifier_dropout", "head_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be from 0 to below 1, but is {getattr(self, name)}")
+        for name in ("cell_clip", "projection_clip"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
+                raise ValueError(
+                    f"`{name}` must be a positive number, or None for no clipping, but is {getattr(self, name)}"
+                )
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                listed = ", ".join(map(repr, choices))
+                raise ValueError(f"`{name}` must be one of {listed}, but is {getattr(self, name)!r}")
+        for number, name in (self.id2label or {}).items():
+            if not isinstance(name, str):
+                raise ValueError(f"`id2label` must give each label a name in quotes, but label {number} has {name!r}")
+        if not isinstance(self.architectures or [], (list, tuple)):
+            raise ValueError(f"`architectures` must be a list of names of classes, but is {self.architectures!r}")
+        if not self.coref_span_ratio > 0:
+            raise ValueError(f"`coref_span_ratio` must be above 0, but is {self.coref_span_ratio}")
+
+    def validate_characters(self):
+        """Check that the fields of the character encoder fit together."""
+        width, filters = self.max_characters_per_token, self.char_cnn_filters
+        for pair in filters:
+            if len(pair) != 2 or not 1 <= pair[0] <= width or pair[1] < 1:
+                raise ValueError(
+                    "`char_cnn_filters` must be pairs [width, count] with widths from 1 to max_characters_per_token "
+                    f"({width}), but holds {pair}"
+                )
+        if not filters and width != 1:
+            raise ValueError(
+                f"without `char_cnn_filters` a word is one id: set `max_characters_per_token` to 1, not {width}"
+            )
+        if filters and not self.use_char_projection and self.char_features != self.projection_size:
+            raise ValueError(f"{self.char_features} filters need `use_char_projection` to give {self.projection_size}")
+        can_have_words = self.character_scheme == "codepoints" and filters and self.use_char_projection
+        if self.word_embedding_count and not can_have_words:
+            raise ValueError(
+                "word embeddings beside the characters need `character_scheme='codepoints'`, `char_cnn_filters` and "
+                "`use_char_projection`"
+            )
+        if self.char_feature_filters and self.char_feature_width > width:
+            raise ValueError(
+                f"`char_feature_width` must be at most max_characters_per_token ({width}), but is "
+                f"{self.char_feature_width}"
+            )
         for table in ("word_embedding", "word_vector"):
             count, size = getattr(self, f"{table}_count"), getattr(self, f"{table}_size")
             if bool(count) != bool(size):
                 raise ValueError(
                     f"`{table}_count` and `{table}_size` must both be positive or both 0, but are {count} and {size}"
                 )
-
-    def validate_choices(self):
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                listed = ", ".join(map(repr, choices))
-                raise ValueError(f"`{name}` must be one of {listed}, but is {getattr(self, name)!r}")
-
-    def validate_names(self):
-        for number, name in (self.id2label or {}).items():
-            if not isinstance(name, str):
-                raise ValueError(f"`id2label` must give each label a name in quotes, but label {number} has {name!r}")
-        if not isinstance(self.architectures or [], (list, tuple)):
-            raise ValueError(f"`architectures` must be a list of names of classes, but is {self.architectures!r}")
-
-    def validate_character_cnn(self):
-        for pair in self.char_cnn_filters:
-            if len(pair) != 2 or not 1 <= pair[0] <= self.max_characters_per_token or pair[1] < 1:
-                raise ValueError(
-                    f"`char_cnn_filters` must be pairs [width, count] with widths from 1 to max_characters_per_token "
-                    f"({self.max_characters_per_token}), but holds {pair}"
-                )
-        if not self.char_cnn_filters and self.max_characters_per_token != 1:
+        if self.word_features is not None and (self.word_vector_count or self.char_feature_filters):
             raise ValueError(
-                "without `char_cnn_filters` a word is one id: set `max_characters_per_token` to 1, "
-                f"not {self.max_characters_per_token}"
+                "`word_features` describes all vectors of words: leave `word_vector_count` and `char_feature_filters` 0"
             )
-        if self.char_cnn_filters and not self.use_char_projection and self.char_features != self.projection_size:
-            raise ValueError(f"{self.char_features} filters need `use_char_projection` to give {self.projection_size}")
+        if self.feature_ids and (self.character_scheme != "bytes" or self.word_embedding_count):
+            raise ValueError("`word_features` of words and characters go with `character_scheme='bytes'`")
 
-    def validate_word_embeddings(self):
-        can_have_words = self.character_scheme == "codepoints" and self.char_cnn_filters and self.use_char_projection
-        if self.word_embedding_count and not can_have_words:
-            raise ValueError(
-                "word embeddings beside the characters need `character_scheme='codepoints'`, `char_cnn_filters` and "
-                "`use_char_projection`"
-            )
-
-    def validate_recurrence(self):
+    def validate_layers(self):
+        """Check that the fields of the biLSTM layers and of their mix fit together."""
         if not self.use_cell_projection and self.cell_size != self.projection_size:
             raise ValueError(f"`cell_size` {self.cell_size} needs `use_cell_projection` to give {self.projection_size}")
-        for name in ("cell_clip", "projection_clip"):
-            clip = getattr(self, name)
-            if clip is not None and not clip > 0:
-                raise ValueError(f"`{name}` must be a positive number, or None for no clipping, but is {clip}")
-
-    def validate_alignment(self):
-        known, layers = range(self.num_hidden_layers + 1), self.aligned_layers
-        if len(set(layers)) < len(layers) or not all(layer in known for layer in layers):
+        known, aligned, weights = range(self.num_hidden_layers + 1), self.aligned_layers, self.mix_initial_weights
+        if len(set(aligned)) < len(aligned) or not all(layer in known for layer in aligned):
+            raise ValueError(f"`aligned_layers` must be different numbers from 0 to {known[-1]}, but is {aligned}")
+        if weights is not None and len(weights) != len(known):
             raise ValueError(
-                f"`aligned_layers` must be different numbers from 0 to {known[-1]}, but is {self.aligned_layers}"
-            )
-
-    def validate_dropouts(self):
-        for name in ("lstm_dropout", "classifier_dropout", "head_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be from 0 to below 1, but is {getattr(self, name)}")
-
-    def validate_mix(self):
-        expected = self.num_hidden_layers + 1
-        if self.mix_initial_weights is not None and len(self.mix_initial_weights) != expected:
-            raise ValueError(
-                f"`mix_initial_weights` must have a number for each of the {expected} layers, token embeddings first, "
-                f"but has {len(self.mix_initial_weights)}"
+                f"`mix_initial_weights` must have a number for each of the {len(known)} layers, token embeddings "
+                f"first, but has {len(weights)}"
             )
 
     def validate_answers(self):
@@ -399,18 +377,3 @@ class ElmoConfig(PreTrainedConfig):
         for name, length in (*lengths.items(), *(("qa_length_limits", limit) for limit in limits)):
             if length is not None and length < 1:
                 raise ValueError(f"`{name}` must be at least 1, or None for no limit, but is {length}")
-
-    def validate_task_heads(self):
-        if self.word_features is not None and (self.word_vector_count or self.char_feature_filters):
-            raise ValueError(
-                "`word_features` describes all vectors of words: leave `word_vector_count` and `char_feature_filters` 0"
-            )
-        if self.feature_ids and (self.character_scheme != "bytes" or self.word_embedding_count):
-            raise ValueError("`word_features` of words and characters go with `character_scheme='bytes'`")
-        if not self.coref_span_ratio > 0:
-            raise ValueError(f"`coref_span_ratio` must be above 0, but is {self.coref_span_ratio}")
-        if self.char_feature_filters and not self.char_feature_width <= self.max_characters_per_token:
-            raise ValueError(
-                f"`char_feature_width` must be at most max_characters_per_token ({self.max_characters_per_token}), "
-                f"but is {self.char_feature_width}"
-            )

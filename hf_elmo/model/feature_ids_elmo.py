@@ -8,16 +8,11 @@ of a vocabulary; characters are code points with a vocabulary, or bytes as id by
 of padding and of `<S>` and `</S>` are zeros. ELMo cuts words at W - 2 bytes; features read them whole, up to `length`.
 """
 
-import json
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 from transformers.utils import logging
 
 from .character_ids_elmo import WordRows
 
-FEATURES_FILE = "word_features.json"
 logger = logging.get_logger(__name__)
 
 
@@ -30,16 +25,15 @@ class FeatureRows(WordRows):
         content: `"vocabularies"`, ids by name; and `"features"`, a list of dicts with `type` (`"word"` or
             `"characters"`), `vocabulary` (None for bytes), `unknown` (id of what is not in it, or None), `lowercase`,
             and for characters `length`, `start` and `end` (ids before and after them).
-        limit: Number of words at which the table is emptied.
     """
 
     id_type = np.int32
 
-    def __init__(self, num_characters: int, bos: str, eos: str, content: dict, limit: int = 1 << 17):
+    def __init__(self, num_characters: int, bos: str, eos: str, content: dict):
         self.num_characters, self.content, self.has_warned = num_characters, content, False
         self.features, self.vocabularies = content["features"], content["vocabularies"]
-        width = num_characters + sum(map(feature_length, self.features))
-        super().__init__(width, bos, eos, limit=limit)
+        lengths = (feature["length"] if feature["type"] == "characters" else 1 for feature in self.features)
+        super().__init__(num_characters + sum(lengths), bos, eos)
         self.longest = num_characters - 2
 
     def row(self, characters: list[int]) -> bytes:
@@ -78,7 +72,7 @@ class FeatureRows(WordRows):
         return number
 
     def __reduce__(self) -> tuple:
-        return type(self), (self.num_characters, self.bos, self.eos, self.content, self.limit)
+        return type(self), (self.num_characters, self.bos, self.eos, self.content)
 
     def decode(self, row: list[int]) -> str | int:
         """Return the word of a row, or the id of a special token, by ELMo's characters."""
@@ -87,54 +81,3 @@ class FeatureRows(WordRows):
     def is_special(self, row: list[int]) -> bool:
         """Return whether a row is padding, `<S>` or `</S>`."""
         return super().is_special(row[: self.num_characters])
-
-
-def feature_length(feature: dict) -> int:
-    """Return how many ids of a row belong to a feature."""
-    return feature["length"] if feature["type"] == "characters" else 1
-
-
-def read_features(path: str | Path) -> dict:
-    """Read the features of a saved tokenizer.
-
-    Raises:
-        `ValueError`: in one line, if the file does not hold features and their vocabularies.
-    """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not readable as features of words ({error})") from None
-    if not isinstance(content, dict) or {*content} != {"features", "vocabularies"}:
-        raise ValueError(f"{path}: expected an object with `features` and `vocabularies`")
-    features, vocabularies = content["features"], content["vocabularies"]
-    tables = [*vocabularies.values()] if isinstance(vocabularies, dict) else [None]
-    numbers = [number for ids in tables if isinstance(ids, dict) for number in ids.values()]
-    if not all(isinstance(ids, dict) for ids in tables) or not all(
-        type(n) is int and 0 <= n < 1 << 30 for n in numbers
-    ):
-        raise ValueError(f"{path}: each of `vocabularies` must map names to ids from 0")
-    for feature in features if isinstance(features, list) else [None]:
-        check_feature(feature, vocabularies, path)
-    return content
-
-
-def check_feature(feature: Any, vocabularies: dict, path: str | Path):
-    """Raise a `ValueError` that names the file if a feature is not one."""
-    kind = feature.get("type") if isinstance(feature, dict) else None
-    if kind not in ("word", "characters"):
-        raise ValueError(f"{path}: `features` must be a list of features of the type `word` or `characters`")
-    name = feature.get("vocabulary")
-    if name not in vocabularies and not (name is None and kind == "characters"):
-        known = ", ".join(vocabularies) or "none"
-        raise ValueError(f"{path}: a feature has the vocabulary {name!r}, but there is {known}")
-    if kind == "characters":
-        length, ids = feature.get("length"), [feature.get("start"), feature.get("end")]
-        if type(length) is not int or not 0 < length <= 10_000:
-            raise ValueError(f"{path}: `length` must be from 1 to 10000, but is {length!r}")
-        if not all(isinstance(part, list) and all(type(number) is int for number in part) for part in ids):
-            raise ValueError(f"{path}: `start` and `end` must be lists of ids")
-
-
-def write_features(content: dict, path: str | Path):
-    """Write the features of a tokenizer: JSON, UTF-8."""
-    Path(path).write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")

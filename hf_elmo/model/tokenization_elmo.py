@@ -34,7 +34,6 @@ from .character_ids_elmo import (
     read_word_vocabulary,
     rust_tokenizer,
 )
-from .code_points_elmo import read_dictionaries
 from .encoding_elmo import (
     ElmoEncoding,
     are_around,
@@ -52,9 +51,8 @@ from .encoding_elmo import (
     tensor_type_of,
     truncate,
 )
-from .feature_ids_elmo import read_features
 from .saved_folder_elmo import check_is_saved
-from .tokenizer_files_elmo import FILES, VOCABULARY_FILE, make_word_rows, write_files
+from .tokenizer_files_elmo import FILES, VOCABULARY_FILE, make_word_rows, read_dictionaries, read_features, write_files
 from .word_splitting_elmo import SPLITTING_RULES, KeptWords, splitting_rule
 
 

@@ -14,18 +14,17 @@ from ...loading import loading
 from ...model.character_ids_elmo import BOS_WORD, EOS_WORD, write_word_vocabulary
 from ...model.code_points_elmo import (
     BOS,
-    DICTIONARIES_FILE,
     EOS,
     FIRST,
     LAST,
     OOV,
     PAD,
     Dictionaries,
-    write_dictionaries,
 )
 from ...model.configuration_elmo import ElmoConfig
 from ...model.language_model_elmo import ElmoForPreTraining
 from ...model.tokenization_elmo import ElmoTokenizer
+from ...model.tokenizer_files_elmo import DICTIONARIES_FILE, write_json
 from ...word_vocabulary import read_unique_words
 from ..configs import read_config
 from .arguments import ModelArguments, TextArguments
@@ -111,7 +110,7 @@ def make_tokenizer(vocabulary: list[str], split: str, old: ElmoTokenizer | None,
     with tempfile.TemporaryDirectory() as folder:
         if dictionaries is not None:
             added["dictionaries_file"] = str(Path(folder) / DICTIONARIES_FILE)
-            write_dictionaries(dictionaries, added["dictionaries_file"])
+            write_json(dictionaries, added["dictionaries_file"])
         vocab_file = Path(folder) / VOCABULARY_FILE
         write_word_vocabulary(vocabulary, vocab_file)
         return ElmoTokenizer(str(vocab_file), max_characters_per_token=width, split=split, **added)
