@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hf_elmo.model.configuration_elmo import ElmoConfig
-from hf_elmo.model.saved_card_elmo import read_card
+from hf_elmo.model.model_card_elmo import read_card
 
 from . import allennlp_archive, bilm_folder
 from .alignment import align, parse_alignment

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard
 
-from hf_elmo.model.model_card_elmo import ORIGIN, model_card
+from hf_elmo.model.model_card_elmo import ORIGIN, inherited_facts, model_card, section
 from hf_elmo.model.modeling_elmo import ElmoPreTrainedModel
-from hf_elmo.model.saved_card_elmo import inherited_facts, section
 
 from .original import Original
 

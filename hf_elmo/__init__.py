@@ -8,9 +8,9 @@ from .model.configuration_elmo import ElmoConfig
 from .model.coreference_elmo import ElmoForCoreferenceResolution
 from .model.encoder_decoder_elmo import ElmoForSeq2SeqLM
 from .model.language_model_elmo import ElmoForMaskedLM, ElmoForPreTraining
+from .model.linear_elmo import prepared
 from .model.lstm_elmo import last_lstm_path, lstm_path
 from .model.modeling_elmo import ElmoModel, ElmoModelOutput, ElmoPreTrainedModel
-from .model.prepared_elmo import prepared
 from .model.quantizer_elmo import ElmoInt8Config
 from .model.question_answering_elmo import ElmoForQuestionAnswering
 from .model.sequence_classification_elmo import ElmoForMultipleChoice, ElmoForSequenceClassification

@@ -15,8 +15,7 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
 )
 
-from .model.model_card_elmo import CARD
-from .model.saved_card_elmo import is_automatic, read_card
+from .model.model_card_elmo import CARD, is_automatic, read_card
 
 
 class HubError(OSError, ValueError):

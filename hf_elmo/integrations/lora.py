@@ -3,8 +3,7 @@
 
 from typing import Any
 
-from ..model.lora_elmo import LORA_TARGETS
-from ..model.modeling_elmo import ElmoPreTrainedModel
+from ..model.modeling_elmo import LORA_TARGETS, ElmoPreTrainedModel
 
 try:
     from peft import LoraConfig

@@ -20,8 +20,8 @@ from transformers import (
 
 from .auto_map_elmo import copy_code
 from .configuration_elmo import ElmoConfig
+from .model_card_elmo import ModelCardMixin
 from .modeling_elmo import ElmoModel
-from .saved_card_elmo import ModelCardMixin
 
 PAIR_AUTO_MAP = {
     "AutoConfig": "encoder_decoder_elmo.ElmoEncoderDecoderConfig",

@@ -30,9 +30,8 @@ import torch
 from torch import Tensor, nn
 
 from .int8_elmo import Int8Weight, int8_product, quantize_rows
-from .linear_elmo import StepWeight, add_linear_, add_product_, linear, onednn_is_faster
+from .linear_elmo import StepWeight, add_linear_, add_product_, linear, onednn_is_faster, reordered
 from .packed_order_elmo import BLOCK_TOKENS, Block, PackedOrder, blocks_of
-from .prepared_elmo import reordered
 
 CACHED_NUMBERS = 1 << 17  # that stay in the cache while the backward prepares the steps of so many tokens
 READING_ROWS = 20  # reading a step's weights from memory takes as long as multiplying them with so many rows

@@ -11,6 +11,7 @@ P projection width   L biLSTM layers
 
 import math
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,18 +26,19 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput, logging
 from transformers.utils.generic import can_return_tuple
 
-from .alignment_elmo import ElmoAlignment
 from .char_cnn_elmo import ElmoCharacterEncoder, encode_words, without_features
 from .configuration_elmo import ElmoConfig
-from .lora_elmo import register_lora_targets
 from .lstm_elmo import Direction, LstmState, direction_of_layers, lstm
+from .model_card_elmo import ModelCardMixin, SavedModel
 from .pooling_elmo import SentencePooling, special_tokens_mask
-from .quantizer_elmo import Int8Linear, use_float_layers, use_int8_layers
-from .saved_card_elmo import ModelCardMixin, SavedModel
-from .scalar_mix_elmo import ElmoScalarMix
+from .quantizer_elmo import Int8Linear
+from .scalar_mix_elmo import ElmoAlignment, ElmoScalarMix
 
 # (B, L, 2, P) and (B, L, 2, C): h and c of each layer and direction (0 forward, 1 backward) after the last word
 State = tuple[Tensor, Tensor]
+# Low-rank adapters (LoRA, Hu et al. 2021) go into all products of the biLSTM layers, if `LoraConfig` names no others.
+PRODUCTS = ("input_gates", "recurrent_gates", "projection")
+LORA_TARGETS = [f"{direction}_lstm.{product}" for direction in ("forward", "backward") for product in PRODUCTS]
 logger = logging.get_logger(__name__)
 
 
@@ -80,11 +82,7 @@ class ElmoLstm(nn.Module):
         super().__init__()
         P, C = config.projection_size, config.cell_size
         self.reverse = reverse
-        self.options = {
-            "forget_bias": config.forget_bias,
-            "cell_clip": config.cell_clip,
-            "projection_clip": config.projection_clip,
-        }
+        self.options = config.forget_bias, config.cell_clip, config.projection_clip
         self.input_gates = nn.Linear(P, 4 * C)
         self.recurrent_gates = nn.Linear(P, 4 * C, bias=False)
         self.projection = nn.Linear(C, P, bias=False) if config.use_cell_projection else None
@@ -126,9 +124,7 @@ class ElmoLayer(GradientCheckpointingLayer):
         inputs = [self.dropout(half) for half in hidden.split(self.config.projection_size, dim=-1)]
         lstms = self.forward_lstm, self.backward_lstm
         directions = [part.direction(x, start) for part, x, start in zip(lstms, inputs, state)]
-        recompute, options = self.config.recompute_gates, self.forward_lstm.options
-        results = lstm(directions, mask, recompute=recompute, lengths=lengths, **options)
-        outputs, states = zip(*results)
+        outputs, states = zip(*lstm(directions, mask, *self.forward_lstm.options, self.config.recompute_gates, lengths))
         if self.add_input:  # after dropout; the carried state is the output before the addition
             outputs = [output + x for output, x in zip(outputs, inputs)]
         output = torch.cat(outputs, dim=-1)
@@ -148,7 +144,9 @@ class ElmoPreTrainedModel(ModelCardMixin, PreTrainedModel):
     def __init__(self, config: ElmoConfig, *args, **kwargs):
         config.validate()  # again: options of `from_pretrained` may have changed its fields
         super().__init__(config, *args, **kwargs)
-        register_lora_targets(config.model_type)
+        if peft := sys.modules.get("peft"):  # a script that uses it has imported it by now
+            targets = peft.utils.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+            targets.setdefault(config.model_type, LORA_TARGETS)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -203,12 +201,17 @@ class ElmoPreTrainedModel(ModelCardMixin, PreTrainedModel):
             logger.warning(f"{type(self).__name__} starts with untrained parts that {saved[0]} does not have: {parts}")
 
     def use_int8_layers(self) -> None:
-        """Replace the encoder's linear layers by int8 layers, whose weights are still to be loaded."""
-        use_int8_layers(self.base_model)
+        """Replace the encoder's linear layers, but those of pooling, which learn, by int8 layers, yet to be loaded."""
+        for name, module in list(self.base_model.named_modules()):
+            if type(module) is nn.Linear and not name.startswith("sentence_pooling"):
+                layer = Int8Linear(module.in_features, module.out_features, module.bias is not None)
+                self.base_model.set_submodule(name, layer)
 
     def use_float_layers(self) -> None:
-        """Replace the encoder's int8 layers by float layers of the same weights."""
-        use_float_layers(self.base_model)
+        """Replace the encoder's int8 layers by linear layers of the weights that the integers stand for."""
+        for name, module in list(self.base_model.named_modules()):
+            if type(module) is Int8Linear:
+                self.base_model.set_submodule(name, module.dequantized())
 
     @property
     def dummy_inputs(self) -> dict[str, Tensor]:

@@ -30,20 +30,6 @@ class ElmoInt8Config(QuantizationConfigMixin):
         self.quant_method = quant_method
 
 
-def use_int8_layers(encoder: nn.Module) -> None:
-    """Replace all linear layers but those of pooling, which learn, by int8 layers, all 0 until they are loaded."""
-    for name, module in list(encoder.named_modules()):
-        if type(module) is nn.Linear and not name.startswith("sentence_pooling"):
-            encoder.set_submodule(name, Int8Linear(module.in_features, module.out_features, module.bias is not None))
-
-
-def use_float_layers(encoder: nn.Module) -> None:
-    """Replace all int8 layers by linear layers of the weights that the integers stand for."""
-    for name, module in list(encoder.named_modules()):
-        if type(module) is Int8Linear:
-            encoder.set_submodule(name, module.dequantized())
-
-
 def is_int8_layer(module: nn.Module) -> bool:
     """Return whether a module is an `Int8Linear`, of this copy of the code or of another."""
     return type(module).__name__ == Int8Linear.__name__

@@ -14,8 +14,7 @@ import hf_elmo
 from hf_elmo.conversion import convert
 from hf_elmo.hub import remove_code_and_card
 from hf_elmo.model.auto_map_elmo import AUTO_MAP
-from hf_elmo.model.model_card_elmo import CLASSES, model_card
-from hf_elmo.model.saved_card_elmo import is_automatic, read_card, renamed
+from hf_elmo.model.model_card_elmo import CLASSES, is_automatic, model_card, read_card, renamed
 
 ORIGINAL = hf_elmo.ElmoConfig()
 PERPLEXITY = EvalResult(

@@ -12,7 +12,7 @@ import transformers
 from safetensors.torch import load_file
 
 import hf_elmo
-from hf_elmo.model.saved_card_elmo import is_automatic, read_card
+from hf_elmo.model.model_card_elmo import is_automatic, read_card
 
 SAVED = Path(__file__).resolve().parents[1] / "fixtures" / "saved_flat"
 AUTO_CLASSES = {

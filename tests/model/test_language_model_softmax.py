@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from hf_elmo.model import sampled_softmax_elmo
-from hf_elmo.model.sampled_softmax_elmo import (
+from hf_elmo.model import language_model_elmo
+from hf_elmo.model.language_model_elmo import (
     draw_candidates,
     expected_counts,
     full_softmax_loss,
@@ -150,8 +150,8 @@ def test_full_softmax_in_chunks_is_the_whole_one(monkeypatch):
         largest = max(largest, scores.numel())
         return cross_entropy(scores, *args, **kwargs)
 
-    monkeypatch.setattr(sampled_softmax_elmo, "MAX_SCORES", 100)
-    monkeypatch.setattr(sampled_softmax_elmo.F, "cross_entropy", watched)
+    monkeypatch.setattr(language_model_elmo, "MAX_SCORES", 100)
+    monkeypatch.setattr(language_model_elmo.F, "cross_entropy", watched)
     for actual, expected in zip(run(), whole):
         assert_close(actual, expected)
     with torch.no_grad():

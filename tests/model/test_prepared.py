@@ -13,10 +13,8 @@ from torch.testing import assert_close
 
 import hf_elmo
 from hf_elmo import ElmoConfig, ElmoForTokenClassification, ElmoModel
-from hf_elmo.model import prepared_elmo
-from hf_elmo.model.linear_elmo import onednn_is_faster
-from hf_elmo.model.prepared_elmo import prepared
-from hf_elmo.model.quantizer_elmo import use_int8_layers
+from hf_elmo.model import linear_elmo
+from hf_elmo.model.linear_elmo import onednn_is_faster, prepared
 
 EXACT = {"rtol": 0, "atol": 1e-6}
 BATCHES = [(7,), (20, 3), (18, 17, 5, 1, 9, 9, 2, 4)]
@@ -48,8 +46,8 @@ def results(model: nn.Module, lengths: tuple[int, ...] = BATCHES[-1]) -> torch.T
     return torch.stack(model(**ragged(*lengths), output_hidden_states=True).hidden_states)
 
 
-def copies(layer: nn.Linear) -> prepared_elmo.Copies:
-    return prepared_elmo.copies_of(layer.weight)
+def copies(layer: nn.Linear) -> linear_elmo.Copies:
+    return linear_elmo.copies_of(layer.weight)
 
 
 @onednn
@@ -144,10 +142,10 @@ def test_nested_blocks_errors_and_nothing_left_behind(model):
 
     with pytest.raises(KeyError):
         fail()
-    assert prepared_elmo._copies == {}
+    assert linear_elmo._copies == {}
     with prepared(model):
         model.layers[0].forward_lstm.projection = nn.Linear(512, 256, bias=False)
-    assert prepared_elmo._copies == {}
+    assert linear_elmo._copies == {}
     with pytest.raises(ValueError, match="`prepared` takes a model, but got a str"), prepared("elmo"):
         pass
 
@@ -181,7 +179,7 @@ def test_a_type_that_changes_inside(model):
 
 
 def test_int8_layers_have_the_same_results(model):
-    use_int8_layers(model)
+    model.use_int8_layers()
     expected = results(model)
     with prepared(model):
         assert torch.equal(results(model), expected)

@@ -22,11 +22,11 @@ ORDER = """
     saved_folder_elmo auto_map_elmo configuration_elmo
     word_splitting_elmo character_ids_elmo code_points_elmo feature_ids_elmo tokenizer_files_elmo encoding_elmo
     tokenization_elmo
-    lora_elmo scan_elmo prepared_elmo linear_elmo int8_elmo quantizer_elmo packed_order_elmo lstm_packed_elmo
+    scan_elmo linear_elmo int8_elmo quantizer_elmo packed_order_elmo lstm_packed_elmo
     lstm_elmo_triton lstm_elmo
-    model_card_elmo saved_card_elmo char_cnn_elmo alignment_elmo scalar_mix_elmo pooling_elmo
+    model_card_elmo char_cnn_elmo scalar_mix_elmo pooling_elmo
     modeling_elmo encoder_decoder_elmo
-    sampled_softmax_elmo label_schemes_elmo pipelines_elmo language_model_elmo causal_lm_elmo
+    label_schemes_elmo pipelines_elmo language_model_elmo causal_lm_elmo
     crf_elmo task_layers_elmo task_encoders_elmo pair_layers_elmo word_features_elmo
     task_model_elmo
     token_classification_elmo sequence_classification_elmo question_answering_elmo
@@ -102,7 +102,7 @@ def test_every_file_imports_only_from_files_above_it_in_the_order_of_knowing():
 def test_the_recurrence_is_tensors_in_tensors_out():
     for path in MODEL.glob("lstm*_elmo*.py"):
         backends = {"lstm_elmo", "lstm_packed_elmo", "lstm_elmo_triton"}
-        products = {"prepared_elmo", "linear_elmo", "int8_elmo"}
+        products = {"linear_elmo", "int8_elmo"}
         assert siblings(path) <= {*backends, *products, "packed_order_elmo", "scan_elmo"}
         assert "transformers" not in {name.split(".")[0] for name in absolute(path)}
 
