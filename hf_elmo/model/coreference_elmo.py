@@ -15,6 +15,7 @@ antecedents, D width of a span's representation, H hidden size of scorers.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -174,18 +175,14 @@ class ElmoForCoreferenceResolution(ElmoDocumentModel):
         document, places, texts = encode_document(tokenizer, sentences)
         output = self(torch.as_tensor(document, device=self.device)[None])
         row = output.spans[0].tolist(), output.mention_logits[0].tolist(), output.antecedents[0].tolist()
-        return [
-            [
-                {
-                    "sentence": places[first][0],
-                    "start": places[first][1],
-                    "end": places[last][1] + 1,
-                    "text": " ".join(texts[places[first][0]][places[first][1] : places[last][1] + 1]),
-                }
-                for first, last in cluster
-            ]
-            for cluster in clusters_of_antecedents(*row, self.config.coref_singletons)
-        ]
+        clusters = []
+        for cluster in clusters_of_antecedents(*row, self.config.coref_singletons):
+            clusters.append([])
+            for first, last in cluster:
+                (sentence, start), end = places[first], places[last][1] + 1
+                text = " ".join(texts[sentence][start:end])
+                clusters[-1].append({"sentence": sentence, "start": start, "end": end, "text": text})
+        return clusters
 
 
 # ---- spans
@@ -233,13 +230,12 @@ class SpanRepresentation(nn.Module):
         return in_blocks(score, spans, SPAN_BLOCK)
 
 
-class AntecedentScores:
-    """Candidate antecedents of K spans: their numbers `(K, A)` and scores `(K, A)`, the lowest number where there is no
-    candidate, `is_candidate` `(K, A)`."""
+class AntecedentScores(NamedTuple):
+    """Candidate antecedents of K spans."""
 
-    def __init__(self, numbers: Tensor, scores: Tensor, is_candidate: Tensor):
-        self.numbers, self.is_candidate = numbers, is_candidate
-        self.scores = scores.masked_fill(~is_candidate, torch.finfo(scores.dtype).min)
+    numbers: Tensor  # (K, A)
+    scores: Tensor  # (K, A), the lowest number where there is no candidate
+    is_candidate: Tensor  # (K, A) of bool
 
 
 class AntecedentScorer(nn.Module):
@@ -269,6 +265,7 @@ class AntecedentScorer(nn.Module):
         depth = self.depth if len(spans) else 1
         for turn in range(depth):
             scores = self.pair_scores(spans, mention_scores, numbers)
+            scores = scores.masked_fill(~is_candidate, torch.finfo(scores.dtype).min)
             found = AntecedentScores(numbers, scores, is_candidate)
             if turn + 1 < depth:
                 spans = self.refined(spans, found)
@@ -352,11 +349,8 @@ def in_blocks(function: Callable[[Tensor], Tensor], rows: Tensor, size: int) -> 
 
 
 def candidate_spans(sentences: Tensor, inner: Tensor, max_width: int) -> Tensor:
-    """Return all spans of up to `max_width` words inside of sentences, `(N, 2)`: first and last word, in order.
-
-    Args:
-        sentences (`(T,)`), inner (`(T,)` of bool): Each word's sentence, and which are words of the text.
-    """
+    """Return all spans of up to `max_width` words inside of sentences, `(N, 2)`: first and last word, in order; from
+    each word's sentence `(T,)`, and which are `inner`, words of the text `(T,)`."""
     length = len(sentences)
     firsts = torch.arange(length, device=sentences.device)[:, None].expand(-1, max_width)
     lasts = firsts + torch.arange(max_width, device=sentences.device)
@@ -398,11 +392,8 @@ def distance_buckets(distances: Tensor) -> Tensor:
 
 
 def clusters_of(spans: Tensor, mentions: Tensor, labels: Tensor) -> Tensor:
-    """Return the cluster of each span `(N, 2)`, counted from 1; 0 for spans that are no mention.
-
-    Args:
-        mentions (`(M, 2)`), labels (`(M,)`): Places and clusters, from 0, of the annotated mentions.
-    """
+    """Return the cluster of each span `(N, 2)`, counted from 1; 0 for spans that are not among the annotated mentions
+    `(M, 2)`, whose clusters `(M,)` are counted from 0."""
     known = {tuple(place): label + 1 for place, label in zip(mentions.tolist(), labels.tolist())}
     found = [known.get((first, last), 0) for first, last in spans.tolist()]
     return torch.tensor(found, dtype=torch.long, device=spans.device)
@@ -410,11 +401,7 @@ def clusters_of(spans: Tensor, mentions: Tensor, labels: Tensor) -> Tensor:
 
 def antecedent_loss(pairs: AntecedentScores, clusters: Tensor) -> Tensor:
     """Return the negative log-probability, summed over spans, that a span has one of its antecedents, or none if none
-    of its candidates is one.
-
-    Args:
-        clusters (`(K,)`): The cluster of each span, from 1; 0 for none.
-    """
+    of its candidates is one. Clusters `(K,)` are counted from 1; 0 is none."""
     is_antecedent = (clusters[pairs.numbers] == clusters[:, None]) & (clusters[:, None] > 0) & pairs.is_candidate
     is_right = torch.cat([~is_antecedent.any(dim=1, keepdim=True), is_antecedent], dim=1)
     scores = torch.cat([pairs.scores.new_zeros(len(clusters), 1), pairs.scores], dim=1)
@@ -436,17 +423,12 @@ def clusters_of_antecedents(
     for number, antecedent in enumerate(antecedents):
         if spans[number][0] == NO_SPAN:
             break
-        cluster = cluster_of.get(antecedent)
-        if cluster is None:
-            cluster = []
-            clusters.append(cluster)
-        cluster.append(number)
-        cluster_of[number] = cluster
-    return [
-        [(int(spans[number][0]), int(spans[number][1])) for number in cluster]
-        for cluster in clusters
-        if len(cluster) > 1 or (keep_singletons and mention_logits[cluster[0]] > 0)
-    ]
+        if antecedent not in cluster_of:
+            clusters.append([])
+        cluster_of[number] = cluster_of.get(antecedent, clusters[-1])
+        cluster_of[number].append(number)
+    kept = (own for own in clusters if len(own) > 1 or (keep_singletons and mention_logits[own[0]] > 0))
+    return [[(int(spans[number][0]), int(spans[number][1])) for number in own] for own in kept]
 
 
 def encode_document(

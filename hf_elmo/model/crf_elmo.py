@@ -60,11 +60,8 @@ class LinearChainCrf(nn.Module):
         return log_partition - log_likelihood
 
     def log_partition(self, scores: Tensor, mask: Tensor) -> Tensor:
-        """The logarithm of the sum of exp s(y) over all sequences y, `(B,)`; 0 for a row without words.
-
-        Args:
-            scores (`(B, T, K)`), mask (`(B, T)` of bool): As in `forward`; minus infinity excludes a label.
-        """
+        """The logarithm of the sum of exp s(y) over all sequences y, `(B,)`; 0 for a row without words. Arguments are
+        those of `forward`; a score of minus infinity excludes a label."""
         if not scores.shape[1]:
             return scores.new_zeros(scores.shape[0])
         scores, lengths, _ = left_aligned(at_least_single(scores), mask)
@@ -142,7 +139,8 @@ def max_marginals(
     if as_srl:
         best = srl_sequence(scores, lengths, forbidden)
     else:
-        best = best_sequence(forward.detach(), lengths, transitions.detach(), end.detach(), first_largest)
+        into, end = transitions.detach(), end.detach()
+        best = best_sequence(forward.detach(), lengths, into, end, partial(torch.argmax, dim=1))
     on_best = best[..., None] == torch.arange(scores.shape[2], device=scores.device)
     # Rounding and ties give 0 to other labels too: they are lowered.
     through = torch.where(on_best, 0.0, through.clamp(min=LOWEST, max=-STEP))
@@ -171,7 +169,7 @@ def prefix_scores(
 def prefix_step(
     reduce: Callable[..., Tensor], transitions: Tensor, sums: Tensor, inputs: tuple[Tensor, ...]
 ) -> tuple[Tensor, Tensor]:
-    """Go on to the next word: from sums `(..., B, K)` with its scores and whether its row has it."""
+    """Go on to the next word: from sums `(..., B, K)`, with its scores and whether its row has it."""
     score, goes_on = inputs
     reached = reduce(sums[..., None] + transitions, dim=-2) + score
     sums = torch.where(goes_on, reached, sums)
@@ -204,11 +202,6 @@ def backtrace_step(
     return label, label
 
 
-def first_largest(sums: Tensor) -> Tensor:
-    """Return the first of the largest of each row."""
-    return sums.argmax(dim=1)
-
-
 @torch.no_grad()
 def srl_sequence(scores: Tensor, lengths: Tensor, forbidden: Forbidden) -> Tensor:
     """Return the labels `(B, T)` that AllenNLP's `srl` selects out of scores `(B, T, K)`.
@@ -229,17 +222,13 @@ def srl_largest(sums: Tensor) -> Tensor:
 
 
 def left_aligned(scores: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Move the words of each row's chain to the left; others follow, with scores of 0.
-
-    Returns:
-        Scores `(B, T, K)`, the number of words of each chain `(B,)`, and the former place of each column `(B, T)`.
-    """
+    """Move the words of each row's chain to the left; others follow, with scores of 0. Return the scores `(B, T, K)`,
+    the number of words of each chain `(B,)`, and the former place of each column `(B, T)`."""
     lengths = mask.sum(dim=1)
     # A stable sort of the mask, by counting: an exported graph has no other
     column = torch.where(mask, mask.cumsum(dim=1), lengths[:, None] + (~mask).cumsum(dim=1)) - 1
-    order = torch.zeros_like(column).scatter(
-        1, column, torch.arange(mask.shape[1], device=mask.device).expand_as(column)
-    )
+    places = torch.arange(mask.shape[1], device=mask.device).expand_as(column)
+    order = torch.zeros_like(column).scatter(1, column, places)
     scores = scores.masked_fill(~mask[..., None], 0)  # NaN there must not reach gradients
     return scores.gather(1, order[..., None].expand_as(scores)), lengths, order
 

@@ -107,11 +107,7 @@ def forbidden_transitions(names: Sequence[str], device: torch.device | None = No
 
     An inner or last word goes on with an entity of its type. Where the scheme marks ends (BIOUL, BIOES, BMES), an
     entity moreover has to end. Names of no scheme forbid nothing, and neither does IOB1, where any `I` may begin an
-    entity.
-
-    Args:
-        names: The label names, in the order of their ids.
-        device: Device of the result.
+    entity. Names are in the order of their ids; the result is on the device.
     """
     scheme = find_scheme(names)
     follows_scheme = scheme not in (None, "IOB1") and "B" in (parse_label(name).letter for name in names)

@@ -110,12 +110,8 @@ class LinearSimilarity(nn.Module):
                 return (x * weight) @ y.transpose(-1, -2)
 
 
-SIMILARITIES: Layers = {
-    kind: partial(Product, kind=kind) for kind in ("dot_product", "scaled_dot_product", "cosine")
-} | {
-    "bilinear": BilinearSimilarity,
-    "linear": LinearSimilarity,
-}
+SIMILARITIES: Layers = {kind: partial(Product, kind=kind) for kind in ("dot_product", "scaled_dot_product", "cosine")}
+SIMILARITIES |= {"bilinear": BilinearSimilarity, "linear": LinearSimilarity}
 
 
 def build_similarity(described: dict[str, Any], width: int) -> nn.Module:
@@ -124,15 +120,8 @@ def build_similarity(described: dict[str, Any], width: int) -> nn.Module:
 
 
 def score_words(similarity: nn.Module, words: Tensor, second: Tensor) -> Tensor:
-    """Score each word of a row for each other; the similarity reads words of the first text as x, of the second as y.
-
-    Args:
-        similarity: From `(B, T, D)` twice to `(B, T, T)`.
-        words (`(B, T, D)`), second (`(B, T)` of bool): The words of both texts, and which are of the second.
-
-    Returns:
-        `(B, T, T)`; scores of words of the same text mean nothing.
-    """
+    """Score each word of a row `(B, T, D)` for each other, `(B, T, T)`. The similarity reads words of the first text as
+    x, of the `second` `(B, T)` as y; scores of words of the same text mean nothing."""
     scores = similarity(words, words)
     return torch.where(second[..., None], scores.transpose(1, 2), scores)
 

@@ -12,23 +12,15 @@ from transformers import initialization as init
 from .configuration_elmo import ElmoConfig
 
 
-def masked_softmax(scores: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
-    """The softmax of `scores` over the places where `mask` is True, 0 elsewhere; all 0 if there is no such place."""
+def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
+    """The softmax of `scores` over the last places where `mask` is True, 0 elsewhere; all 0 without such a place."""
     lowest = torch.finfo(scores.dtype).min  # finite, so that a row without any place has no NaN
-    return scores.masked_fill(~mask, lowest).softmax(dim).masked_fill(~mask, 0)
+    return scores.masked_fill(~mask, lowest).softmax(-1).masked_fill(~mask, 0)
 
 
 def attend(scores: Tensor, words: Tensor, mask: Tensor) -> Tensor:
-    """For each of T words, average S other words, weighted by the softmax of their scores.
-
-    Args:
-        scores (`(B, T, S)`): Score of each word for each of the others.
-        words (`(B, S, D)`): The others.
-        mask (`(B, T, S)` or `(B, 1, S)`): Which of them it may attend to.
-
-    Returns:
-        `(B, T, D)`
-    """
+    """For each of T words, average S other words, weighted by the softmax of their scores: `(B, T, D)`, from scores
+    `(B, T, S)`, words `(B, S, D)`, and which of them each may attend to, `(B, T, S)` or `(B, 1, S)`."""
     return masked_softmax(scores, mask) @ words
 
 
@@ -46,9 +38,9 @@ def masked_max(values: Tensor, mask: Tensor, dim: int = 1) -> Tensor:
     return highest.masked_fill(~mask.any(dim), 0)
 
 
-def masked_min(values: Tensor, mask: Tensor, dim: int = 1) -> Tensor:
-    """Return the minimum along one dimension of the values where `mask` is True; 0 if there are none."""
-    return -masked_max(-values, mask, dim)
+def masked_min(values: Tensor, mask: Tensor) -> Tensor:
+    """Return the minimum along dimension 1 of the values where `mask` is True; 0 if there are none."""
+    return -masked_max(-values, mask)
 
 
 class SelfAttentivePooling(nn.Module):

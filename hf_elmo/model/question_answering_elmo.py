@@ -19,13 +19,7 @@ from .pair_layers_elmo import build_similarity
 from .pipelines_elmo import QUESTION_ANSWERING
 from .pooling_elmo import SelfAttentivePooling, attend
 from .task_encoders_elmo import build_encoder
-from .task_layers_elmo import (
-    BidirectionalAttention,
-    SelfAttention,
-    TaskBiLstm,
-    VariationalDropout,
-    encode_separately,
-)
+from .task_layers_elmo import BidirectionalAttention, SelfAttention, TaskBiLstm, VariationalDropout, encode_separately
 from .task_model_elmo import ElmoTaskModel, EncodedWords
 
 IMPOSSIBLE = -1e4  # score of "no answer" in a model that always answers: its probability is exactly 0
@@ -112,15 +106,8 @@ class ElmoForQuestionAnswering(ElmoTaskModel):
             places, counts = replace_no_answer(places.to(scores.device), candidates, beginning, always_answers)
             if num_items_in_batch is None:
                 num_items_in_batch = counts.sum().clamp(min=1)  # without rows that count, the loss is 0
-            start_positions, end_positions = places.unbind(1)
-            loss = self.loss_function(
-                start_logits,
-                end_logits,
-                start_positions,
-                end_positions,
-                num_items_in_batch=num_items_in_batch,
-                **kwargs,
-            )
+            sides = start_logits, end_logits, *places.unbind(1)
+            loss = self.loss_function(*sides, num_items_in_batch=num_items_in_batch, **kwargs)
         return QuestionAnsweringModelOutput(
             loss=loss, start_logits=start_logits, end_logits=end_logits, hidden_states=words.hidden_states
         )
@@ -215,9 +202,8 @@ class BidirectionalAttentionFlow(nn.Module):
             second, context (`(B, T)` of bool): Which words belong to the second text, and to the context.
         """
         first = words.mask & ~second
-        encoded = self.dropout(
-            encode_separately(self.encoder, self.dropout(words.features), first, second)
-        )  # (B, T, 2H)
+        features = self.dropout(words.features)
+        encoded = self.dropout(encode_separately(self.encoder, features, first, second))  # (B, T, 2H)
         if self.elmo_at_output:
             encoded = torch.cat([encoded, words.mixes[1]], dim=-1)
         flow = self.attention(encoded, encoded, context, first)
@@ -231,11 +217,9 @@ class BidirectionalAttentionFlow(nn.Module):
         scores = torch.cat([start_scores, end_scores], dim=-1)
         if self.no_answer is None:
             return scores
-        summary = [
-            attend(start_scores.transpose(1, 2), starts, context[:, None]),
-            attend(end_scores.transpose(1, 2), ends, context[:, None]),
-            self.question_pooling(encoded, first)[:, None],
-        ]
+        sides = (start_scores, starts), (end_scores, ends)
+        summary = [attend(side.transpose(1, 2), words, context[:, None]) for side, words in sides]
+        summary.append(self.question_pooling(encoded, first)[:, None])
         return scores - self.no_answer(self.dropout(torch.cat(summary, dim=-1)))
 
 
@@ -273,12 +257,7 @@ class OriginalAttentionFlow(nn.Module):
         self.dropout = nn.Dropout(config.head_dropout)
 
     def forward(self, words: EncodedWords, second: Tensor, context: Tensor) -> Tensor:
-        """Score the context's words as first and as last of the answer, `(B, T, 2)`.
-
-        Args:
-            words: Question and context in one row.
-            second, context (`(B, T)` of bool): Which words belong to the second text, and to the context.
-        """
+        """As [`BidirectionalAttentionFlow`]."""
         x, first = words.features, words.mask & ~second
         for highway in self.highways:
             x = highway(x)

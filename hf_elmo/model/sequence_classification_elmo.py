@@ -20,12 +20,7 @@ from .configuration_elmo import ElmoConfig
 from .pair_layers_elmo import build_similarity, require_pairs, score_words, words_of_other_text
 from .pooling_elmo import SelfAttentivePooling, attend, masked_max, masked_mean, masked_min
 from .task_encoders_elmo import build_encoder, build_feedforward, build_pooler
-from .task_layers_elmo import (
-    BatchNormalization,
-    TaskBiLstm,
-    VariationalDropout,
-    encode_separately,
-)
+from .task_layers_elmo import BatchNormalization, TaskBiLstm, VariationalDropout, encode_separately
 from .task_model_elmo import ElmoTaskModel, EncodedWords
 
 
@@ -239,11 +234,8 @@ class BiattentiveClassifier(nn.Module):
         self.output = nn.Linear(2 * size, config.num_labels)
 
     def forward(self, words: EncodedWords, second: Tensor) -> Tensor:
-        """From words, and which of them belong to a second text `(B, T)`, to scores `(B, num_labels)`.
-
-        Raises:
-            `ValueError`: if a row has two texts, and the layers are described for one.
-        """
+        """From words, and which of them belong to a second text `(B, T)`, to scores `(B, num_labels)`; `ValueError` if
+        a row has two texts, and the layers are described for one."""
         first, pair = words.mask & ~second, second.any(dim=1, keepdim=True)
         reduced = self.reduction(words.features)
         reduced = reduced if self.is_described else self.dropout(torch.relu(reduced))
@@ -255,19 +247,15 @@ class BiattentiveClassifier(nn.Module):
         if self.elmo_at_output:
             integrated = torch.cat([integrated, words.mixes[self.output_mix]], dim=-1)
         if self.is_described:
-            return self.score_single_text(integrated, first, second)
+            if not torch.compiler.is_compiling() and second.any():
+                row = int(second.any(dim=1).nonzero()[0])
+                raise ValueError(f"this model labels single texts, but row {row} has a pair of texts")
+            return self.output(self.dropout(self.pool(integrated, first)))
         x = torch.cat([self.pool(integrated, first), self.pool(integrated, torch.where(pair, second, first))], dim=-1)
         x = self.normalization(x)
         for hidden in self.hidden:
             x = torch.relu(hidden(self.dropout(x)))
         return self.output(self.dropout(x))
-
-    def score_single_text(self, integrated: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        """From integrated words `(B, T, D)` to scores `(B, num_labels)`, by the described output."""
-        if not torch.compiler.is_compiling() and second.any():
-            row = int(second.any(dim=1).nonzero()[0])
-            raise ValueError(f"this model labels single texts, but row {row} has a pair of texts")
-        return self.output(self.dropout(self.pool(integrated, first)))
 
     def pool(self, words: Tensor, mask: Tensor) -> Tensor:
         """Pool a text in four ways, `(B, T, D)` and `(B, T)` to `(B, 4D)`."""
@@ -307,11 +295,8 @@ class InferenceClassifier(nn.Module):
         self.dropout = nn.Dropout(rate)
 
     def forward(self, words: EncodedWords, second: Tensor) -> Tensor:
-        """From words and where they are of a second text, `(B, T)`, to scores of labels `(B, num_labels)`.
-
-        Raises:
-            `ValueError`: if a row has one text only.
-        """
+        """From words, and which of them belong to a second text `(B, T)`, to scores `(B, num_labels)`; `ValueError` if
+        a row has one text only."""
         first = words.mask & ~second
         require_pairs(first, second, "esim")
         encoded = encode_separately(self.encoder, self.word_dropout(words.features), first, second)  # (B, T, 2H)
@@ -352,11 +337,7 @@ class DecomposableClassifier(nn.Module):
         self.aggregation = described_layers(layers.get("aggregate", last), sums, config.num_labels)
 
     def forward(self, words: EncodedWords, second: Tensor) -> Tensor:
-        """From words and where they are of a second text, `(B, T)`, to scores of labels `(B, num_labels)`.
-
-        Raises:
-            `ValueError`: if a row has one text only.
-        """
+        """As [`InferenceClassifier`]."""
         texts = words.mask & ~second, second
         require_pairs(*texts, "decomposable_attention")
         encoded = words.features
@@ -379,13 +360,8 @@ CLASSIFIERS = {
 
 
 def described_layers(described: dict | None, width: int, num_labels: int | None = None) -> nn.Module | None:
-    """Return the layers that a dict describes, or None without one.
-
-    Args:
-        described: See `task_encoders_elmo`.
-        width: Width of their input.
-        num_labels: Width of their output, if that is not for the dict to say.
-    """
+    """Return the layers that a dict of `task_encoders_elmo` describes, from vectors of a width, perhaps to scores of so
+    many labels; None without a dict."""
     if described is not None and num_labels is not None:
         described = {**described, "sizes": [*described.get("sizes", ())[:-1], num_labels]}
     return None if described is None else build_feedforward(described, width)

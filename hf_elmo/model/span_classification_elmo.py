@@ -8,12 +8,10 @@ Letters in shapes: B batch, T words of a row, N items to label, S spans of an it
 features, D width of a pooled span.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
-from transformers.utils import ModelOutput
+from transformers.modeling_outputs import TokenClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_elmo import ElmoConfig
@@ -21,21 +19,6 @@ from .document_model_elmo import ElmoDocumentModel
 from .pooling_elmo import SelfAttentivePooling, attend
 
 NO_LABEL = -100  # in the places of rows that have fewer items than others
-
-
-@dataclass
-class ElmoSpanOutput(ModelOutput):
-    """The scores of spans or of pairs of spans.
-
-    Args:
-        loss (`()`): If `labels` are given.
-        logits (`(B, N, K)`): Score of each label of each item.
-        hidden_states: All layers of the encoder, `L + 1` tensors `(B, T, 2P)`, if asked for.
-    """
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
 
 
 class ElmoForSpanClassification(ElmoDocumentModel):
@@ -69,8 +52,8 @@ class ElmoForSpanClassification(ElmoDocumentModel):
         output_hidden_states: bool | None = None,
         num_items_in_batch: Tensor | int | None = None,
         **kwargs,
-    ) -> ElmoSpanOutput:
-        """Score the labels of spans.
+    ) -> TokenClassifierOutput:
+        """Score the labels of spans, `logits` `(B, N, K)`.
 
         Args:
             input_ids, attention_mask, output_hidden_states: As in [`ElmoModel`]; `inputs_embeds` are refused.
@@ -105,7 +88,7 @@ class ElmoForSpanClassification(ElmoDocumentModel):
                 losses = cross_entropy(logits[known], labels[known], reduction="sum")
             items = known.sum() if num_items_in_batch is None else num_items_in_batch
             loss = losses / torch.as_tensor(items, device=losses.device).clamp(min=1)
-        return ElmoSpanOutput(loss=loss, logits=logits, hidden_states=words.hidden_states)
+        return TokenClassifierOutput(loss=loss, logits=logits, hidden_states=words.hidden_states)
 
 
 class SpanPooling(nn.Module):

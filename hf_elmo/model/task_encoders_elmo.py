@@ -64,26 +64,18 @@ class RecurrentCell(nn.Module):
 
     Args:
         input_size, size: Widths of input and output.
-        input_rows, state_rows: Products of the input and of the state, as multiples of `size`.
+        rows: Products of the input and of the state, as multiples of `size`.
         input_bias: Whether the product of the input has a bias; that of the state always has.
         dropout: Variational dropout on the output that the next step reads, in training.
     """
 
     num_states = 1
 
-    def __init__(
-        self,
-        input_size: int,
-        size: int,
-        input_rows: int,
-        state_rows: int,
-        input_bias: bool = True,
-        dropout: float = 0.0,
-    ):
+    def __init__(self, input_size: int, size: int, rows: tuple[int, int], input_bias: bool = True, dropout: float = 0):
         super().__init__()
         self.size, self.rate = size, dropout
-        self.input_gates = nn.Linear(input_size, input_rows * size, bias=input_bias)
-        self.state_gates = nn.Linear(size, state_rows * size)
+        self.input_gates = nn.Linear(input_size, rows[0] * size, bias=input_bias)
+        self.state_gates = nn.Linear(size, rows[1] * size)
         for layer in (self.input_gates, self.state_gates):
             layer.init_weight = partial(init.uniform_, a=-(size**-0.5), b=size**-0.5)
 
@@ -103,12 +95,8 @@ class RecurrentCell(nn.Module):
 def masked_step(
     cell: RecurrentCell, kept: Tensor, state: tuple[Tensor, ...], inputs: tuple[Tensor, ...]
 ) -> tuple[tuple[Tensor, ...], Tensor]:
-    """Compute one time step of a cell, which leaves the state as it was where there is no word.
-
-    Args:
-        kept (`(B, H)`): Factors of variational dropout.
-        inputs: The product of the input `(B, ...)`, and the mask `(B, 1)`.
-    """
+    """Compute one time step of a cell, which leaves the state as it was where there is no word: from the factors of
+    dropout `(B, H)`, the state, the product of the input `(B, ...)`, and the mask `(B, 1)`."""
     gates, present = inputs
     following = cell.step(gates, cell.state_gates(state[0] * kept), state)
     state = tuple(torch.where(present, new, old) for new, old in zip(following, state))
@@ -119,7 +107,7 @@ class GruCell(RecurrentCell):
     """A gated recurrent unit, with torch's equations and order of gates (r, z, n)."""
 
     def __init__(self, input_size: int, size: int):
-        super().__init__(input_size, size, 3, 3)
+        super().__init__(input_size, size, (3, 3))
 
     def step(self, gates: Tensor, products: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         (r, z, n), (state_r, state_z, state_n) = gates.chunk(3, -1), products.chunk(3, -1)
@@ -131,7 +119,7 @@ class RnnCell(RecurrentCell):
     """A plain recurrent unit, `activation(W x + U h + b)`."""
 
     def __init__(self, input_size: int, size: int, activation: str = "tanh"):
-        super().__init__(input_size, size, 1, 1)
+        super().__init__(input_size, size, (1, 1))
         self.activation = ACTIVATIONS[activation]
 
     def step(self, gates: Tensor, products: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -151,7 +139,7 @@ class HighwayLstmCell(RecurrentCell):
     def __init__(
         self, input_size: int, size: int, highway: bool = True, input_bias: bool = True, recurrent_dropout: float = 0.0
     ):
-        super().__init__(input_size, size, 6 if highway else 4, 5 if highway else 4, input_bias, recurrent_dropout)
+        super().__init__(input_size, size, (6, 5) if highway else (4, 4), input_bias, recurrent_dropout)
         self.highway = highway
         self.input_gates.init_weight = init_glorot_gates
         self.state_gates.init_weight = init_orthogonal_gates
@@ -419,11 +407,7 @@ FEEDFORWARDS: Layers = {"feedforward": FeedForward, "maxout": maxout}
 
 
 def build(kinds: Layers, described: dict, input_size: int) -> nn.Module:
-    """Return the layer that a dict describes.
-
-    Raises:
-        `ValueError`: in one line, for another type, and for options that it does not have.
-    """
+    """Return the layer that a dict describes; `ValueError` for another type, and for options that it does not have."""
     options = dict(described)
     kind = options.pop("type", None)
     if kind not in kinds:

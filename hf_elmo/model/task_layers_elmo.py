@@ -77,16 +77,8 @@ class TaskBiLstm(nn.Module):
 
 
 def encode_separately(encoder: nn.Module, x: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """Apply `encoder(x, mask)` to the two texts of each row, independently of each other.
-
-    Args:
-        encoder: Returns 0 where its mask is False.
-        x (`(B, T, I)`): Words of both texts.
-        first, second (`(B, T)` of bool): Which words belong to the first and to the second text.
-
-    Returns:
-        `(B, T, D)`, the outputs for both texts, each word in its place.
-    """
+    """Apply `encoder(x, mask)`, which returns 0 where its mask is False, to the two texts of each row, independently of
+    each other: from words `(B, T, I)`, of which `first` and `second` `(B, T)` tell the texts, to `(B, T, D)`."""
     if not torch.compiler.is_compiling() and not second.any():  # a graph cannot depend on this
         return encoder(x, first)
     rows = x.shape[0]
@@ -151,14 +143,8 @@ class BidirectionalAttention(nn.Module):
 
     def forward(self, context: Tensor, question: Tensor, context_mask: Tensor, question_mask: Tensor) -> Tensor:
         """Concatenate each context word, the question as it attends to it, the product of both, and the product of the
-        word with the mean of the context words that are most similar to some question word.
-
-        Args:
-            context (`(B, T, D)`), context_mask (`(B, T)`), question (`(B, S, D)`), question_mask (`(B, S)`)
-
-        Returns:
-            `(B, T, 4D)`
-        """
+        word with the mean of the context words that are most similar to some question word: from `(B, T, D)`,
+        `(B, S, D)`, `(B, T)` and `(B, S)` to `(B, T, 4D)`."""
         scores = self.similarity(context, question)
         from_question = attend(scores, question, question_mask[:, None])
         nearest = masked_max(scores, question_mask[:, None], dim=-1)  # (B, T)
@@ -178,10 +164,8 @@ class SelfAttention(nn.Module):
         self.nothing = Scale(1, partial(init.constant_, val=-1.0))
 
     def forward(self, words: Tensor, mask: Tensor) -> Tensor:
-        """Concatenate each word, the others as it attends to them, and the product of both.
-
-        From `(B, T, D)` and `(B, T)` to `(B, T, 3D)`.
-        """
+        """Concatenate each word, the others as it attends to them, and the product of both: from `(B, T, D)` and
+        `(B, T)` to `(B, T, 3D)`."""
         scores = self.similarity(words, words)
         nothing = self.nothing(torch.ones_like(scores[..., :1]))
         itself = torch.eye(words.shape[1], dtype=torch.bool, device=words.device)
