@@ -171,11 +171,12 @@ def largest_values(
         words, maxima = places[start : start + WORDS], []
         groups = groups_of_like_length(lengths[start : start + WORDS])
         for weight, _ in filters:
-            windows = windows_of(words, weight.shape[2])
+            width = weight.shape[2]
+            windows = words.unfold(1, width, 1) * width + torch.arange(width)  # see `window_values`
             shapes = [(len(group), min(group[-1] + 1, windows.shape[1])) for group in groups]
             parts = zip(windows.split([n for n, _ in shapes]), shapes)
             rows = torch.cat([part[:, :count].flatten(0, 1) for part, (_, count) in parts])
-            size = max(1, most // max(len(rows), len(characters) * weight.shape[2]))
+            size = max(1, most // max(len(rows), len(characters) * width))
             maxima += [LargestValues.apply(characters, part, rows, shapes) for part in weight.split(size)]
         pieces.append(torch.cat(maxima, dim=1))
     maxima = torch.cat(pieces) + torch.cat([bias for _, bias in filters])
@@ -211,24 +212,18 @@ class LargestValues(torch.autograd.Function):
 
 
 def window_values(characters: Tensor, weight: Tensor, rows: Tensor) -> Tensor:
-    """Return the value of each filter in each window: the sum of what each of its characters adds at its place.
+    """Return the value of each filter in each window, `(windows, F)`, at least of float32: the sum of what each of its
+    characters adds at its place.
 
     Args:
         characters (`(V, E)`), weight (`(F, E, width)`): Embeddings of characters, and filters.
         rows (`(windows, width)`): Character times width plus place, for all of a window's characters.
-    Returns:
-        `(windows, F)`, at least of float32.
     """
     count, size, width = weight.shape
     dtype = torch.promote_types(weight.dtype, torch.float32)
     with torch.autocast("cpu", enabled=False):
         table = characters.to(dtype) @ weight.to(dtype).permute(1, 2, 0).reshape(size, width * count)
         return F.embedding_bag(rows, table.view(-1, count), mode="sum")
-
-
-def windows_of(places: Tensor, width: int) -> Tensor:
-    """Return all windows of words `(N, W)`, as rows of the table of `window_values`: `(N, W - width + 1, width)`."""
-    return places.unfold(1, width, 1) * width + torch.arange(width)
 
 
 def by_word(values: Tensor, shapes: list[tuple[int, int]]) -> list[Tensor]:

@@ -159,37 +159,6 @@ class IdLists(list):
         return array if type is None else array.cast(type)
 
 
-class WordVocabulary:
-    """Words and their ids, which a language-model head predicts: `words` by id, and `ids` by word."""
-
-    def __init__(self, words: list[str]):
-        self.words = words
-        self.ids = {word: number for number, word in enumerate(words)}
-
-    def require(self) -> dict[str, int]:
-        """Return the ids by word; `ValueError` if there are none."""
-        if not self.ids:
-            raise ValueError("this tokenizer carries no word vocabulary: pass vocab_file='vocab.txt', one word a line")
-        return self.ids
-
-    def labels(self, words: str | list) -> int | list:
-        """Return the id of a word, or of the words in (nested) lists; that of `<UNK>` for unknown words."""
-        ids, unknown = self.ids, self.require()[UNKNOWN_WORD]
-        if isinstance(words, str):
-            return ids.get(words, unknown)
-        if words and isinstance(words[0], str):
-            return [ids.get(word, unknown) for word in words]
-        return [self.labels(part) for part in words]
-
-    def words_of(self, labels: int | list) -> str | list:
-        """Return the word of an id, or the words of the ids in (nested) lists."""
-        if isinstance(labels, (list, tuple)):
-            return [self.words_of(part) for part in labels]
-        if not 0 <= labels < len(self.require() and self.words):
-            raise ValueError(f"word id {labels} is not in the word vocabulary of {len(self.words)} words")
-        return self.words[labels]
-
-
 def read_word_vocabulary(path: str | Path) -> list[str]:
     """Read the words of a vocabulary file, in the order of their ids.
 

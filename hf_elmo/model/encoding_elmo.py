@@ -1,6 +1,5 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""Rows of a batch: where their words, characters and sequences stand, how rows are truncated and padded, and what a
-special token may be."""
+"""Rows of a batch: where their words, characters and sequences stand, and how rows are truncated and padded."""
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import product
@@ -8,7 +7,6 @@ from reprlib import repr as short_repr
 
 import numpy as np
 import torch
-from tokenizers import AddedToken
 from torch import Tensor
 from transformers.tokenization_utils_base import PaddingStrategy, TruncationStrategy
 from transformers.utils import TensorType, to_py_obj
@@ -307,14 +305,12 @@ def sliding_windows(length: int, kept: int, stride: int, side: str) -> list[rang
 # ---- Padding
 
 
-def padded_length(
-    lengths: list[int], strategy: PaddingStrategy, max_length: int | None, pad_to_multiple_of: int | None
-) -> int:
+def padded_length(lengths: list[int], strategy: PaddingStrategy, max_length: int | None, multiple: int | None) -> int:
     """Return the length to which shorter rows are padded, 0 for no padding."""
     if strategy == PaddingStrategy.DO_NOT_PAD:
         return 0
     length = max_length if strategy == PaddingStrategy.MAX_LENGTH else max(lengths, default=0)
-    return -(-length // pad_to_multiple_of) * pad_to_multiple_of if pad_to_multiple_of else length
+    return -(-length // multiple) * multiple if multiple else length
 
 
 def common_length(lengths: list[int]) -> int:
@@ -328,11 +324,8 @@ def common_length(lengths: list[int]) -> int:
 
 
 def id_arrays(columns: dict, width: int) -> list[np.ndarray]:
-    """Return `input_ids` as one `(T, width)` array for each example.
-
-    Raises:
-        `ValueError`: if another column has more or fewer examples, or rows have another width.
-    """
+    """Return `input_ids` as one `(T, width)` array for each example; `ValueError` if another column has more or fewer
+    examples, or rows have another width."""
     examples = [as_array(rows).reshape(len(rows), -1 if len(rows) else width) for rows in columns["input_ids"]]
     if wrong := [name for name, values in columns.items() if len(values) != len(examples)]:
         raise ValueError(f"{wrong[0]} has {len(columns[wrong[0]])} examples, but input_ids has {len(examples)}")
@@ -349,15 +342,17 @@ def pad_columns(
     Args:
         columns: Values of each example, by name.
         fillers: The filler of each column that is padded.
-        length: Length to which shorter rows are padded, 0 for no padding.
-        on_the_left: Whether padding goes before the rows.
+        length, on_the_left: Length to which shorter rows are padded, 0 for no padding, and whether before them.
         tensor_type: "pt", "np", or `None` for lists.
     """
     for name, values in columns.items():
         if name not in fillers:
             columns[name] = to_py_obj(values)
             continue
-        padded = [pad_row(as_array(row), length, fillers[name], on_the_left) for row in values]
+        padded = []
+        for row in map(as_array, values):
+            missing = np.full((max(length - len(row), 0), *row.shape[1:]), fillers[name], row.dtype)
+            padded.append(np.concatenate((missing, row) if on_the_left else (row, missing)))
         if tensor_type is not None:
             common_length([*map(len, padded)])
             columns[name] = as_tensor(np.stack(padded), tensor_type)
@@ -365,12 +360,6 @@ def pad_columns(
             columns[name] = IdLists.from_arrays(padded)
         else:
             columns[name] = [row.tolist() for row in padded]
-
-
-def pad_row(row: np.ndarray, length: int, filler: int, on_the_left: bool) -> np.ndarray:
-    """Return `row` with its first axis filled up to `length`."""
-    missing = np.full((max(length - len(row), 0), *row.shape[1:]), filler, row.dtype)
-    return np.concatenate((missing, row) if on_the_left else (row, missing))
 
 
 # ---- Forms of ids
@@ -403,34 +392,3 @@ def as_tensor(values: object, tensor_type: str) -> Tensor | np.ndarray:
     """Return numbers as an int64 tensor or array."""
     array = np.asarray(values, dtype=np.int64)
     return torch.from_numpy(array) if TensorType(tensor_type) == TensorType.PYTORCH else array
-
-
-# ---- Special tokens
-
-
-def are_strings(values: object) -> bool:
-    """Return whether all values of a dict are strings."""
-    return isinstance(values, dict) and all(isinstance(value, str) for value in values.values())
-
-
-def are_tokens(values: object) -> bool:
-    """Return whether a list holds tokens: strings, `AddedToken`s, or dicts as these are saved."""
-    flags = {"lstrip", "rstrip", "normalized", "single_word", "special"}
-    for token in values if isinstance(values, (list, tuple)) else (None,):
-        if isinstance(token, dict) and {*token} <= flags | {"content", "__type"}:
-            token = token.get("content") if all(isinstance(token.get(flag, False), bool) for flag in flags) else None
-        if not isinstance(token, AddedToken) and not (isinstance(token, str) and token):
-            return False
-    return True
-
-
-def are_around(values: object) -> bool:
-    """Return whether a value is two pairs of lists of words: before and behind a first and a second text."""
-    parts = [side for pair in values if isinstance(pair, list) for side in pair] if isinstance(values, list) else []
-    is_paired = isinstance(values, list) and len(parts) == 4 and all(len(pair) == 2 for pair in values)
-    return is_paired and all(isinstance(side, list) and all(isinstance(word, str) for word in side) for side in parts)
-
-
-def standalone(token: str | AddedToken | None) -> AddedToken | None:
-    """Return a special token that counts as such only where it stands alone: not in `a<S>b`."""
-    return AddedToken(token, single_word=True, normalized=False, special=True) if isinstance(token, str) else token

@@ -117,18 +117,16 @@ class ElmoForPreTraining(ElmoLanguageModel):
         Args:
             input_ids, attention_mask, inputs_embeds, token_embeddings, state, use_state, output_hidden_states:
                 As in [`ElmoModel`].
-            backward_input_ids (`(B, T, W)`, *optional*):
-                Another text for the backward direction, in its natural order; it is read from its last word to its
-                first. The original trains each direction on its own shuffle of the corpus. It must have words where
-                `input_ids` has words.
+            backward_input_ids (`(B, T, W)`, *optional*): Another text for the backward direction, in its natural order;
+                it is read from its last word to its first. The original trains each direction on its own shuffle of the
+                corpus. It must have words where `input_ids` has words.
             labels (`(B, T)` or `(B, 2, T)`, *optional*):
                 With two dimensions, the vocabulary id of each word of the text, special tokens included; -100 at
                 padding and for words that are not to be predicted. The forward state at t predicts `labels[:, t + 1]`,
                 the backward state at t predicts `labels[:, t - 1]`. With three dimensions, the targets of each
                 direction at t, not shifted: `labels[:, 0, t]` forward and `labels[:, 1, t]` backward.
-            num_negative_samples (`int`, *optional*):
-                Number of negative samples of the sampled softmax, drawn once per call and direction. By default, the
-                full softmax.
+            num_negative_samples (`int`, *optional*): Number of negative samples of the sampled softmax, drawn once per
+                call and direction. By default, the full softmax.
             generator (`torch.Generator` on the CPU, *optional*): Random number generator for the samples.
             output_logits (`bool`, *optional*): Whether to return the scores of all words.
             num_items_in_batch (*optional*):

@@ -48,9 +48,8 @@ class ElmoModelOutput(ModelOutput):
 
     Args:
         last_hidden_state (`(B, T, 2P)`): The first scalar mix of all layers: the ELMo representation.
-        hidden_states (`tuple` of `L + 1` tensors `(B, T, 2P)`, with `output_hidden_states=True`):
-            Layer 0 is the token embedding twice; the others are the outputs of the biLSTM layers: forward half, then
-            backward half.
+        hidden_states (`tuple` of `L + 1` tensors `(B, T, 2P)`, with `output_hidden_states=True`): Layer 0 is the token
+            embedding twice; the others are the outputs of the biLSTM layers: forward half, then backward half.
         token_embeddings (`(B, T, P)`): Context-free word vectors, the output of the character encoder.
         other_mixes (`(B, num_mixes - 1, T, 2P)`, with `num_mixes > 1`): The second and further mixes.
         state (`(B, L, 2, P)` and `(B, L, 2, C)`, with `use_state=True`):
@@ -276,9 +275,8 @@ class ElmoModel(ElmoPreTrainedModel):
                 to batch, rows of the batch beyond R start from zero, and rows beyond the batch are returned unchanged.
             use_state (`bool`, *optional*): Whether to return the final state. By default, only if `state` is given.
             output_hidden_states (`bool`, *optional*): Whether to return all layers.
-            token_type_ids (`(B, T)`, *optional*):
-                0 for the words of a row's first text and 1 for those of its second. Each text is then encoded as a
-                sentence of its own. By default, a row is one sentence.
+            token_type_ids (`(B, T)`, *optional*): 0 for the words of a row's first text and 1 for those of its second.
+                Each text is then encoded as a sentence of its own. By default, a row is one sentence.
             layers (`(B, T, L + 1, 2P)`, *optional*):
                 All layers, computed earlier: `torch.stack(output.hidden_states, dim=2)`. They are only mixed.
             sentence_lengths (`list[int]`, *optional*):

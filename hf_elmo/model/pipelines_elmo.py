@@ -17,7 +17,7 @@ from transformers.pipelines.text_generation import ReturnType, TextGenerationPip
 from transformers.pipelines.token_classification import AggregationStrategy, TokenClassificationPipeline
 from transformers.utils import logging
 
-from .label_schemes_elmo import find_scheme, spans
+from .label_schemes_elmo import Span, find_scheme, spans
 
 logger = logging.get_logger(__name__)
 
@@ -79,16 +79,8 @@ class ElmoTokenClassificationPipeline(TokenClassificationPipeline):
             if word_ids is not None and word_to_chars_map is not None:  # given words: offsets start at the word
                 first = word_to_chars_map[word_ids[index]][0]
                 start, end = first + start, first + end
-            words.append(
-                {
-                    "word": sentence[start:end],
-                    "scores": scores[index],
-                    "start": start,
-                    "end": end,
-                    "index": index,
-                    "is_subword": False,
-                }
-            )
+            word = {"word": sentence[start:end], "scores": scores[index], "start": start, "end": end, "index": index}
+            words.append({**word, "is_subword": False})
         return words
 
     def group_entities(self, entities: list[dict]) -> list[dict]:
@@ -96,15 +88,11 @@ class ElmoTokenClassificationPipeline(TokenClassificationPipeline):
         if find_scheme(self.model.config.id2label.values()) is None:
             return super().group_entities(entities)
         groups, end = [], 0
-        for span in spans([entity["entity"] for entity in entities]):
-            groups += self.outside(entities[end : span.start])
-            groups.append(self.group(entities[span.start : span.end], span.type or "_"))
+        for span in [*spans([entity["entity"] for entity in entities]), Span(len(entities), len(entities), "")]:
+            parts = (entities[end : span.start], "O"), (entities[span.start : span.end], span.type or "_")
+            groups += [self.group(*part) for part in parts if part[0]]
             end = span.end
-        return groups + self.outside(entities[end:])
-
-    def outside(self, words: list[dict]) -> list[dict]:
-        """Return the group of words between two entities, if there are any."""
-        return [self.group(words, "O")] if words else []
+        return groups
 
     def group(self, words: Sequence[dict], name: str) -> dict:
         """Return words as one entity, with the mean of their scores."""
@@ -131,10 +119,7 @@ class ElmoFillMaskPipeline(FillMaskPipeline):
     """
 
     def _sanitize_parameters(
-        self,
-        top_k: int | None = None,
-        targets: str | list[str] | None = None,
-        tokenizer_kwargs: dict | None = None,
+        self, top_k: int | None = None, targets: str | list[str] | None = None, tokenizer_kwargs: dict | None = None
     ) -> tuple[dict, dict, dict]:
         words, size = getattr(self.tokenizer, "word_vocab", None), self.model.config.word_vocab_size
         if words is None or len(words) != size:
@@ -175,11 +160,9 @@ class ElmoFillMaskPipeline(FillMaskPipeline):
         masked = torch.tensor([[word == PLACEHOLDER for word in encoding.tokens(0)]])
         found, wanted = int(masked.sum()), len(self.mask_pattern.findall(inputs))
         if not wanted or found != wanted:
-            reason = (
-                f"{found} of {wanted} masks are left of {inputs!r}" if wanted else f"there is no mask in {inputs!r}"
-            )
+            found = f"{found} of {wanted} masks are left of" if wanted else "there is no mask in"
             advice = f"put {' or '.join(MASKS)} where a word is to be found, and truncate only after it"
-            raise PipelineException(self.task, self.model.base_model_prefix, f"{reason}: {advice}")
+            raise PipelineException(self.task, self.model.base_model_prefix, f"{found} {inputs!r}: {advice}")
         return {**encoding, "masked": masked, "text": inputs}
 
     def _forward(self, model_inputs: dict) -> dict:
@@ -204,17 +187,10 @@ class ElmoFillMaskPipeline(FillMaskPipeline):
         text = model_outputs["text"]
         results = []
         for mask, mask_scores, tokens in zip(self.mask_pattern.finditer(text), scores.tolist(), ids[places].tolist()):
-            results.append(
-                [
-                    {
-                        "score": score,
-                        "token": token,
-                        "token_str": word,
-                        "sequence": text[: mask.start()] + word + text[mask.end() :],
-                    }
-                    for score, token, word in zip(mask_scores, tokens, self.tokenizer.convert_labels_to_words(tokens))
-                ]
-            )
+            results.append([])
+            for score, token, word in zip(mask_scores, tokens, self.tokenizer.convert_labels_to_words(tokens)):
+                sequence = text[: mask.start()] + word + text[mask.end() :]
+                results[-1].append({"score": score, "token": token, "token_str": word, "sequence": sequence})
         return results[0] if len(results) == 1 else results
 
 
@@ -312,23 +288,17 @@ class ElmoQuestionAnsweringPipeline(ChunkPipeline):
         longest = max_seq_len
         if longest is None and config.qa_context_len is not None:
             longest = len(self.tokenizer(texts[0])["input_ids"]) + 2 + config.qa_context_len
-        windowing = {}
+        options = {"return_overflowing_tokens": True, "return_offsets_mapping": True}
         if longest is not None:
             stride = min(128, longest // 4) if doc_stride is None else doc_stride
-            windowing = {"truncation": "only_second", "max_length": longest, "stride": stride}
-        windows = self.tokenizer(
-            *([text] for text in texts), **windowing, return_overflowing_tokens=True, return_offsets_mapping=True
-        )
-        count = len(windows["input_ids"])
-        for number in range(count):
+            options |= {"truncation": "only_second", "max_length": longest, "stride": stride}
+        windows = self.tokenizer(*([text] for text in texts), **options)
+        last = len(windows["input_ids"]) - 1
+        for number in range(last + 1):
             offsets = zip(windows["offset_mapping"][number], windows.sequence_ids(number))
-            yield {
-                "input_ids": torch.tensor(windows["input_ids"][number])[None],
-                "attention_mask": torch.tensor(windows["attention_mask"][number])[None],
-                "offsets": [offset if sequence == 1 else None for offset, sequence in offsets],
-                "context": context,
-                "is_last": number == count - 1,
-            }
+            inputs = {name: torch.tensor(windows[name][number])[None] for name in ("input_ids", "attention_mask")}
+            offsets = [offset if sequence == 1 else None for offset, sequence in offsets]
+            yield {**inputs, "offsets": offsets, "context": context, "is_last": number == last}
 
     def cut(self, text: str, limit: int | None) -> str:
         """Cut a text behind so many words; `None` cuts nothing."""
@@ -367,10 +337,7 @@ class ElmoQuestionAnsweringPipeline(ChunkPipeline):
         if self.model.config.qa_no_answer if handle_impossible_answer is None else handle_impossible_answer:
             scores[0, 0] = no_answer
         best = sorted((-score, *span) for span, score in scores.items() if score > -torch.inf)[:top_k]
-        answers = [
-            {"score": math.exp(-cost), "start": start, "end": end, "answer": context[start:end]}
-            for cost, start, end in best
-        ]
+        answers = [{"score": math.exp(-cost), "start": a, "end": b, "answer": context[a:b]} for cost, a, b in best]
         return answers[0] if top_k == 1 and answers else answers
 
 

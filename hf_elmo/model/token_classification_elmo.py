@@ -92,10 +92,9 @@ class ElmoForTokenClassification(ElmoTaskModel):
             input_ids, attention_mask, inputs_embeds, output_hidden_states: As in [`ElmoModel`].
             token_type_ids (`(B, T)`):
                 With `predicate_feature_size`, 1 at the words of the predicate and 0 elsewhere; else ignored.
-            labels (`(B, T)`, *optional*):
-                Label of each word; -100 for none. The `loss` is the mean cross-entropy of the labeled words; with a
-                CRF, the negative log-likelihood of the sentences, summed over all labels of unlabeled words, divided by
-                the number of labeled words.
+            labels (`(B, T)`, *optional*): Label of each word; -100 for none. The `loss` is the mean cross-entropy of
+                the labeled words; with a CRF, the negative log-likelihood of the sentences, summed over all labels of
+                unlabeled words, divided by the number of labeled words.
             layers (`(B, T, L + 1, 2P)`, *optional*): Result of `compute_layers` for the same `input_ids`.
             num_items_in_batch (`int`, *optional*): Labeled words in all batches of the step, to divide by.
 

@@ -30,15 +30,11 @@ from .character_ids_elmo import (
     UNKNOWN_WORD,
     IdLists,
     WordRows,
-    WordVocabulary,
     read_word_vocabulary,
     rust_tokenizer,
 )
 from .encoding_elmo import (
     ElmoEncoding,
-    are_around,
-    are_strings,
-    are_tokens,
     as_tensor,
     common_length,
     dimensions_of,
@@ -46,14 +42,22 @@ from .encoding_elmo import (
     pad_columns,
     padded_length,
     read_examples,
-    shown,
-    standalone,
     tensor_type_of,
     truncate,
 )
 from .saved_folder_elmo import check_is_saved
-from .tokenizer_files_elmo import FILES, VOCABULARY_FILE, make_word_rows, read_dictionaries, read_features, write_files
-from .word_splitting_elmo import SPLITTING_RULES, KeptWords, splitting_rule
+from .tokenizer_files_elmo import (
+    FILES,
+    NOT_OPTIONS,
+    VOCABULARY_FILE,
+    check_option,
+    check_options,
+    make_word_rows,
+    read_dictionaries,
+    read_features,
+    write_files,
+)
+from .word_splitting_elmo import KeptWords, splitting_rule
 
 
 class ElmoTokenizer(TokenizersBackend):
@@ -75,23 +79,20 @@ class ElmoTokenizer(TokenizersBackend):
     Lists need 8 bytes an id. `datasets.map` stores 2 with `batched=True`, else 4 (int32) unless `features` say int16.
 
     Args:
-        vocab_file (`str`, *optional*):
-            A word vocabulary, which language-model heads and models with words as input need: one word a line, in the
-            order of their ids, `<S>`, `</S>` and `<UNK>` among them. It is saved along as `vocab.txt`.
-        max_characters_per_token (`int`, defaults to 50):
-            Length W of a row. 1 is for models with words as input: a row is then the word's id plus one.
-        split (`str`, defaults to `"treebank"`):
-            Rule that splits raw text into words, a key of `SPLITTING_RULES` in `word_splitting_elmo`: `"treebank"`
+        vocab_file: A word vocabulary, which language-model heads and models with words as input need: one word a line,
+            in the order of their ids, `<S>`, `</S>` and `<UNK>` among them. It is saved along as `vocab.txt`.
+        max_characters_per_token: Length W of a row. 1 is for models with words as input: a row is then the word's id
+            plus one.
+        split: Rule that splits raw text into words, a key of `SPLITTING_RULES` in `word_splitting_elmo`: `"treebank"`
             separates punctuation and English clitics, `"punctuation"` only punctuation, `"whitespace"` neither.
-        pad_token (`str`, defaults to `"<PAD>"`): Name of a padding row. It never stands for a word of a text.
-        bos_token, eos_token (`str`, default to `"<S>"` and `"</S>"`): The special tokens around a sentence.
-        added_words (`list[str | AddedToken]`, *optional*): Words to be kept whole in raw text.
-        dictionaries_file (`str`, *optional*): `dictionaries.json` of a model of code points, see `code_points_elmo`.
-        features_file (`str`, *optional*):
-            `word_features.json` of a task model with embeddings of its own, see `feature_ids_elmo`. A row then has
-            their ids after the W of ELMo.
-        words_around (`list`, *optional*): `[[before, behind], [before, behind]]`: lists of words that belong around a
-            first and a second text, such as AllenNLP's `@@NULL@@`, and are added where they are missing.
+        pad_token: Name of a padding row. It never stands for a word of a text.
+        bos_token, eos_token: The special tokens around a sentence.
+        added_words: Words, or `AddedToken`s, to be kept whole in raw text.
+        dictionaries_file: `dictionaries.json` of a model of code points, see `code_points_elmo`.
+        features_file: `word_features.json` of a task model with embeddings of its own, see `feature_ids_elmo`. A row
+            then has their ids after the W of ELMo.
+        words_around: `[[before, behind], [before, behind]]`: lists of words that belong around a first and a second
+            text, such as AllenNLP's `@@NULL@@`, and are added where they are missing.
 
     Raises:
         `ValueError`: in one line, for an option of another type or size, and a vocabulary that cannot be read.
@@ -122,30 +123,31 @@ class ElmoTokenizer(TokenizersBackend):
         kwargs = {name: value for name, value in kwargs.items() if name not in NOT_OPTIONS}
         for name, value in (own | tokens | kwargs).items():
             if not callable(getattr(type(self), name, None)):  # the base class refuses arguments named like methods
-                check_option(name, value)
+                check_option(name, value, type(self))
         if max_characters_per_token == 1 and vocab_file is None:
             raise ValueError(
                 f"words as input (max_characters_per_token=1) need a word vocabulary: vocab_file='{VOCABULARY_FILE}'"
             )
         self.max_characters_per_token, self.split, self.words_around = max_characters_per_token, split, words_around
         self.word_vocab = None if vocab_file is None else read_word_vocabulary(vocab_file)
-        self._vocabulary = WordVocabulary(self.word_vocab or [])
+        self._word_ids = {word: number for number, word in enumerate(self.word_vocab or ())}
 
         pad, bos, eos = str(pad_token or "<PAD>"), str(bos_token or BOS_WORD), str(eos_token or EOS_WORD)
         self.dictionaries = None if dictionaries_file is None else read_dictionaries(dictionaries_file)
         self.word_features = None if features_file is None else read_features(features_file)
-        files = self._vocabulary.ids, self.dictionaries, self.word_features
+        files = self._word_ids, self.dictionaries, self.word_features
         self.word_rows = make_word_rows(max_characters_per_token, bos, eos, *files)
         self._tokenizer = rust_tokenizer(self.word_rows, pad, splitting_rule(split).pattern)
         self._tokenizer.add_tokens(added_words or [])
         if max_characters_per_token == 1:
             kwargs.setdefault("unk_token", UNKNOWN_WORD)
+        alone = {"single_word": True, "normalized": False, "special": True}  # not special in `a<S>b`
         super().__init__(
             vocab_file=vocab_file,
             dictionaries_file=dictionaries_file,
             features_file=features_file,
             **own,
-            **{name: standalone(token) for name, token in tokens.items()},
+            **{name: AddedToken(token, **alone) if isinstance(token, str) else token for name, token in tokens.items()},
             **{"add_bos_token": True, "add_eos_token": True, **kwargs},
         )
         self._find_kept_words()
@@ -429,11 +431,26 @@ class ElmoTokenizer(TokenizersBackend):
         Args:
             words: A word, or (nested) lists of words. A word that is not in the vocabulary has the id of `<UNK>`.
         """
-        return self._vocabulary.labels(words)
+        ids, unknown = self._word_ids, self._required_words()[UNKNOWN_WORD]
+        if isinstance(words, str):
+            return ids.get(words, unknown)
+        if words and isinstance(words[0], str):
+            return [ids.get(word, unknown) for word in words]
+        return [self.convert_words_to_labels(part) for part in words]
 
     def convert_labels_to_words(self, labels: object) -> str | list:
         """Return words of the word vocabulary for an id, or for (nested) lists, arrays and tensors of ids."""
-        return self._vocabulary.words_of(to_py_obj(labels))
+        labels = to_py_obj(labels)
+        if isinstance(labels, (list, tuple)):
+            return [self.convert_labels_to_words(part) for part in labels]
+        if not 0 <= labels < len(self._required_words()):
+            raise ValueError(f"word id {labels} is not in the word vocabulary of {self.word_vocab_size} words")
+        return self.word_vocab[labels]
+
+    def _required_words(self) -> dict[str, int]:
+        if not self._word_ids:
+            raise ValueError("this tokenizer carries no word vocabulary: pass vocab_file='vocab.txt', one word a line")
+        return self._word_ids
 
     # ---- files ----
 
@@ -451,7 +468,7 @@ class ElmoTokenizer(TokenizersBackend):
     def _from_pretrained(cls, resolved_vocab_files: dict[str, str], *args, **kwargs) -> "ElmoTokenizer":
         """Check the files of a saved tokenizer before the base class reads them, so that a faulty field is named."""
         for path in filter(None, map(resolved_vocab_files.get, ("tokenizer_config_file", "special_tokens_map_file"))):
-            check_file(path)
+            check_options(path, cls)
         return super()._from_pretrained(resolved_vocab_files, *args, **kwargs)
 
     @classmethod
@@ -480,69 +497,3 @@ class ElmoTokenizer(TokenizersBackend):
 
     def train_new_from_iterator(self, *args, **kwargs):
         raise NotImplementedError("there is nothing to train: characters are fixed, and words are not pieced together")
-
-
-# Passed by from_pretrained, or read by the base class out of a tokenizer.json; none of them describes this tokenizer
-NOT_OPTIONS = (
-    *("is_local", "local_files_only", "tokenizer_file", "tokenizer_object", "from_slow"),
-    *("vocab", "merges", "post_processor", "tokenizer_padding", "tokenizer_truncation"),
-)
-MAX_WIDTH = 10_000
-
-
-def check_option(name: str, value: object, source: str = ""):
-    """Raise a `ValueError` that names an option, and the file it is in, if its value is of another type or size."""
-    match name:
-        case "max_characters_per_token":
-            fits = type(value) is int and (value == 1 or 3 <= value <= MAX_WIDTH)
-            expected = f"at least 3 (a byte between two special ids) and at most {MAX_WIDTH}, or 1 for words as input"
-        case "split":
-            fits = isinstance(value, str) and value in SPLITTING_RULES
-            expected = f"one of {', '.join(map(repr, SPLITTING_RULES))}"
-        case "model_max_length":
-            fits, expected = value is None or (type(value) is int and value > 0), "a positive integer"
-        case "pad_token_type_id":
-            fits, expected = type(value) is int and value >= 0, "an integer, at least 0"
-        case "pad_token" | "bos_token" | "eos_token" | "unk_token" | "sep_token" | "cls_token" | "mask_token":
-            fits, expected = value is None or are_tokens([value]), "a word"
-        case "added_words" | "extra_special_tokens" | "additional_special_tokens" | "model_specific_special_tokens":
-            values = [*value.values()] if isinstance(value, dict) and name != "added_words" else value
-            fits, expected = value is None or are_tokens(values), "a list of words"
-        case "words_around":
-            fits, expected = value is None or are_around(value), "[[before, behind], [before, behind]], lists of words"
-        case "added_tokens_decoder":
-            fits = isinstance(value, dict) and all(str(x).isdecimal() for x in value) and are_tokens([*value.values()])
-            expected = "a dict from ids to words"
-        case "add_bos_token" | "add_eos_token" | "clean_up_tokenization_spaces" | "split_special_tokens":
-            fits, expected = isinstance(value, bool), "true or false"
-        case "padding_side" | "truncation_side":
-            fits, expected = value in ("left", "right"), "'left' or 'right'"
-        case "model_input_names":
-            fits, expected = isinstance(value, list) and all(isinstance(x, str) for x in value), "a list of names"
-        case "chat_template":
-            in_file = isinstance(value, list) and all(are_strings(x) and {*x} == {"name", "template"} for x in value)
-            fits = value is None or isinstance(value, str) or are_strings(value) or in_file
-            expected = "a string, or strings with names"
-        case "processor_class" | "backend":
-            fits, expected = value is None or isinstance(value, str), "a string"
-        case "auto_map":
-            fits, expected = isinstance(value, dict), "a dict from Auto classes to classes"
-        case "init_inputs":
-            fits, expected = value == [], "empty"
-        case _:
-            fits, expected = name == "vocab_file" or not hasattr(ElmoTokenizer, name), "left out, as it is no option"
-    if not fits:
-        raise ValueError(f"{source}{name} must be {expected}, but is {shown(value)}")
-
-
-def check_file(path: str):
-    """Raise a `ValueError` with path and field if a file of options is not one."""
-    try:
-        options = json.loads(Path(path).read_text(encoding="utf-8"))
-        json.dumps(options, ensure_ascii=False).encode()  # not with lone surrogates
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not JSON in UTF-8 ({' '.join(str(error).split())})") from None
-    if not isinstance(options, dict):
-        raise ValueError(f"{path}: must hold a JSON object, but holds {shown(options)}")
-    for name in options.keys() - {*NOT_OPTIONS}:
-        check_option(name, options[name], f"{path}: ")

@@ -1,11 +1,11 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""The files that a tokenizer may carry, and the table of rows that they describe.
+"""The files that a tokenizer may carry, the table of rows that they describe, and the options that are saved with them.
 
     vocab.txt           words that a language-model head predicts, or that are the input      `character_ids_elmo`
     dictionaries.json   ids of code points, and perhaps of words                              `code_points_elmo`
     word_features.json  ids that follow those of ELMo in each row                             `feature_ids_elmo`
 
-Errors in them are a `ValueError` of one line that names the file.
+Errors in them and in options are a `ValueError` of one line that names the file.
 """
 
 import json
@@ -13,12 +13,22 @@ import os
 from pathlib import Path
 from typing import Any
 
+from tokenizers import AddedToken
+
 from .character_ids_elmo import WordRows, write_word_vocabulary
 from .code_points_elmo import BOS, EOS, FIRST, LAST, OOV, PAD, CodePointRows, Dictionaries
+from .encoding_elmo import shown
 from .feature_ids_elmo import FeatureRows
+from .word_splitting_elmo import SPLITTING_RULES
 
 VOCABULARY_FILE, DICTIONARIES_FILE, FEATURES_FILE = "vocab.txt", "dictionaries.json", "word_features.json"
 FILES = {"vocab_file": VOCABULARY_FILE, "dictionaries_file": DICTIONARIES_FILE, "features_file": FEATURES_FILE}
+# Passed by from_pretrained, or read by the base class out of a tokenizer.json; none of them describes this tokenizer
+NOT_OPTIONS = (
+    *("is_local", "local_files_only", "tokenizer_file", "tokenizer_object", "from_slow"),
+    *("vocab", "merges", "post_processor", "tokenizer_padding", "tokenizer_truncation"),
+)
+MAX_WIDTH = 10_000
 SPECIAL_NAMES = {"characters": (BOS, EOS, OOV, PAD, FIRST, LAST), "words": (BOS, EOS, OOV, PAD)}
 
 
@@ -95,3 +105,87 @@ def read_features(path: str | Path) -> dict:
         if not all(isinstance(part, list) and all(type(number) is int for number in part) for part in ids):
             raise ValueError(f"{path}: `start` and `end` must be lists of ids")
     return content
+
+
+# ---- options
+
+
+def check_option(name: str, value: object, tokenizer: type, source: str = ""):
+    """Raise a `ValueError` that names an option of a tokenizer, and the file it is in, if its value does not fit."""
+    match name:
+        case "max_characters_per_token":
+            fits = type(value) is int and (value == 1 or 3 <= value <= MAX_WIDTH)
+            expected = f"at least 3 (a byte between two special ids) and at most {MAX_WIDTH}, or 1 for words as input"
+        case "split":
+            fits, rules = isinstance(value, str) and value in SPLITTING_RULES, map(repr, SPLITTING_RULES)
+            expected = f"one of {', '.join(rules)}"
+        case "model_max_length":
+            fits, expected = value is None or (type(value) is int and value > 0), "a positive integer"
+        case "pad_token_type_id":
+            fits, expected = type(value) is int and value >= 0, "an integer, at least 0"
+        case "pad_token" | "bos_token" | "eos_token" | "unk_token" | "sep_token" | "cls_token" | "mask_token":
+            fits, expected = value is None or are_tokens([value]), "a word"
+        case "added_words" | "extra_special_tokens" | "additional_special_tokens" | "model_specific_special_tokens":
+            values = [*value.values()] if isinstance(value, dict) and name != "added_words" else value
+            fits, expected = value is None or are_tokens(values), "a list of words"
+        case "words_around":
+            fits, expected = value is None or are_around(value), "[[before, behind], [before, behind]], lists of words"
+        case "added_tokens_decoder":
+            fits = isinstance(value, dict) and all(str(x).isdecimal() for x in value) and are_tokens([*value.values()])
+            expected = "a dict from ids to words"
+        case "add_bos_token" | "add_eos_token" | "clean_up_tokenization_spaces" | "split_special_tokens":
+            fits, expected = isinstance(value, bool), "true or false"
+        case "padding_side" | "truncation_side":
+            fits, expected = value in ("left", "right"), "'left' or 'right'"
+        case "model_input_names":
+            fits, expected = isinstance(value, list) and all(isinstance(x, str) for x in value), "a list of names"
+        case "chat_template":
+            in_file = isinstance(value, list) and all(are_strings(x) and {*x} == {"name", "template"} for x in value)
+            fits = value is None or isinstance(value, str) or are_strings(value) or in_file
+            expected = "a string, or strings with names"
+        case "processor_class" | "backend":
+            fits, expected = value is None or isinstance(value, str), "a string"
+        case "auto_map":
+            fits, expected = isinstance(value, dict), "a dict from Auto classes to classes"
+        case "init_inputs":
+            fits, expected = value == [], "empty"
+        case _:
+            fits, expected = name == "vocab_file" or not hasattr(tokenizer, name), "left out, as it is no option"
+    if not fits:
+        raise ValueError(f"{source}{name} must be {expected}, but is {shown(value)}")
+
+
+def check_options(path: str, tokenizer: type):
+    """Raise a `ValueError` with path and field if a file of options is not one."""
+    try:
+        options = json.loads(Path(path).read_text(encoding="utf-8"))
+        json.dumps(options, ensure_ascii=False).encode()  # not with lone surrogates
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON in UTF-8 ({' '.join(str(error).split())})") from None
+    if not isinstance(options, dict):
+        raise ValueError(f"{path}: must hold a JSON object, but holds {shown(options)}")
+    for name in options.keys() - {*NOT_OPTIONS}:
+        check_option(name, options[name], tokenizer, f"{path}: ")
+
+
+def are_strings(values: object) -> bool:
+    """Return whether all values of a dict are strings."""
+    return isinstance(values, dict) and all(isinstance(value, str) for value in values.values())
+
+
+def are_tokens(values: object) -> bool:
+    """Return whether a list holds tokens: strings, `AddedToken`s, or dicts as these are saved."""
+    flags = {"lstrip", "rstrip", "normalized", "single_word", "special"}
+    for token in values if isinstance(values, (list, tuple)) else (None,):
+        if isinstance(token, dict) and {*token} <= flags | {"content", "__type"}:
+            token = token.get("content") if all(isinstance(token.get(flag, False), bool) for flag in flags) else None
+        if not isinstance(token, AddedToken) and not (isinstance(token, str) and token):
+            return False
+    return True
+
+
+def are_around(values: object) -> bool:
+    """Return whether a value is two pairs of lists of words: before and behind a first and a second text."""
+    parts = [side for pair in values if isinstance(pair, list) for side in pair] if isinstance(values, list) else []
+    is_paired = isinstance(values, list) and len(parts) == 4 and all(len(pair) == 2 for pair in values)
+    return is_paired and all(isinstance(side, list) and all(isinstance(word, str) for word in side) for side in parts)

@@ -20,7 +20,7 @@ SCRIPTS = ("pretrain", "ner", "sentiment", "nli", "qa", "coref", "srl", "seq2seq
 # The order of knowing: a file imports only from files above it, inside functions too.
 ORDER = """
     saved_folder_elmo auto_map_elmo configuration_elmo
-    word_splitting_elmo character_ids_elmo code_points_elmo feature_ids_elmo tokenizer_files_elmo encoding_elmo
+    word_splitting_elmo character_ids_elmo code_points_elmo feature_ids_elmo encoding_elmo tokenizer_files_elmo
     tokenization_elmo
     scan_elmo linear_elmo int8_elmo quantizer_elmo packed_order_elmo lstm_packed_elmo
     lstm_elmo_triton lstm_elmo
