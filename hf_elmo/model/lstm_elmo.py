@@ -290,9 +290,7 @@ def lstm(
     """
     options = CellOptions(forget_bias, cell_clip, projection_clip)
     backend = select_backend(directions)
-    if lengths is not None:
-        if backend.name in ("packed", "int8") and not torch.is_grad_enabled():
-            return run_sentences(directions, lengths, options)
+    if lengths is not None and (backend.name not in ("packed", "int8") or torch.is_grad_enabled()):
         return run_batches(directions, lengths, options)
     if backend.name == "reference":
         return [run_reference(direction, mask, options) for direction in directions]
@@ -300,7 +298,7 @@ def lstm(
         from .lstm_elmo_triton import TRITON
 
         return run_packed(TRITON, directions, mask, options, recompute)
-    return run_packed(PACKED, directions, mask, options, recompute)
+    return run_packed(PACKED, directions, mask, options, recompute, lengths)
 
 
 def run_reference(direction: Direction, mask: Tensor | None, options: CellOptions) -> tuple[Tensor, LstmState]:
@@ -326,31 +324,38 @@ def zero_state(x: Tensor, gates: int, projected: int) -> LstmState:
 
 
 def run_packed(
-    engine: Engine, directions: list[Direction], mask: Tensor | None, options: CellOptions, recompute: bool
+    engine: Engine,
+    directions: list[Direction],
+    mask: Tensor | None,
+    options: CellOptions,
+    recompute: bool,
+    lengths: list[int] | None = None,
 ) -> Results:
+    """Run a packed backend over the rows of a batch, or over sentences in rows that are always busy."""
     x = directions[0].x
     mask = x.new_ones(x.shape[:2], dtype=torch.bool) if mask is None else mask
     directions = [in_compute_types(direction) for direction in directions]
-    tasks = [
-        Task(
-            pack(mask, direction.reverse, engine.block_tokens),
-            options._replace(projection_clip=None) if direction.weight_hr is None else options,
-            "cells" if recompute else "gates",
-            direction,
-        )
-        for direction in directions
-    ]
+    if lengths is None:
+        orders = [pack(mask, direction.reverse, engine.block_tokens) for direction in directions]
+    else:
+        orders = [pack_sentences(lengths, SENTENCE_ROWS, direction.reverse) for direction in directions]
+        rows = len(orders[0].sorted_indices)
+        states = [tuple(part.new_zeros(rows, part.shape[1]) for part in d.state) for d in directions]
+        directions = [replace(direction, state=state) for direction, state in zip(directions, states)]
+    clips = [options if d.weight_hr is not None else options._replace(projection_clip=None) for d in directions]
+    keep = "cells" if recompute else "gates"
+    tasks = [Task(order, clip, keep, direction) for order, clip, direction in zip(orders, clips, directions)]
     tensors = [tensor for direction in directions for tensor in direction.tensors()]
     floats = [tensor for tensor in tensors if isinstance(tensor, Tensor)]
     if directions[0].is_int8:
         refuse_gradients(*floats)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in floats):
-        results = groups(PackedLstm.apply(engine, mask, tasks, *tensors), 3)
+        results = list(groups(PackedLstm.apply(engine, mask, tasks, *tensors), 3))
     else:
         results = [result[:3] for result in engine.forward([task._replace(keep=None) for task in tasks])]
-    return [
-        (outputs.to(d.x.dtype), (h.to(d.x.dtype), c.to(d.x.dtype))) for d, (outputs, h, c) in zip(directions, results)
-    ]
+    dtype = directions[0].x.dtype
+    states = [(h.to(dtype), c.to(dtype)) if lengths is None else None for _, h, c in results]
+    return [(outputs.to(dtype), state) for (outputs, *_), state in zip(results, states)]
 
 
 def in_compute_types(direction: Direction) -> Direction:
@@ -371,18 +376,6 @@ def groups(values: Any, size: int) -> Iterator[tuple]:
 
 
 # ---- sentences one after the other
-
-
-def run_sentences(directions: list[Direction], lengths: list[int], options: CellOptions) -> Results:
-    """Run the packed backend over rows that are always busy."""
-    tasks = []
-    for direction in map(in_compute_types, directions):
-        order = pack_sentences(lengths, SENTENCE_ROWS, direction.reverse)
-        h, c = (part.new_zeros(len(order.sorted_indices), part.shape[1]) for part in direction.state)
-        clips = options._replace(projection_clip=None) if direction.weight_hr is None else options
-        tasks.append(Task(order, clips, None, replace(direction, state=(h, c))))
-    results = PACKED.forward(tasks)
-    return [(result.outputs.to(direction.x.dtype), None) for direction, result in zip(directions, results)]
 
 
 def run_batches(directions: list[Direction], lengths: list[int], options: CellOptions) -> Results:

@@ -82,21 +82,16 @@ def address(table: tl.tensor, slot: tl.constexpr, dtype: tl.constexpr) -> tl.ten
 
 
 @triton.jit
-def begin_step(progress: tl.tensor, kernel: tl.constexpr) -> tl.tensor:
-    """Return the number of the step that the `kernel`-th kernel runs, and pass it on to the next kernel."""
+def begin_step(table: tl.tensor, progress: tl.tensor, kernel: tl.constexpr, is_last: tl.constexpr) -> tl.tensor:
+    """Return the address of the step that the `kernel`-th kernel of a step runs: its first token, its active rows, and
+    the first token of the step before it. The number is passed on to the next kernel, or counted for the next step."""
     step = tl.load(progress + kernel)
     if (tl.program_id(0) == 0) & (tl.program_id(1) == 0) & (tl.program_id(2) == 0):
-        tl.store(progress + kernel + 1, step)
-    return step
-
-
-@triton.jit
-def end_step(progress: tl.tensor, kernel: tl.constexpr) -> tl.tensor:
-    """Return the number of the step, as `begin_step` does, and count it for the next one: in a step's last kernel."""
-    step = tl.load(progress + kernel)
-    if (tl.program_id(0) == 0) & (tl.program_id(1) == 0) & (tl.program_id(2) == 0):
-        tl.store(progress, step + 1)
-    return step
+        if is_last:
+            tl.store(progress, step + 1)
+        else:
+            tl.store(progress + kernel + 1, step)
+    return address(table, SLOT_STEPS, tl.int64) + 3 * step
 
 
 @triton.jit
@@ -106,15 +101,11 @@ def forward_cells(
     CELLS: tl.constexpr, INNER: tl.constexpr, TRANSPOSED: tl.constexpr,
 ):  # fmt: skip
     """gates = activate(gates_x + W_hh h); c = clip(f c + i g); m = o tanh(c)."""
-    step = begin_step(progress, 0)
-    steps = address(table, SLOT_STEPS, tl.int64)
-    start, n = tl.load(steps + 3 * step), tl.load(steps + 3 * step + 1)
+    step = begin_step(table, progress, 0, False)
+    start, n = tl.load(step), tl.load(step + 1)
     if tl.program_id(1) * ROWS < n:
-        weight_hh, h, c = (
-            address(table, SLOT_WEIGHT_HH, DTYPE),
-            address(table, SLOT_H, DTYPE),
-            address(table, SLOT_C, tl.float32),
-        )
+        weight_hh, h = address(table, SLOT_WEIGHT_HH, DTYPE), address(table, SLOT_H, DTYPE)
+        c = address(table, SLOT_C, tl.float32)
         m, gates_x = address(table, SLOT_M, DTYPE), address(table, SLOT_GATES_X, DTYPE)
         rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
         cells = tl.program_id(0) * CELLS + tl.arange(0, CELLS)[None, :]
@@ -126,10 +117,8 @@ def forward_cells(
         for first in range(0, P, INNER):
             across, down = first + tl.arange(0, INNER)[None, :], first + tl.arange(0, INNER)[:, None]
             h_part = tl.load(h + rows * P + across, (rows < n) & (across < P), 0.0).to(FACTOR)
-            w, inside = (
-                weight_hh + (down * (4 * C) + cells if TRANSPOSED else cells * P + down),
-                (cells < C) & (down < P),
-            )
+            w = weight_hh + (down * (4 * C) + cells if TRANSPOSED else cells * P + down)
+            inside = (cells < C) & (down < P)
             gate = C if TRANSPOSED else C * P
             i = tl.dot(h_part, tl.load(w, inside, 0.0).to(FACTOR), i, input_precision=PRECISION)
             f = tl.dot(h_part, tl.load(w + gate, inside, 0.0).to(FACTOR), f, input_precision=PRECISION)
@@ -160,9 +149,8 @@ def forward_outputs(
     COLUMNS: tl.constexpr, INNER: tl.constexpr, SLICES: tl.constexpr, TRANSPOSED: tl.constexpr,
 ):  # fmt: skip
     """hidden = W_hr m, or m where there is no projection; h = clip(hidden)."""
-    step = end_step(progress, 1)
-    steps = address(table, SLOT_STEPS, tl.int64)
-    start, n = tl.load(steps + 3 * step), tl.load(steps + 3 * step + 1)
+    step = begin_step(table, progress, 1, True)
+    start, n = tl.load(step), tl.load(step + 1)
     if tl.program_id(1) * ROWS < n:
         h, m, hidden = address(table, SLOT_H, DTYPE), address(table, SLOT_M, DTYPE), address(table, SLOT_HIDDEN, DTYPE)
         rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
@@ -194,9 +182,8 @@ def backward_outputs(
     DTYPE: tl.constexpr, PARTS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """dh = the gradients from the outputs and from the following step, 0 where h was clipped."""
-    step = begin_step(progress, 0)
-    steps = address(table, SLOT_STEPS, tl.int64)
-    start, n = tl.load(steps + 3 * step), tl.load(steps + 3 * step + 1)
+    step = begin_step(table, progress, 0, False)
+    start, n = tl.load(step), tl.load(step + 1)
     if tl.program_id(1) * ROWS < n:
         parts, dh = address(table, SLOT_DH_PARTS, tl.float32), address(table, SLOT_DH, tl.float32)
         rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
@@ -217,9 +204,8 @@ def backward_cells(
     CELLS: tl.constexpr, INNER: tl.constexpr,
 ):  # fmt: skip
     """The gradients for the gates before their activation and for c; and m again, for the gradient of W_hr."""
-    step = begin_step(progress, 1)
-    steps = address(table, SLOT_STEPS, tl.int64)
-    start, n, before = tl.load(steps + 3 * step), tl.load(steps + 3 * step + 1), tl.load(steps + 3 * step + 2)
+    step = begin_step(table, progress, 1, False)
+    start, n, before = tl.load(step), tl.load(step + 1), tl.load(step + 2)
     if tl.program_id(1) * ROWS < n:
         dh, dc = address(table, SLOT_DH, tl.float32), address(table, SLOT_DC, tl.float32)
         rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
@@ -265,15 +251,11 @@ def backward_hidden(
     INNER: tl.constexpr,
 ):  # fmt: skip
     """The gradient for h before this step, as `PARTS` sums over parts of the 4C gates."""
-    step = end_step(progress, 2)
-    steps = address(table, SLOT_STEPS, tl.int64)
-    start, n = tl.load(steps + 3 * step), tl.load(steps + 3 * step + 1)
+    step = begin_step(table, progress, 2, True)
+    start, n = tl.load(step), tl.load(step + 1)
     if tl.program_id(1) * ROWS < n:
-        weight_hh, parts, d_gates = (
-            address(table, SLOT_WEIGHT_HH, DTYPE),
-            address(table, SLOT_DH_PARTS, tl.float32),
-            address(table, SLOT_D_GATES, tl.float32),
-        )
+        weight_hh = address(table, SLOT_WEIGHT_HH, DTYPE)
+        parts, d_gates = address(table, SLOT_DH_PARTS, tl.float32), address(table, SLOT_D_GATES, tl.float32)
         part, block = tl.program_id(0) % PARTS, tl.program_id(0) // PARTS
         rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
         columns = block * COLUMNS + tl.arange(0, COLUMNS)[None, :]
@@ -339,17 +321,9 @@ class Forward:
             self.kept += [gates, unclipped_c]
         elif self.keep == "cells":
             self.kept.append(c[: block.batch_sizes[0]].clone())
-        return {
-            "weight_hh": self.weight_hh,
-            "weight_hr": self.weight_hr,
-            "h": self.h,
-            "c": c,
-            "m": self.m,
-            "gates_x": gates_x,
-            "gates": gates,
-            "unclipped_c": unclipped_c,
-            "hidden": self.hidden[block.tokens],
-        }
+        weights = {"weight_hh": self.weight_hh, "weight_hr": self.weight_hr}
+        state = {"h": self.h, "c": c, "m": self.m, "unclipped_c": unclipped_c, "hidden": self.hidden[block.tokens]}
+        return weights | state | {"gates_x": gates_x, "gates": gates}
 
     def result(self) -> Result:
         shape = *self.direction.x.shape[:2], self.h.shape[1]
