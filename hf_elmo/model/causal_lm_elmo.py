@@ -56,15 +56,8 @@ class ElmoCausalLMOutput(ModelOutput):
 
 
 class GeneratedWords:
-    """The vocabulary of a language model, as rows of characters that it can read.
-
-    Args:
-        words: Words of the softmax, by id.
-        config: Sizes of the model.
-
-    Raises:
-        `ValueError`: if these are not the words of the model, or it reads characters that need a dictionary.
-    """
+    """The vocabulary of a language model, its words by id, as rows of characters that it can read; `ValueError` if
+    these are not the words of the model, or it reads characters that need a dictionary."""
 
     def __init__(self, words: list[str], config: ElmoConfig):
         if len(words) != config.word_vocab_size:
@@ -145,11 +138,8 @@ class ElmoForCausalLM(ElmoLanguageModel, GenerationMixin):
         return loaded
 
     def set_vocabulary(self, words: list[str]) -> None:
-        """Set the words of the softmax, by id, as `ElmoTokenizer.word_vocab` holds them.
-
-        Raises:
-            `ValueError`: if there are more or fewer than the model predicts.
-        """
+        """Set the words of the softmax, by id, as `ElmoTokenizer.word_vocab` holds them; `ValueError` if there are more
+        or fewer than the model predicts."""
         self.generated_words = GeneratedWords(words, self.config)
 
     @can_return_tuple
@@ -317,8 +307,7 @@ class ElmoForCausalLM(ElmoLanguageModel, GenerationMixin):
         """Return what `forward` reads next: the prompt, then only the last word if there is a state, else everything.
 
         Args:
-            input_ids (`(B, T + N)`): Ids of the words of the prompt, and of those generated so far.
-            prompt_rows (`(B, T, W)`): The prompt.
+            input_ids (`(B, T + N)`), prompt_rows (`(B, T, W)`): Ids of words, of the prompt and generated; the prompt.
             attention_mask, state, use_cache: As in `forward`; the state is that before the prompt.
             kwargs: The state after the last call, under the name `CACHE`, and options of `forward`.
         """

@@ -412,12 +412,8 @@ def antecedent_loss(pairs: AntecedentScores, clusters: Tensor) -> Tensor:
 def clusters_of_antecedents(
     spans: Sequence[Sequence[int]], mention_logits: Sequence[float], antecedents: Sequence[int], keep_singletons: bool
 ) -> list[list[tuple[int, int]]]:
-    """Return the clusters that spans form with their antecedents, in the order of their first mentions.
-
-    Args:
-        spans (`(K, 2)`), mention_logits (`(K,)`), antecedents (`(K,)`): A row of [`ElmoCoreferenceOutput`].
-        keep_singletons: Whether a span that has no antecedent and is none is a cluster if its score is above 0.
-    """
+    """Return the clusters that the spans of a row of [`ElmoCoreferenceOutput`] form with their antecedents, in the
+    order of their first mentions. A span that has no antecedent and is none may be one if its score is above 0."""
     clusters: list[list[int]] = []
     cluster_of: dict[int, list[int]] = {}
     for number, antecedent in enumerate(antecedents):
@@ -434,14 +430,11 @@ def clusters_of_antecedents(
 def encode_document(
     tokenizer: PreTrainedTokenizerBase, sentences: Sequence[str] | Sequence[Sequence[str]]
 ) -> tuple[list[list[int]], list[tuple[int, int] | None], list[list[str]]]:
-    """Encode a document as one row, its sentences one after another.
+    """Encode a document as one row, its sentences one after another; `ValueError` if there is none, or no `<S>`.
 
     Returns:
         Rows of character ids `(T, W)`; for each of the T words the number of its sentence and its place there, None for
         special tokens; and the words of each sentence.
-
-    Raises:
-        `ValueError`: if there is no sentence, or the tokenizer adds no `<S>`.
     """
     if isinstance(sentences, str) or not len(sentences):
         raise ValueError("a document must be a list of its sentences, texts or lists of words, and have at least one")

@@ -183,8 +183,7 @@ def best_sequence(
     """Backtrace the labels `(B, T)` of the best sequence from its last word; after it, its label is repeated.
 
     Args:
-        sums (`(B, T, K)`): Results of `prefix_scores` with `torch.amax`.
-        lengths (`(B,)`), transitions (`(K, K)`), end (`(K,)`): As there.
+        sums (`(B, T, K)`): Results of `prefix_scores` with `torch.amax`, whose other arguments are given again.
         select: Selects a largest of each row, `(B, K)` to `(B,)`.
     """
     last = select(sums[:, -1] + end)

@@ -183,15 +183,13 @@ def read_examples(
     split: Callable[[str], list[str]] | None,
     around: Sequence[Sequence[list[str]]] | None = None,
 ) -> tuple[list[tuple[Words, ...]], bool]:
-    """Return the words of each example's one or two sequences, and whether the examples came as a batch.
+    """Return the words of each example's one or two sequences, and whether the examples came as a batch; `ValueError`
+    for input of another form.
 
     Args:
         text, text_pair: As in a call of the tokenizer.
         split: Function that splits raw text, or `None` for words.
         around: Words that belong before and behind a first and a second sequence.
-
-    Raises:
-        `ValueError`: for input of another form.
     """
 
     def sequences(*given: object) -> tuple[Words, ...]:

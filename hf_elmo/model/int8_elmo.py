@@ -159,11 +159,7 @@ class Int8Linear(nn.Module):
         self.packing: tuple | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """From `(..., K)` to `(..., N)`.
-
-        Raises:
-            `ValueError`: if a gradient would have to pass.
-        """
+        """From `(..., K)` to `(..., N)`; `ValueError` if a gradient would have to pass."""
         return int8_layer(self.int8_weight(), x.dtype, self.bias)(x)
 
     def int8_weight(self) -> Int8Weight:

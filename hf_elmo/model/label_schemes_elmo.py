@@ -84,9 +84,7 @@ def spans(names: Sequence[str]) -> list[Span]:
 
     An entity begins at a `B` or an only word, and also at an inner or last word that follows `O`, an end, or another
     type; so stray inner labels and IOB1 are read. It ends where the next word does not go on with its type.
-
-    Raises:
-        `ValueError`: for a name that is no label of a scheme.
+    `ValueError` for a name that is no label of a scheme.
     """
     found, start, previous = [], 0, Label("O", "")
     for index, name in enumerate([*names, "O"]):

@@ -396,7 +396,7 @@ def sampled_softmax_loss(
     sampled_counts: Tensor,
     sparse: bool = False,
 ) -> Tensor:
-    """Return the loss of each position against its target and the sampled words, `tf.nn.sampled_softmax_loss`.
+    """Return the loss of each position `(N,)` against its target and the sampled words: `tf.nn.sampled_softmax_loss`.
 
     A sampled word that is a position's own target does not count there. Only the rows of targets and samples are read.
 
@@ -407,9 +407,6 @@ def sampled_softmax_loss(
         sampled_ids (`(S,)`): Distinct words, common to all positions.
         target_counts (`(N,)`), sampled_counts (`(S,)`): Expected counts of targets and samples.
         sparse (`bool`): Whether the gradient of `weight` is a sparse tensor of the rows read.
-
-    Returns:
-        `(N,)` losses, natural logarithm.
     """
     ids = torch.cat([targets, sampled_ids])
     target_rows, sampled_rows = F.embedding(ids, weight, sparse=sparse).split([len(targets), len(sampled_ids)])

@@ -151,11 +151,8 @@ def add_product_(total: Tensor, left: Tensor, right: Tensor) -> None:
 def unsupported_reason(layer: nn.Module, *kinds: type[nn.Module]) -> str | None:
     """Return why a layer must be called and its weight alone does not say what it computes, or None.
 
-    Adapters, quantization and offloading replace the layer or its weight, or hook its call.
-
-    Args:
-        layer: The layer.
-        kinds: The classes whose weight can be used; `nn.Linear` by default.
+    Adapters, quantization and offloading replace the layer or its weight, or hook its call. `kinds` are the classes
+    whose weight can be used; `nn.Linear` by default.
     """
     if type(layer) not in (kinds or (nn.Linear,)):
         return f"it is a {type(layer).__name__}"
@@ -239,11 +236,7 @@ def prepared(model: nn.Module) -> Iterator[None]:
 
 
 class Copies:
-    """The copies of a weight, which hold until it changes.
-
-    Args:
-        weight: The weight. A reference to it is kept, so that no other one gets its id.
-    """
+    """The copies of a weight, which hold until it changes. It is referred to, so that no other one gets its id."""
 
     def __init__(self, weight: Tensor):
         self.weight, self.blocks = weight, 0

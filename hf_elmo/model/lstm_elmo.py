@@ -165,11 +165,7 @@ def last_lstm_path() -> Backend | None:
 
 
 def select_backend(directions: list[Direction]) -> Backend:
-    """Select the backend for a call, and record it for `last_lstm_path`.
-
-    Raises:
-        ValueError: the forced backend cannot run.
-    """
+    """Select the backend for a call, and record it for `last_lstm_path`; `ValueError` if the forced one cannot run."""
     if torch.compiler.is_compiling():
         return Backend("reference", "torch.compile and torch.export trace the recurrence")
     first, forced = directions[0], _forced_backend.get()

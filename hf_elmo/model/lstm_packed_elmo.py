@@ -305,13 +305,8 @@ def local_slopes(
 
 
 def one_step_earlier(first: Tensor, values: Tensor, batch_sizes: list[int]) -> Tensor:
-    """Return, for each of M consecutive tokens, the value one time step earlier in the same row.
-
-    Args:
-        first (`(n, ...)`): Values before the first of the steps.
-        values (`(M, ...)`): Values of the tokens.
-        batch_sizes: Active rows of the steps.
-    """
+    """Return, for each of M consecutive tokens with `values` `(M, ...)`, the value one time step earlier in the same
+    row; `first` `(n, ...)` are the values before the first of the steps, `batch_sizes` the steps' active rows."""
     steps = first, *values.split(batch_sizes)
     return torch.cat([step[:size] for step, size in zip(steps, batch_sizes)])
 
@@ -381,13 +376,8 @@ class Backward:
         return one_step_earlier(first, clip(self.hidden[block.tokens], bound), block.batch_sizes)
 
     def add(self, index: int, d_gates: Tensor, dh: Tensor, m: Tensor) -> None:
-        """Add a block's part to the gradients.
-
-        Args:
-            index: The block.
-            d_gates (`(M, 4C)`), dh (`(M, P)`): Gradients for its gates before the activation and its h before the clip.
-            m (`(M, C)`): What was projected.
-        """
+        """Add a block's part to the gradients: from those for its gates before the activation `(M, 4C)` and for its h
+        before the clip `(M, P)`, and from what was projected, m `(M, C)`."""
         needs_x, needs_weight_ih, needs_bias, needs_weight_hh, needs_weight_hr, *_ = self.needs
         tokens, dtype = self.order.blocks[index].tokens, self.h.dtype
         if needs_bias:

@@ -387,13 +387,8 @@ def section(card: ModelCard, title: str) -> str | None:
 
 
 def inherited_facts(card: ModelCard | None, source: str, changed: bool) -> dict:
-    """Return the facts for `model_card` that a model inherits from the model whose weights it started from.
-
-    Args:
-        card: The card of that model, if it has one.
-        source: Its name.
-        changed: Whether the weights have changed since.
-    """
+    """Return the facts for `model_card` that a model inherits from the one whose weights it started from: by that one's
+    card, if it has one, its name, and whether the weights have changed since."""
     origin = f"{'They were made from' if changed else 'They are'} those of `{source}`."
     if card is None:
         return {"origin": origin}

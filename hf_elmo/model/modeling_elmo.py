@@ -512,13 +512,8 @@ def check_ids(input_ids: Tensor, count: int) -> None:
 
 
 def word_mask(words: Tensor, attention_mask: Tensor | None) -> Tensor:
-    """Return where there is a word, `(B, T)` of bool.
-
-    Args:
-        words (`(B, T, ...)`): Ids or vectors of the words.
-        attention_mask (`(B, T)` or None): True or 1 where there is a word. By default, words are where ids are not all
-            0, and at all places of vectors.
-    """
+    """Return where there is a word, `(B, T)` of bool: where the attention mask says so, by default where the ids
+    `(B, T, W)` of a word are not all 0, and at all places of vectors `(B, T, ...)`."""
     if attention_mask is None:
         if words.is_floating_point():
             return torch.ones(words.shape[:2], dtype=torch.bool, device=words.device)

@@ -79,8 +79,7 @@ def pack_sentences(lengths: list[int], rows: int, reverse: bool, block_tokens: i
     steps compute fewer rows.
 
     Args:
-        lengths: Number of tokens of each sentence.
-        rows: Number of rows.
+        lengths, rows: Number of tokens of each sentence, and number of rows.
         reverse: Whether each sentence runs from its last token to its first.
     """
     sentences = share_out(lengths, rows)

@@ -135,15 +135,12 @@ class ElmoForQuestionAnswering(ElmoTaskModel):
 def replace_no_answer(
     places: Tensor, candidates: Tensor, beginning: Tensor, always_answers: bool
 ) -> tuple[Tensor, Tensor]:
-    """Move places of answers that are not in the context to the row's first word, and see which rows count.
+    """Move places of answers, first and last word `(B, 2)`, that are not in the context to the row's first word. Return
+    them, T in rows that do not count, and which rows count, `(B,)` of bool.
 
     Args:
-        places (`(B, 2)`): First and last word of each answer.
         candidates, beginning (`(B, T)` of bool): Words of the context, and the first word of the row.
         always_answers: Whether rows without an answer do not count.
-
-    Returns:
-        Places `(B, 2)`, T in rows that do not count; and which rows count, `(B,)` of bool.
     """
     length = candidates.shape[1]
     counts = ((places >= 0) & (places < length)).all(dim=1) & beginning.any(dim=1)

@@ -137,11 +137,8 @@ class ElmoTaskModel(ElmoPreTrainedModel):
         return torch.stack(output.hidden_states, dim=2)
 
     def text_numbers(self, words: Tensor, attention_mask: Tensor | None) -> Tensor | None:
-        """Return 0 for words of a row's first text and 1 for others, `(B, T)`; None without `separate_texts`.
-
-        Args:
-            words: `input_ids` or `inputs_embeds`.
-        """
+        """Return 0 for words of a row's first text and 1 for others, `(B, T)`; None without `separate_texts`. `words`
+        are `input_ids` or `inputs_embeds`."""
         if not self.separate_texts:
             return None
         characters = self.elmo.get_input_embeddings().weight

@@ -127,11 +127,8 @@ class ElmoForTokenClassification(ElmoTaskModel):
         )
 
     def with_predicate(self, features: Tensor, token_type_ids: Tensor | None) -> Tensor:
-        """Concatenate to the features of words `(B, T, F)` the embedding of whether each is the predicate.
-
-        Raises:
-            `ValueError`: if the model needs `token_type_ids`, and these are missing, or others than 0 and 1 `(B, T)`.
-        """
+        """Concatenate to the features of words `(B, T, F)` the embedding of whether each is the predicate; `ValueError`
+        if the model needs `token_type_ids`, and these are missing, or others than 0 and 1 `(B, T)`."""
         if self.predicate_features is None:
             return features
         expected = tuple(features.shape[:2])

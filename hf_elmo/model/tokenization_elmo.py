@@ -426,11 +426,8 @@ class ElmoTokenizer(TokenizersBackend):
         return len(self.word_vocab or ())
 
     def convert_words_to_labels(self, words: str | list) -> int | list:
-        """Return the ids of words in the word vocabulary, which a language-model head predicts.
-
-        Args:
-            words: A word, or (nested) lists of words. A word that is not in the vocabulary has the id of `<UNK>`.
-        """
+        """Return the ids in the word vocabulary, which a language-model head predicts, of a word or of (nested) lists
+        of words. A word that is not in the vocabulary has the id of `<UNK>`."""
         ids, unknown = self._word_ids, self._required_words()[UNKNOWN_WORD]
         if isinstance(words, str):
             return ids.get(words, unknown)

@@ -67,15 +67,12 @@ class WordVectors(WordTable):
 
     @torch.no_grad()
     def fill(self, hashes: Tensor, vectors: Tensor, unknown: Tensor | None = None):
-        """Set all words and their vectors.
+        """Set all words and their vectors; `ValueError` if the shapes differ, or a word occurs twice.
 
         Args:
             hashes (`(word_vector_count,)`): `word_hashes` of the words, each once.
             vectors (`(word_vector_count, word_vector_size)`): Their vectors.
             unknown (`(word_vector_size,)`, *optional*): The vector of all other words; by default 0.
-
-        Raises:
-            `ValueError`: if the shapes differ from the configuration's, or a word occurs twice.
         """
         if hashes.shape != self.hashes.shape or vectors.shape != self.weight[1:].shape:
             raise ValueError(
@@ -125,11 +122,7 @@ def word_hashes(input_ids: Tensor, lowercase: bool) -> Tensor:
 
     Zobrist hashing: each id at each place has a random number, here computed by the mixer of splitmix64 (Steele et al.
     2014), and a word's hash is the sum of its numbers. The probability that any two words of a million have the same
-    hash is below 1e-7.
-
-    Args:
-        input_ids: Rows of character ids, as `ElmoTokenizer` encodes words.
-        lowercase: Whether A to Z count as a to z.
+    hash is below 1e-7. With `lowercase`, A to Z count as a to z.
     """
     ids = input_ids.long()
     if lowercase:
@@ -211,13 +204,8 @@ class TokenEmbedders(nn.Module):
         self.output_size = sum(embedder.output_size for embedder in self.embedders)
 
     def forward(self, mixes: tuple[Tensor, ...], input_ids: Tensor | None, mask: Tensor) -> Tensor:
-        """Return the vectors `(B, T, output_size)` of words.
-
-        Args:
-            mixes (each `(B, T, 2P)`): ELMo's.
-            input_ids (`(B, T, ids_per_token)`): Rows of the tokenizer; None if ELMo alone is read.
-            mask (`(B, T)`): True where there is a word.
-        """
+        """Return the vectors `(B, T, output_size)` of words: of ELMo's mixes, each `(B, T, 2P)`, of the tokenizer's
+        rows `(B, T, ids_per_token)`, which are None if ELMo alone is read, and of where there is a word, `(B, T)`."""
         vectors, place = [], self.first_id
         for embedder in self.embedders:
             if isinstance(embedder, MixFeature):

@@ -38,12 +38,8 @@ ABBREVIATION = (
 
 
 def pattern(alone: str, english: bool) -> re.Pattern:
-    """Build the pattern of a rule: each match is a word.
-
-    Args:
-        alone: Characters that stand alone, for a character class.
-        english: Whether English clitics, abbreviations and quoted years are known.
-    """
+    """Build the pattern of a rule: each match is a word. `alone` are characters that stand alone, for a character
+    class; if `english`, clitics, abbreviations and quoted years are known."""
     plain = rf"[^{BLANK}{alone}.,:&'\u2018\u2019`\-]"
     end = rf"(?!-?{plain})"
     clitic = rf"(?:[sSmMdD]|[lL][lL]|[rRvV][eE]){end}"
@@ -86,11 +82,8 @@ def splitting_rule(name: str) -> re.Pattern:
 
 
 class KeptWords:
-    """Words that are kept whole wherever they occur in raw text, the longer ones first.
-
-    Args:
-        words: The words, each with whether it counts only between characters that belong to no word.
-    """
+    """Words that are kept whole wherever they occur in raw text, the longer ones first; each is given with whether it
+    counts only between characters that belong to no word."""
 
     def __init__(self, words: Iterable[tuple[str, bool]]):
         words = sorted(words, key=lambda word: -len(word[0]))
