@@ -11,10 +11,9 @@ V words of the softmax.
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -123,19 +122,13 @@ class ElmoForCausalLM(ElmoLanguageModel, GenerationMixin):
         for layer in self.elmo.layers:
             layer.backward_lstm.requires_grad_(False)
 
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path | None, *args, **kwargs) -> "ElmoForCausalLM":
-        """Load as every model of transformers does, with the vocabulary beside the weights, if there is one."""
-        options = {name: kwargs[name] for name in HUB_OPTIONS if name in kwargs}
-        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        model = loaded[0] if isinstance(loaded, tuple) else loaded
-        model.freeze_backward_direction()  # the loader makes all parameters trainable
-        try:
-            path = cached_file(str(pretrained_model_name_or_path), "vocab.txt", **options)
-        except OSError:
-            return loaded
-        model.set_vocabulary(read_word_vocabulary(path))
-        return loaded
+    def after_loading(self, options: dict, info: dict) -> None:
+        """Read the vocabulary beside the weights, if there is one."""
+        super().after_loading(options, info)
+        self.freeze_backward_direction()  # the loader makes all parameters trainable
+        options = {name: options[name] for name in HUB_OPTIONS if name in options}
+        with suppress(OSError):
+            self.set_vocabulary(read_word_vocabulary(cached_file(str(self.trained_from), "vocab.txt", **options)))
 
     def set_vocabulary(self, words: list[str]) -> None:
         """Set the words of the softmax, by id, as `ElmoTokenizer.word_vocab` holds them; `ValueError` if there are more

@@ -84,21 +84,18 @@ class ElmoConfig(PreTrainedConfig):
         sentence_pooling: How the words of a text become one vector (`ElmoModel.sentence_vectors`): `"mean"`, `"max"` or
             `"attention"`, a mean with weights that training learns.
 
-        lstm_dropout: Dropout on the input of LSTM layers and of the language-model head.
-        classifier_dropout: Dropout on the ELMo representation in task heads.
-        head_dropout: Dropout inside task heads.
+        lstm_dropout, classifier_dropout, head_dropout: Dropout on the input of LSTM layers and of the language-model
+            head, on the ELMo representation in task heads, and inside task heads.
 
         initializer_range: Standard deviation of the initial weights of task heads.
         elmo_at_output: Whether a task head concatenates a second scalar mix to the output of its biLSTM. By default,
             where the published model does: with `"bcn"`, `"esim"` and `"bidaf"`.
-        word_vector_count: Words with a static vector as a further input of task heads.
-        word_vector_size: Width of a static vector.
+        word_vector_count, word_vector_size: Words with a static vector as a further input of task heads, and its width.
         word_vector_lowercase: Whether static vectors are looked up with A to Z as a to z. ELMo reads words as they are.
         word_vector_trainable: Whether training changes the static vectors.
-        char_feature_filters: Filters of a small character CNN, trained with the task, as a further input of heads; 0
-            for none.
-        char_feature_width: Width of these filters in characters.
-        char_feature_embedding_size: Width of a character's embedding there.
+        char_feature_filters, char_feature_width, char_feature_embedding_size: Filters of a small character CNN, trained
+            with the task, as a further input of heads; 0 for none. Their width in characters, and that of a character's
+            embedding.
         word_features: Vectors that task heads read in place of the first mix, static vectors and the small character
             CNN: tables of words, encoders of characters, and ELMo, in the order of concatenation: see
             `word_features_elmo`.
@@ -106,8 +103,7 @@ class ElmoConfig(PreTrainedConfig):
             each described by a dict with a `type` (see `task_encoders_elmo`). `input_dropout`, a number, is the dropout
             on all vectors that the head reads, `head_dropout` by default.
         task_special_tokens: Whether the layers of a head read `<S>` and `</S>` like words. ELMo itself always does.
-        tagger_layers: Token classification: layers of the biLSTM; 0 for none.
-        tagger_size: Token classification: width of one direction of the biLSTM.
+        tagger_layers, tagger_size: Token classification: layers of the biLSTM, 0 for none; width of one direction.
         tagger_crf: Token classification: whether a conditional random field selects the labels of a sentence together.
             Without, each word's label is selected by itself; if also `tagger_layers=0`, by a linear layer over ELMo.
         tagger_constraints: Token classification: which sequences of labels may be selected. `"labels"`, those that the
@@ -132,10 +128,10 @@ class ElmoConfig(PreTrainedConfig):
         qa_max_answer_len: The longest answer of the question-answering pipeline, in words; `None` for no limit.
         qa_context_len: Words of a text that the pipeline reads at a time; `None` for all of them.
         qa_length_limits: Words of the question and of the text that the pipeline reads at all; what follows is cut off.
-        coref_layers: Coreference: layers of the biLSTM over the words of a sentence; 0 for none.
-        coref_size: Coreference: width of one direction of the biLSTM.
-        coref_hidden_size: Coreference: width of the hidden layers of scorers.
-        coref_feature_size: Coreference: width of the embeddings of widths and distances.
+        coref_layers, coref_size: Coreference: layers of the biLSTM over the words of a sentence, 0 for none; width of
+            one direction.
+        coref_hidden_size, coref_feature_size: Coreference: width of the hidden layers of scorers, and of the embeddings
+            of widths and distances.
         coref_max_width: Coreference: words of the longest span that may be a mention.
         coref_span_ratio: Coreference: spans kept per word of the document.
         coref_max_antecedents: Coreference: candidate antecedents of a span.
@@ -144,9 +140,8 @@ class ElmoConfig(PreTrainedConfig):
         coref_depth: Coreference: how often antecedents are scored; from the second time on, of spans refined by them.
         coref_singletons: Coreference: whether mentions without others are mentions too, as the data's annotation
             decides.
-        spans_per_label: Span classification: spans of what is labeled, 1 or for pairs 2.
-        span_size: Span classification: width of a pooled span.
-        span_hidden_size: Span classification: width of the hidden layer.
+        spans_per_label, span_size, span_hidden_size: Span classification: spans of what is labeled, 1 or for pairs 2;
+            width of a pooled span, and of the hidden layer.
     """
 
     model_type = "elmo"

@@ -91,13 +91,12 @@ class ElmoForCoreferenceResolution(ElmoDocumentModel):
         """Find the mentions of documents, and their antecedents.
 
         Args:
-            input_ids, attention_mask, output_hidden_states: As in [`ElmoModel`]; `inputs_embeds` are refused.
+            input_ids, attention_mask, layers, output_hidden_states: As in [`ElmoTaskModel`]; no `inputs_embeds`.
             mention_spans (`(B, M, 2)`, *optional*): Place in the row of each annotated mention's first and last word.
             labels (`(B, M)`, *optional*):
                 Number of each annotated mention's cluster, from 0; -100 for padding. The `loss` is the negative
                 log-probability that kept spans have one of their antecedents (Lee et al. 2017, section 5), with
                 `coref_singletons` plus the cross-entropy of all spans as mentions, divided by the number of mentions.
-            layers (`(B, T, L + 1, 2P)`, *optional*): Result of `compute_layers` for the same `input_ids`.
             num_items_in_batch (`int`, *optional*): Mentions in all batches of the step, to divide by.
 
         Raises:

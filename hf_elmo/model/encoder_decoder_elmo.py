@@ -7,16 +7,8 @@ source words (B, S, W) -> ELMo, the first scalar mix (B, S, 2P) -> cross-attenti
 from pathlib import Path
 
 import torch
-from torch import Tensor
-from transformers import (
-    CONFIG_MAPPING,
-    MODEL_MAPPING,
-    AutoConfig,
-    AutoModel,
-    EncoderDecoderConfig,
-    EncoderDecoderModel,
-    PreTrainedModel,
-)
+from torch import Tensor, nn
+from transformers import CONFIG_MAPPING, MODEL_MAPPING, AutoConfig, AutoModel, EncoderDecoderConfig, EncoderDecoderModel
 
 from .auto_map_elmo import copy_code
 from .configuration_elmo import ElmoConfig
@@ -53,7 +45,7 @@ class ElmoForSeq2SeqLM(ModelCardMixin, EncoderDecoderModel):
         self,
         config: EncoderDecoderConfig | None = None,
         encoder: ElmoModel | None = None,
-        decoder: PreTrainedModel | None = None,
+        decoder: nn.Module | None = None,
     ):
         super().__init__(config, encoder, decoder)
         # Tied weights are saved once; the Trainer warns of all others that a checkpoint lacks.

@@ -161,13 +161,9 @@ class ElmoForPreTraining(ElmoLanguageModel):
         loss = forward_loss = backward_loss = word_losses = None
         if labels is not None:
             targets = self.direction_targets(labels, mask)
-            word_losses = torch.stack(
-                [
-                    self.word_loss(forward, targets[:, 0], num_negative_samples, generator),
-                    self.word_loss(backward, targets[:, 1], num_negative_samples, generator),
-                ],
-                dim=1,
-            )
+            sampling = num_negative_samples, generator
+            pairs = zip((forward, backward), targets.unbind(1))
+            word_losses = torch.stack([self.word_loss(*pair, *sampling) for pair in pairs], dim=1)
             counts = (targets != -100).sum(dim=(0, 2)).clamp(min=1)
             forward_loss, backward_loss = word_losses.sum(dim=(0, 2)) / counts
             loss = (forward_loss + backward_loss) / 2
@@ -239,16 +235,9 @@ class ElmoForPreTraining(ElmoLanguageModel):
         weight, bias = self.lm_head.weight, self.lm_head.bias
         if num_negative_samples:
             candidates = draw_candidates(num_negative_samples, self.config.word_vocab_size, generator)
-            expected = partial(
-                expected_counts,
-                num_samples=num_negative_samples,
-                num_draws=candidates.num_draws,
-                vocab_size=self.config.word_vocab_size,
-            )
-            sampled = candidates.ids.to(x.device)
-            losses = sampled_softmax_loss(
-                x, weight, bias, ids, sampled, expected(ids), expected(sampled), self.sparse_softmax_gradient
-            )
+            sampled, draws = candidates.ids.to(x.device), (num_negative_samples, candidates.num_draws, len(weight))
+            counts = (expected_counts(words, *draws) for words in (ids, sampled))
+            losses = sampled_softmax_loss(x, weight, bias, ids, sampled, *counts, self.sparse_softmax_gradient)
         else:
             losses = full_softmax_loss(x, weight, bias, ids)
         return losses.new_zeros(targets.shape).masked_scatter(counted, losses)

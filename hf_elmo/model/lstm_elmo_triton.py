@@ -432,26 +432,27 @@ def step_table(block: Block) -> list[tuple[int, int, int]]:
     return list(zip(starts, block.batch_sizes, [-1, *starts]))
 
 
+def launch(kernel: Callable, grid: tuple[int, int, int], *arguments: object) -> Callable[[Tensor, Tensor], None]:
+    """Return the launch of a kernel, which takes the table of addresses and the progress."""
+    return lambda table, progress: kernel[grid](table, progress, *arguments)
+
+
 @functools.lru_cache(maxsize=64)
 def forward_step(
     device: torch.device, stream: int, thread: int, directions: int, dtype: torch.dtype, rows: int, C: int, P: int,
     keep: bool, projected: bool, cell_clip: float, projection_clip: float, precision: str,
 ) -> Step:  # fmt: skip
     ROWS, DTYPE, INNER = min(rows, LARGEST_ROWS), DTYPES[dtype], 128 // dtype.itemsize
-    TRANSPOSED = exact(dtype, precision)
+    TRANSPOSED, numbers = exact(dtype, precision), (factor(DTYPE), precision)
     OUTPUT_ROWS, COLUMNS = tile_of_outputs(rows)
-
-    def cells(table: Tensor, progress: Tensor) -> None:
-        forward_cells[(triton.cdiv(C, 32), rows // ROWS, directions)](
-            table, progress, cell_clip, C, P, DTYPE, keep, factor(DTYPE), precision, ROWS, 32, INNER, TRANSPOSED
-        )
-
-    def outputs(table: Tensor, progress: Tensor) -> None:
-        forward_outputs[(triton.cdiv(P, COLUMNS), rows // OUTPUT_ROWS, directions)](
-            table, progress, projection_clip, C, P, DTYPE, projected, factor(DTYPE), precision, OUTPUT_ROWS, COLUMNS,
-            INNER, 128 // COLUMNS, TRANSPOSED,
-        )  # fmt: skip
-
+    cells = launch(
+        forward_cells, (triton.cdiv(C, 32), rows // ROWS, directions),
+        cell_clip, C, P, DTYPE, keep, *numbers, ROWS, 32, INNER, TRANSPOSED,
+    )  # fmt: skip
+    outputs = launch(
+        forward_outputs, (triton.cdiv(P, COLUMNS), rows // OUTPUT_ROWS, directions),
+        projection_clip, C, P, DTYPE, projected, *numbers, OUTPUT_ROWS, COLUMNS, INNER, 128 // COLUMNS, TRANSPOSED,
+    )  # fmt: skip
     return Step(device, directions, [cells, outputs])
 
 
@@ -461,23 +462,17 @@ def backward_step(
     projected: bool, cell_clip: float, projection_clip: float, precision: str,
 ) -> Step:  # fmt: skip
     ROWS, DTYPE = min(rows, LARGEST_ROWS), DTYPES[dtype]
-    blocks = rows // ROWS
-
-    def outputs(table: Tensor, progress: Tensor) -> None:
-        backward_outputs[(triton.cdiv(P, 64), rows // 8, directions)](
-            table, progress, projection_clip, rows, P, DTYPE, SPLITS, 8, 64
-        )
-
-    def cells(table: Tensor, progress: Tensor) -> None:
-        backward_cells[(triton.cdiv(C, 32), blocks, directions)](
-            table, progress, cell_clip, C, P, DTYPE, projected, factor(DTYPE), precision, ROWS, 32, 32
-        )
-
-    def hidden(table: Tensor, progress: Tensor) -> None:
-        backward_hidden[(triton.cdiv(P, 64) * SPLITS, blocks, directions)](
-            table, progress, rows, C, P, DTYPE, SPLITS, factor(DTYPE), precision, ROWS, 64, 32
-        )
-
+    blocks, columns, numbers = rows // ROWS, triton.cdiv(P, 64), (factor(DTYPE), precision)
+    outputs = launch(
+        backward_outputs, (columns, rows // 8, directions), projection_clip, rows, P, DTYPE, SPLITS, 8, 64
+    )  # fmt: skip
+    cells = launch(
+        backward_cells, (triton.cdiv(C, 32), blocks, directions),
+        cell_clip, C, P, DTYPE, projected, *numbers, ROWS, 32, 32,
+    )  # fmt: skip
+    hidden = launch(
+        backward_hidden, (columns * SPLITS, blocks, directions), rows, C, P, DTYPE, SPLITS, *numbers, ROWS, 64, 32
+    )  # fmt: skip
     return Step(device, directions, [outputs, cells, hidden])
 
 

@@ -276,11 +276,16 @@ class ModelCardMixin(PushToHubMixin):
     ) -> SavedModel:
         if kwargs.get("config") is None:
             check_is_saved(pretrained_model_name_or_path, kwargs.get("subfolder"))
-        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        model = loaded[0] if isinstance(loaded, tuple) else loaded
-        model.trained_from = pretrained_model_name_or_path and str(pretrained_model_name_or_path)
+        name, options = pretrained_model_name_or_path, {**kwargs}
+        loaded = super().from_pretrained(name, *args, **kwargs)
+        model, info = loaded if isinstance(loaded, tuple) else (loaded, {})
+        model.trained_from = name and str(name)
         model.loaded_weights = sample_of_weights(model)
+        model.after_loading(options, info)
         return loaded
+
+    def after_loading(self, options: dict, info: dict) -> None:
+        """Finish `from_pretrained`, which got these options, and perhaps reports what was missing in this dict."""
 
     def save_pretrained(
         self, save_directory: str | Path, is_main_process: bool = True, *args, push_to_hub: bool = False, **kwargs

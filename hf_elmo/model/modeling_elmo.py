@@ -29,7 +29,7 @@ from transformers.utils.generic import can_return_tuple
 from .char_cnn_elmo import ElmoCharacterEncoder, encode_words, without_features
 from .configuration_elmo import ElmoConfig
 from .lstm_elmo import Direction, LstmState, direction_of_layers, lstm
-from .model_card_elmo import ModelCardMixin, SavedModel
+from .model_card_elmo import ModelCardMixin
 from .pooling_elmo import SentencePooling, special_tokens_mask
 from .quantizer_elmo import Int8Linear
 from .scalar_mix_elmo import ElmoAlignment, ElmoScalarMix
@@ -165,21 +165,15 @@ class ElmoPreTrainedModel(ModelCardMixin, PreTrainedModel):
         elif hasattr(module, "reset_parameters"):  # parts of task heads
             module.reset_parameters()
 
-    @classmethod
-    def from_pretrained(cls: type[SavedModel], *args, **kwargs) -> SavedModel:
-        """Load as every model of transformers does; then start mixes that were never trained, as in converted weights,
-        from `mix_initial_weights`, and freeze those that are not trainable."""
-        loaded = super().from_pretrained(*args, **kwargs)
-        model = loaded[0] if isinstance(loaded, tuple) else loaded
-        expected = model.__dict__.pop("expected_differences", None)
-        if isinstance(loaded, tuple) and expected is not None:
-            for name, keys in expected.items():
-                loaded[1][name] |= keys
-        for mix in filter(lambda module: isinstance(module, ElmoScalarMix), model.modules()):
+    def after_loading(self, options: dict, info: dict) -> None:
+        """Start mixes that were never trained, as in converted weights, from `mix_initial_weights`, and freeze those
+        that are not trainable."""
+        for name, keys in self.__dict__.pop("expected_differences", {}).items():
+            info.setdefault(name, set()).update(keys)
+        for mix in filter(lambda module: isinstance(module, ElmoScalarMix), self.modules()):
             mix.initialize_untrained()
-            if not model.config.mix_trainable:  # the loader makes all parameters trainable
+            if not self.config.mix_trainable:  # the loader makes all parameters trainable
                 mix.requires_grad_(False)
-        return loaded
 
     def _adjust_missing_and_unexpected_keys(self, loading_info: Any) -> None:
         """Leave out of the loader's report what follows from loading another class than the one that was saved: that

@@ -77,12 +77,11 @@ class ElmoForQuestionAnswering(ElmoTaskModel):
         `<S>`, `</S>`, padding) have the lowest finite number.
 
         Args:
-            input_ids, attention_mask, inputs_embeds, output_hidden_states: As in [`ElmoModel`].
+            input_ids, attention_mask, inputs_embeds, layers, output_hidden_states: As in [`ElmoTaskModel`].
             start_positions, end_positions (`(B,)`, *optional*):
                 Place of the answer's first and last word in the row; any place that is not a word of the context, such
                 as 0, means "no answer". A row with a place outside of the row, such as -100, does not count, nor one
                 without an answer if the model always answers. The `loss` is the mean cross-entropy of both.
-            layers (`(B, T, L + 1, 2P)`, *optional*): Result of `compute_layers` for the same `input_ids`.
             num_items_in_batch (`int`, *optional*): Rows that count in all batches of the step, to divide by.
         """
         words = self.encode(input_ids, attention_mask, inputs_embeds, layers, output_hidden_states, **kwargs)

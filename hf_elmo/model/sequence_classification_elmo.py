@@ -91,10 +91,9 @@ class ElmoForSequenceClassification(ElmoTaskModel):
         """Score the labels of every text, `logits` `(B, num_labels)`.
 
         Args:
-            input_ids, attention_mask, inputs_embeds, output_hidden_states: As in [`ElmoModel`].
+            input_ids, attention_mask, inputs_embeds, layers, output_hidden_states: As in [`ElmoTaskModel`].
             labels (`(B,)`, or `(B, num_labels)` for several labels a text, *optional*):
                 Label of each text, or with `config.problem_type` "regression" its value. Gives the `loss`.
-            layers (`(B, T, L + 1, 2P)`, *optional*): Result of `compute_layers` for the same `input_ids`.
 
         Raises:
             `ValueError`: if a row has one text only, and the model needs pairs; else as [`ElmoTaskModel`].

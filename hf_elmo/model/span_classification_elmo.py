@@ -56,12 +56,11 @@ class ElmoForSpanClassification(ElmoDocumentModel):
         """Score the labels of spans, `logits` `(B, N, K)`.
 
         Args:
-            input_ids, attention_mask, output_hidden_states: As in [`ElmoModel`]; `inputs_embeds` are refused.
+            input_ids, attention_mask, layers, output_hidden_states: As in [`ElmoTaskModel`]; no `inputs_embeds`.
             spans (`(B, N, S, 2)`): Place in the row of the first and of the last word of each span of each item.
             labels (`(B, N)`, or `(B, N, K)` of float, *optional*):
                 Label of each item, learnt by a softmax; or whether it has each of the labels, 1 or 0, by sigmoids. -100
                 for padding. The `loss` is the mean over all numbers in `labels` that are no padding.
-            layers (`(B, T, L + 1, 2P)`, *optional*): Result of `compute_layers` for the same `input_ids`.
             num_items_in_batch (`int`, *optional*): Numbers in the labels of all batches of the step, to divide by.
 
         Raises:

@@ -31,27 +31,12 @@ from transformers import initialization as init
 
 from .pooling_elmo import masked_mean
 from .scan_elmo import scan
-from .task_layers_elmo import TaskBiLstm, init_glorot_gates, init_orthogonal_gates
+from .task_layers_elmo import TaskBiLstm, VariationalDropout, init_glorot_gates, init_orthogonal_gates
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "linear": lambda x: x,
-    "mish": F.mish,
-    "swish": F.silu,
-    "relu": torch.relu,
-    "relu6": F.relu6,
-    "elu": F.elu,
-    "leaky_relu": F.leaky_relu,
-    "hardtanh": F.hardtanh,
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-    "log_sigmoid": F.logsigmoid,
-    "softplus": F.softplus,
-    "softshrink": F.softshrink,
-    "softsign": F.softsign,
-    "tanhshrink": F.tanhshrink,
-    "selu": F.selu,
-    "gelu": F.gelu,
-}
+NAMED_AS_IN_TORCH = "mish relu relu6 elu leaky_relu hardtanh softplus softshrink softsign tanhshrink selu gelu".split()
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {name: getattr(F, name) for name in NAMED_AS_IN_TORCH}
+ACTIVATIONS |= {"linear": lambda x: x, "swish": F.silu, "log_sigmoid": F.logsigmoid}
+ACTIVATIONS |= {"sigmoid": torch.sigmoid, "tanh": torch.tanh}
 
 
 # ---- recurrent cells
@@ -182,7 +167,7 @@ class StackedCells(nn.Module):
         variational: bool = False,
     ):
         super().__init__()
-        self.directions, self.rate, self.variational = directions, dropout, variational
+        self.directions, self.dropout = directions, (VariationalDropout if variational else nn.Dropout)(dropout)
         self.layers = nn.ModuleList()
         for layer in directions:
             self.layers.append(nn.ModuleList(make_cell(input_size) for _ in layer))
@@ -197,9 +182,7 @@ class StackedCells(nn.Module):
         """Return the outputs, and the final outputs `(B, output_size)` of the last layer."""
         last = None
         for index, (cells, directions) in enumerate(zip(self.layers, self.directions)):
-            if index and self.training and self.rate:
-                kept = torch.ones_like(x[:, :1]) if self.variational else torch.ones_like(x)
-                x = x * F.dropout(kept, self.rate)
+            x = self.dropout(x) if index else x
             results = [cell.run(x, mask, reverse) for cell, reverse in zip(cells, directions)]
             x, last = (torch.cat(part, dim=-1) for part in zip(*results))
         return x, last

@@ -33,11 +33,9 @@ class EncodedWords(NamedTuple):
 
 
 class ElmoTaskModel(ElmoPreTrainedModel):
-    """Base class of task heads.
-
-    Args:
-        config ([`ElmoConfig`]): Its `num_mixes` is raised to what the head needs.
-        num_mixes (`int`, defaults to 1): Scalar mixes that the head reads.
+    """Base class of task heads. Their `forward` takes `input_ids`, `attention_mask`, `inputs_embeds` and
+    `output_hidden_states` as [`ElmoModel`] does, and in `layers` `(B, T, L + 1, 2P)` what `compute_layers` returned for
+    the same `input_ids`. The `num_mixes` of the configuration is raised to the number of mixes that the head reads.
     """
 
     separate_texts = False  # whether the encoder reads the texts of a pair as two sentences
@@ -68,13 +66,7 @@ class ElmoTaskModel(ElmoPreTrainedModel):
         token_embeddings: Tensor | None = None,
         **kwargs,
     ) -> EncodedWords:
-        """Encode a batch. Where `separate_texts` is set, each `<S>` begins a text.
-
-        Args:
-            input_ids, attention_mask, inputs_embeds, output_hidden_states: As in [`ElmoModel`].
-            layers (`(B, T, L + 1, 2P)`, *optional*): Result of `compute_layers` for the same batch.
-            token_embeddings: Refused.
-            kwargs: Ignored.
+        """Encode a batch. Where `separate_texts` is set, each `<S>` begins a text. Other `kwargs` are ignored.
 
         Raises:
             `ValueError`: as [`ElmoModel`] does; for `token_embeddings`; and if a part of the head reads `input_ids` and

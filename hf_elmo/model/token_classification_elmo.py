@@ -89,13 +89,12 @@ class ElmoForTokenClassification(ElmoTaskModel):
         `</S>` are not part of the chain; their logits are 0. `scores` are those of each word by itself, before that.
 
         Args:
-            input_ids, attention_mask, inputs_embeds, output_hidden_states: As in [`ElmoModel`].
+            input_ids, attention_mask, inputs_embeds, layers, output_hidden_states: As in [`ElmoTaskModel`].
             token_type_ids (`(B, T)`):
                 With `predicate_feature_size`, 1 at the words of the predicate and 0 elsewhere; else ignored.
             labels (`(B, T)`, *optional*): Label of each word; -100 for none. The `loss` is the mean cross-entropy of
                 the labeled words; with a CRF, the negative log-likelihood of the sentences, summed over all labels of
                 unlabeled words, divided by the number of labeled words.
-            layers (`(B, T, L + 1, 2P)`, *optional*): Result of `compute_layers` for the same `input_ids`.
             num_items_in_batch (`int`, *optional*): Labeled words in all batches of the step, to divide by.
 
         Raises:
@@ -119,12 +118,8 @@ class ElmoForTokenClassification(ElmoTaskModel):
             loss = self.chain_loss(scores, labels, chain, num_items_in_batch)
         elif labels is not None:
             loss = self.loss_function(scores, labels, self.config, num_items_in_batch=num_items_in_batch, **kwargs)
-        return ElmoTokenClassifierOutput(
-            loss=loss,
-            logits=logits,
-            hidden_states=words.hidden_states,
-            scores=scores if self.is_chained else None,
-        )
+        own = scores if self.is_chained else None
+        return ElmoTokenClassifierOutput(loss=loss, logits=logits, hidden_states=words.hidden_states, scores=own)
 
     def with_predicate(self, features: Tensor, token_type_ids: Tensor | None) -> Tensor:
         """Concatenate to the features of words `(B, T, F)` the embedding of whether each is the predicate; `ValueError`
