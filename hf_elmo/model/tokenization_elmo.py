@@ -440,7 +440,7 @@ class ElmoTokenizer(TokenizersBackend):
         labels = to_py_obj(labels)
         if isinstance(labels, (list, tuple)):
             return [self.convert_labels_to_words(part) for part in labels]
-        if not 0 <= labels < len(self._required_words()):
+        if not (self._required_words() and 0 <= labels < self.word_vocab_size):
             raise ValueError(f"word id {labels} is not in the word vocabulary of {self.word_vocab_size} words")
         return self.word_vocab[labels]
 
