@@ -36,7 +36,7 @@ class Features(NamedTuple):
         described: `word_features` of the configuration.
         size: Width of all vectors together.
         tensors: By their names in the model.
-        content: What the tokenizer carries, see `feature_ids_elmo`; None if ELMo alone is read.
+        content: What the tokenizer carries, see `row_variants_elmo`; None if ELMo alone is read.
     """
 
     described: list[dict[str, Any]]

@@ -42,7 +42,7 @@ class Head(NamedTuple):
         config: Fields of the configuration.
         state: Tensors by their names in the class, without those of the encoder.
         labels: Names of the labels in the order of their ids.
-        features: What the tokenizer carries for embeddings of the head's own, see `feature_ids_elmo`.
+        features: What the tokenizer carries for embeddings of the head's own, see `row_variants_elmo`.
         tokenizer: Options of the tokenizer.
         kind: Name of the model in the foreign format.
         facts: Entries of the model card.

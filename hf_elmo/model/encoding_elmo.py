@@ -13,6 +13,8 @@ from transformers.utils import TensorType, to_py_obj
 
 from .character_ids_elmo import IdLists, WordRows
 
+Specials = tuple[str | None, str | None]  # the tokens before and after a sequence; None where there is none
+
 
 class Words(list):
     """The words of one sequence; their offsets refer to the raw `text`, or to each word itself if there is none."""
@@ -54,17 +56,10 @@ class ElmoEncoding:
     Args:
         sequences: The whole sequences.
         windows: The range of words of each sequence that is in this row.
-        specials: The tokens before and after a sequence, or `None` where there is none.
-        pad_token: The padding token.
+        specials, pad_token: The tokens before and after a sequence, and that of padding.
     """
 
-    def __init__(
-        self,
-        sequences: tuple[Words, ...],
-        windows: tuple[range, ...],
-        specials: tuple[str | None, str | None],
-        pad_token: str | None,
-    ):
+    def __init__(self, sequences: tuple[Words, ...], windows: tuple[range, ...], specials: Specials, pad_token: str):
         self.sequences, self.windows, self.specials, self.pad_token = sequences, windows, specials, pad_token
         self.bos, self.eos = ([] if token is None else [token] for token in specials)
         self.padding = (0, 0)
@@ -178,10 +173,7 @@ class ElmoEncoding:
 
 
 def read_examples(
-    text: object,
-    text_pair: object,
-    split: Callable[[str], list[str]] | None,
-    around: Sequence[Sequence[list[str]]] | None = None,
+    text: object, text_pair: object, split: Callable[[str], list[str]] | None, around: Sequence | None = None
 ) -> tuple[list[tuple[Words, ...]], bool]:
     """Return the words of each example's one or two sequences, and whether the examples came as a batch; `ValueError`
     for input of another form.
@@ -236,22 +228,12 @@ def shown(given: object) -> str:
 
 
 def truncate(
-    lengths: list[int],
-    max_length: int | None,
-    specials: tuple[str | None, str | None],
-    strategy: TruncationStrategy,
-    stride: int = 0,
-    side: str = "right",
+    lengths: list[int], max_length: int | None, specials: Specials, strategy: TruncationStrategy, stride: int, side: str
 ) -> list[tuple[range, ...]]:
     """Return the windows of the rows that one or two sequences fill, as Rust tokenizers cut them.
 
     The first row is what truncation keeps; the further ones hold what overflows, each repeating `stride` words of the
-    previous one.
-
-    Args:
-        lengths: Number of words of each sequence.
-        max_length, strategy, stride, side: As in a call of the tokenizer.
-        specials: The tokens before and after each sequence, or `None` where there is none.
+    previous one. `lengths` are the sequences' numbers of words, the other arguments those of a call of the tokenizer.
     """
     if strategy == TruncationStrategy.DO_NOT_TRUNCATE:
         return [tuple(map(range, lengths))]

@@ -371,9 +371,6 @@ def groups(values: Any, size: int) -> Iterator[tuple]:
     return zip(*[iter(values)] * size)
 
 
-# ---- sentences one after the other
-
-
 def run_batches(directions: list[Direction], lengths: list[int], options: CellOptions) -> Results:
     """Run batches of sentences of similar length, as rows with padding."""
     found: list[list[Tensor]] = [[] for _ in directions]

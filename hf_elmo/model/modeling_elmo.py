@@ -30,9 +30,8 @@ from .char_cnn_elmo import ElmoCharacterEncoder, encode_words, without_features
 from .configuration_elmo import ElmoConfig
 from .lstm_elmo import Direction, LstmState, direction_of_layers, lstm
 from .model_card_elmo import ModelCardMixin
-from .pooling_elmo import SentencePooling, special_tokens_mask
+from .pooling_elmo import ElmoAlignment, ElmoScalarMix, SentencePooling, special_tokens_mask
 from .quantizer_elmo import Int8Linear
-from .scalar_mix_elmo import ElmoAlignment, ElmoScalarMix
 
 # (B, L, 2, P) and (B, L, 2, C): h and c of each layer and direction (0 forward, 1 backward) after the last word
 State = tuple[Tensor, Tensor]

@@ -349,17 +349,11 @@ class LastState(nn.Module):
 
 
 def recurrent(
-    kind: str,
-    input_size: int,
-    size: int,
-    layers: int = 1,
-    bidirectional: bool = False,
-    dropout: float = 0.0,
-    activation: str = "tanh",
+    kind: str, input_size: int, size: int, layers: int = 1, bidirectional: bool = False, dropout: float = 0, **options
 ) -> TaskBiLstm | StackedCells:
     if kind == "lstm":
-        return TaskBiLstm(input_size, size, layers, dropout, bidirectional)
-    make = partial(GruCell, size=size) if kind == "gru" else partial(RnnCell, size=size, activation=activation)
+        return TaskBiLstm(input_size, size, layers, dropout, bidirectional, **options)
+    make = partial(GruCell if kind == "gru" else RnnCell, size=size, **options)
     return StackedCells(input_size, make, [[False, True][: 1 + bidirectional]] * layers, dropout)
 
 

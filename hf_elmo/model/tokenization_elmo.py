@@ -88,8 +88,8 @@ class ElmoTokenizer(TokenizersBackend):
         pad_token: Name of a padding row. It never stands for a word of a text.
         bos_token, eos_token: The special tokens around a sentence.
         added_words: Words, or `AddedToken`s, to be kept whole in raw text.
-        dictionaries_file: `dictionaries.json` of a model of code points, see `code_points_elmo`.
-        features_file: `word_features.json` of a task model with embeddings of its own, see `feature_ids_elmo`. A row
+        dictionaries_file: `dictionaries.json` of a model of code points, see `row_variants_elmo`.
+        features_file: `word_features.json` of a task model with embeddings of its own, see `row_variants_elmo`. A row
             then has their ids after the W of ELMo.
         words_around: `[[before, behind], [before, behind]]`: lists of words that belong around a first and a second
             text, such as AllenNLP's `@@NULL@@`, and are added where they are missing.

@@ -2,8 +2,8 @@
 """The files that a tokenizer may carry, the table of rows that they describe, and the options that are saved with them.
 
     vocab.txt           words that a language-model head predicts, or that are the input      `character_ids_elmo`
-    dictionaries.json   ids of code points, and perhaps of words                              `code_points_elmo`
-    word_features.json  ids that follow those of ELMo in each row                             `feature_ids_elmo`
+    dictionaries.json   ids of code points, and perhaps of words                              `row_variants_elmo`
+    word_features.json  ids that follow those of ELMo in each row                             `row_variants_elmo`
 
 Errors in them and in options are a `ValueError` of one line that names the file.
 """
@@ -16,9 +16,8 @@ from typing import Any
 from tokenizers import AddedToken
 
 from .character_ids_elmo import WordRows, write_word_vocabulary
-from .code_points_elmo import BOS, EOS, FIRST, LAST, OOV, PAD, CodePointRows, Dictionaries
 from .encoding_elmo import shown
-from .feature_ids_elmo import FeatureRows
+from .row_variants_elmo import BOS, EOS, FIRST, LAST, OOV, PAD, CodePointRows, Dictionaries, FeatureRows
 from .word_splitting_elmo import SPLITTING_RULES
 
 VOCABULARY_FILE, DICTIONARIES_FILE, FEATURES_FILE = "vocab.txt", "dictionaries.json", "word_features.json"

@@ -12,7 +12,7 @@ vectors are concatenated.
     {"type": "characters", "count": 262, "size": 16, "length": 128, "pooler": {"type": "cnn", ...}, "dropout": 0.0}
 
 Ids of words and characters follow those of ELMo in each row of `input_ids`, in the order of the list (see
-`feature_ids_elmo`). A pooler is a layer of `task_encoders_elmo`.
+`row_variants_elmo`). A pooler is a layer of `task_encoders_elmo`.
 
 Letters in shapes: B batch, T words, N words without padding, W characters per word.
 """

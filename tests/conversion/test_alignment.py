@@ -103,7 +103,7 @@ def test_matrices_are_saved_named_on_the_card_and_never_trained(original, tmp_pa
     model.save_pretrained(tmp_path / "saved")
     again = AutoModel.from_pretrained(tmp_path / "saved", dtype=torch.bfloat16)
     assert torch.equal(again.alignment.layer_1, torch.from_numpy(MATRIX).bfloat16())
-    assert (tmp_path / "saved" / "scalar_mix_elmo.py").is_file()
+    assert (tmp_path / "saved" / "pooling_elmo.py").is_file()
     notes = convert(tmp_path / "model", tmp_path / "back", to="hdf5").notes
     assert notes == ["alignment.layer_1 has no place in the original format; left out"]
 

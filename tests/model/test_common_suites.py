@@ -17,7 +17,7 @@ from transformers.models.auto import modeling_auto
 import hf_elmo
 from hf_elmo import ElmoConfig, ElmoTokenizer
 from hf_elmo.model.modeling_elmo import ElmoPreTrainedModel
-from hf_elmo.model.scalar_mix_elmo import ElmoScalarMix
+from hf_elmo.model.pooling_elmo import ElmoScalarMix
 
 pytestmark = pytest.mark.slow  # many tests, a second each
 

@@ -20,11 +20,11 @@ SCRIPTS = ("pretrain", "ner", "sentiment", "nli", "qa", "coref", "srl", "seq2seq
 # The order of knowing: a file imports only from files above it, inside functions too.
 ORDER = """
     saved_folder_elmo auto_map_elmo configuration_elmo
-    word_splitting_elmo character_ids_elmo code_points_elmo feature_ids_elmo encoding_elmo tokenizer_files_elmo
+    word_splitting_elmo character_ids_elmo row_variants_elmo encoding_elmo tokenizer_files_elmo
     tokenization_elmo
     scan_elmo linear_elmo int8_elmo quantizer_elmo packed_order_elmo lstm_packed_elmo
     lstm_elmo_triton lstm_elmo
-    model_card_elmo char_cnn_elmo scalar_mix_elmo pooling_elmo
+    model_card_elmo char_cnn_elmo pooling_elmo
     modeling_elmo encoder_decoder_elmo
     label_schemes_elmo pipelines_elmo language_model_elmo causal_lm_elmo
     crf_elmo task_layers_elmo task_encoders_elmo pair_layers_elmo word_features_elmo

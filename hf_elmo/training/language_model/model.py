@@ -12,17 +12,9 @@ from torch import Tensor
 
 from ...loading import loading
 from ...model.character_ids_elmo import BOS_WORD, EOS_WORD, write_word_vocabulary
-from ...model.code_points_elmo import (
-    BOS,
-    EOS,
-    FIRST,
-    LAST,
-    OOV,
-    PAD,
-    Dictionaries,
-)
 from ...model.configuration_elmo import ElmoConfig
 from ...model.language_model_elmo import ElmoForPreTraining
+from ...model.row_variants_elmo import BOS, EOS, FIRST, LAST, OOV, PAD, Dictionaries
 from ...model.tokenization_elmo import ElmoTokenizer
 from ...model.tokenizer_files_elmo import DICTIONARIES_FILE, write_json
 from ...word_vocabulary import read_unique_words

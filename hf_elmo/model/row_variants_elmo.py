@@ -1,5 +1,15 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
-"""Words to rows of ids that hold, after ELMo's characters, the ids that a task head's own embeddings read.
+"""Words to rows of other ids than those of the original ELMo's bytes.
+
+Of models whose characters are code points, by the dictionaries of ELMoForManyLangs (Che et al. 2018):
+
+    row = id of `<eow>`, ids of the word's code points, id of `<bow>`, id of `<pad>` ..., [id of the word]
+
+All ids are those of the dictionaries plus one, because 0 is padding between words. The original exchanges the ids of
+`<bow>` and `<eow>`, and its weights were trained so. A word of more than W - 2 code points is cut, and its cut form is
+looked up in the dictionary of words. `<bos>` and `<eos>` are both characters and words.
+
+Of task heads that read embeddings of their own, whose ids follow those of ELMo:
 
     row = W character ids of ELMo, then for each feature either the id of the word, or ids of its characters and zeros
 
@@ -11,9 +21,71 @@ of padding and of `<S>` and `</S>` are zeros. ELMo cuts words at W - 2 bytes; fe
 import numpy as np
 from transformers.utils import logging
 
-from .character_ids_elmo import WordRows
+from .character_ids_elmo import PAD_ID, WordRows
 
+BOS, EOS, OOV, PAD, FIRST, LAST = "<bos>", "<eos>", "<oov>", "<pad>", "<eow>", "<bow>"
+UNKNOWN_CHARACTER = "\ufffd"
+Dictionaries = dict[str, dict[str, int]]
 logger = logging.get_logger(__name__)
+
+
+class CodePointRows(WordRows):
+    """Table from a word to the bytes of its row of int32 ids.
+
+    Args:
+        num_characters: Number W of character ids in a row. The id of the word follows them if there is a dictionary.
+        bos, eos: The special tokens of a sentence.
+        dictionaries: Ids by name, of `"characters"`, and of `"words"` where these have embeddings of their own.
+    """
+
+    id_type = np.int32
+    unit, original = "characters", "ELMoForManyLangs"
+
+    def __init__(self, num_characters: int, bos: str, eos: str, dictionaries: Dictionaries):
+        self.num_characters, self.dictionaries = num_characters, dictionaries
+        self.characters, self.words = dictionaries["characters"], dictionaries.get("words")
+        self.names_of_characters = {number: name for name, number in self.characters.items()}
+        self.names_of_words = {number: name for name, number in (self.words or {}).items()}
+        self.start_id, self.end_id = self.characters[FIRST] + 1, self.characters[LAST] + 1
+        self.special_names = {bos: BOS, eos: EOS}
+        self.num_ids = max(self.characters.values()) + 2
+        super().__init__(num_characters + (self.words is not None), bos, eos)
+        self.longest = num_characters - 2
+
+    def encode_word(self, word: str) -> tuple[bytes, int]:
+        known, name = self.characters, self.special_names.get(word)
+        form = name or word[: self.longest]
+        ids = [known[name]] if name else [known.get(character, known[OOV]) for character in form]
+        ids = [known[FIRST], *ids, known[LAST]]
+        ids += [known[PAD]] * (self.num_characters - len(ids))
+        if self.words is not None:
+            ids.append(self.words.get(form, self.words[OOV]))
+        return (np.array(ids, np.int32) + 1).tobytes(), 0 if name else len(word)
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.num_characters, self.bos, self.eos, self.dictionaries)
+
+    def decode(self, row: list[int]) -> str | int:
+        """Return the word of a row, or the id of a special token. Unknown characters of unknown words become U+FFFD."""
+        if self.is_special(row):
+            return row[1] if any(row) else PAD_ID
+        ids = row[1 : self.num_characters]
+        ids = ids[: ids.index(self.end_id)] if self.end_id in ids else ids
+        names = [self.names_of_characters.get(number - 1, OOV) for number in ids]
+        word = self.names_of_words.get(row[-1] - 1) if self.words is not None else None
+        if OOV in names and word not in (None, OOV):
+            return word
+        return "".join(UNKNOWN_CHARACTER if name == OOV else name for name in names)
+
+    def is_special(self, row: list[int]) -> bool:
+        """Return whether a row is padding, `<bos>` or `<eos>`."""
+        return not any(row) or row[1] - 1 in (self.characters[BOS], self.characters[EOS])
+
+    def names(self) -> list[str]:
+        """Return the names of all ids but padding, in their order."""
+        special = {self.characters[BOS]: self.bos, self.characters[EOS]: self.eos}
+        names = self.names_of_characters | special
+        return [names.get(number, f"<id {number}>") for number in range(self.num_ids - 1)]
 
 
 class FeatureRows(WordRows):
