@@ -39,12 +39,8 @@ def copy_code(folder: str | Path, source: str | None = None, classes: dict[str, 
     """Copy the files of classes, by default all of `AUTO_MAP` and `WITHOUT_AUTO_CLASS`, into a folder.
 
     Code that was opened with `trust_remote_code=True` is present only as far as it was needed. The rest is fetched from
-    where it came from; if that fails, a warning names the class that cannot open the folder.
-
-    Args:
-        folder: Where to copy the files; it must exist.
-        source: Folder or repository that this code was opened from, for files that are missing beside this one.
-        classes: The classes by the Auto classes that open them.
+    where it came from, the folder or repository `source`; if that fails, a warning names the class that cannot open
+    the folder. The folder must exist; `classes` are given by the Auto classes that open them.
     """
     here = Path(__file__).parent  # of fetched code, transformers names this folder by the commit
     files: dict[str, Path] = {}

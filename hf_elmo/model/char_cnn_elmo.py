@@ -133,9 +133,7 @@ def largest_values_by_one_product(characters: Tensor, filters: list[tuple[Tensor
     GPU this is several times as fast, above all backward, as a convolution for each width, whose few input channels
     leave most of the GPU idle.
 
-    Args:
-        characters (`(N, W, E)`): Character embeddings of words.
-        filters (`(F, E, width)` and `(F,)` each): Weights and biases of the convolutions.
+    The words are embeddings of characters `(N, W, E)`, the filters weights `(F, E, width)` and biases `(F,)`.
     """
     widths = [weight.shape[2] for weight, _ in filters]
     widest, missing = max(widths), max(widths) - min(widths)
@@ -162,8 +160,7 @@ def largest_values(
     Args:
         places (`(N, W)`): The characters of words, as rows of `characters`; the shortest word first.
         lengths: Number of characters of each word; after them come equal ones, the padding.
-        characters (`(V, E)`): Embeddings of distinct characters.
-        filters (`(F, E, width)` and `(F,)` each): Weights and biases of the convolutions.
+        characters (`(V, E)`), filters (`(F, E, width)` and `(F,)` each): Embeddings of characters; convolutions.
         most: About how many values are computed at a time.
     """
     pieces = []

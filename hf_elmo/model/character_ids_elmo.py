@@ -37,10 +37,8 @@ class WordRows(dict):
     The ids are int16, or int32 where a row is one word id (W = 1). Words that had to be cut are not kept, so that each
     of their occurrences is counted in `num_cut`.
 
-    Args:
-        width: Number W of ids in a row.
-        bos, eos: The special tokens of a sentence, which have rows of their own.
-        word_ids: Line numbers of the word vocabulary, where W is 1.
+    A row has `width` W ids. The special tokens of a sentence have rows of their own. Where W is 1, `word_ids` are the
+    line numbers of the word vocabulary.
     """
 
     start_id, num_ids = WORD_START_ID, NUM_CHARACTERS  # the first id of each row, and their number, where W is not 1

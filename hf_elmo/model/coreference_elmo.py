@@ -131,13 +131,9 @@ class ElmoForCoreferenceResolution(ElmoDocumentModel):
     def resolve(
         self, words: Tensor, context: Tensor, sentences: Tensor, inner: Tensor, gold: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Return the kept spans `(K, 2)` of one document, their scores `(K,)`, their antecedents `(K,)`, and the loss.
-
-        Args:
-            words (`(T, F)`), context (`(T, 2C)`): The words before and after the biLSTM.
-            sentences (`(T,)`), inner (`(T,)` of bool): Each word's sentence, and which are words of the text.
-            gold: Places and clusters of the mentions, `(M, 2)` and `(M,)`.
-        """
+        """Return the kept spans `(K, 2)` of one document, their scores `(K,)`, their antecedents `(K,)`, and the loss;
+        from its words before and after the biLSTM, `(T, F)` and `(T, 2C)`, each word's sentence, which are words of the
+        text, `(T,)` each, and the places and clusters of the annotated mentions, `(M, 2)` and `(M,)`."""
         config = self.config
         candidates = candidate_spans(sentences, inner, config.coref_max_width)
         scores = self.spans.mention_scores(candidates, words, context)

@@ -99,7 +99,7 @@ def max_marginals(
     weights: tuple[Tensor, Tensor, Tensor] | None = None,
     as_srl: bool = False,
 ) -> Tensor:
-    """For each word and label, the highest score of a sequence with that label, minus that of the best sequence.
+    """For each word and label, `(B, T, K)`, the highest score of a sequence with it, minus that of the best sequence.
 
     The labels of the best sequence have 0 and all others less, so the largest of each word belongs to its label in
     the best sequence, which is a single one even if several are equally good. Words that are not in the chain have
@@ -112,9 +112,6 @@ def max_marginals(
             labels at the end no selected sequence has.
         weights (of the same shapes, *optional*): Scores of transitions, of the start and of the end; by default 0.
         as_srl: Whether the best sequence is the one that `srl_sequence` selects.
-
-    Returns:
-        `(B, T, K)`
     """
     scores = at_least_single(scores)
     if not scores.shape[1]:

@@ -48,16 +48,9 @@ class Words(list):
 
 
 class ElmoEncoding:
-    """One row of a batch, with the interface of `tokenizers.Encoding`, on which the methods of `BatchEncoding` rely.
-
-    A row is `padding[0]` padding tokens; then for each of one or two sequences `<S>`, a window of its words, and
-    `</S>`; then `padding[1]` padding tokens. A word is one token.
-
-    Args:
-        sequences: The whole sequences.
-        windows: The range of words of each sequence that is in this row.
-        specials, pad_token: The tokens before and after a sequence, and that of padding.
-    """
+    """One row of a batch, with the interface of `tokenizers.Encoding`, on which the methods of `BatchEncoding` rely. A
+    row is `padding[0]` padding tokens; then for each of one or two sequences `<S>`, the window of its words that is in
+    this row, and `</S>`; then `padding[1]` padding tokens. A word is one token."""
 
     def __init__(self, sequences: tuple[Words, ...], windows: tuple[range, ...], specials: Specials, pad_token: str):
         self.sequences, self.windows, self.specials, self.pad_token = sequences, windows, specials, pad_token

@@ -136,9 +136,6 @@ class ElmoForPreTraining(ElmoLanguageModel):
             sentence_lengths (`list[int]`, *optional*):
                 As in [`ElmoModel`], without state, and with `labels` of three dimensions.
 
-        Returns:
-            [`ElmoForPreTrainingOutput`]
-
         Raises:
             `ValueError`: if inputs are missing, or shapes or ids do not match each other or the configuration.
         """
@@ -337,15 +334,8 @@ class Candidates(NamedTuple):
 def draw_candidates(num_samples: int, vocab_size: int, generator: torch.Generator | None = None) -> Candidates:
     """Draw distinct words, rank k with probability log((k + 2) / (k + 1)) / log(V + 1), until there are `num_samples`.
 
-    This is TensorFlow's log-uniform candidate sampler; it fits vocabularies sorted by falling frequency.
-
-    Args:
-        num_samples (`int`): S, below `vocab_size`.
-        vocab_size (`int`): V.
-        generator (`torch.Generator` on the CPU, *optional*): Random number generator; by default the global one.
-
-    Raises:
-        `ValueError`: if there are not more words than samples.
+    This is TensorFlow's log-uniform candidate sampler; it fits vocabularies sorted by falling frequency. The generator
+    is one on the CPU, by default the global one. `ValueError` if there are not more words than samples.
     """
     if not 0 < num_samples < vocab_size:
         raise ValueError(

@@ -86,14 +86,9 @@ class OneDnnLinear(torch.autograd.Function):
 
 
 class StepWeight:
-    """A weight `(N, K)` of products without gradients that many steps need, in the forms that read it fastest.
-
-    Args:
-        weight: The weight.
-        rows: Rows of the first step, which has the most.
-        steps: Number of steps.
-        may_be_prepared: Whether to use copies that are kept while the weight is prepared.
-    """
+    """A weight `(N, K)` of products without gradients that many steps need, in the forms that read it fastest for the
+    rows of the first step, which has the most, and for the number of steps; as copies that are kept while the weight is
+    prepared, if it may be."""
 
     def __init__(self, weight: Tensor, rows: int, steps: int, may_be_prepared: bool = True):
         # The fewest rows for which oneDNN is faster, see `onednn_is_faster`.
@@ -270,13 +265,8 @@ def copies_of(weight: Tensor) -> Copies | None:
 
 
 def reordered(weight: Tensor, repays: bool = False, may_be_prepared: bool = True) -> Tensor:
-    """Return a weight in oneDNN's layout: a copy that is kept, or a new one where this repays; else the weight itself.
-
-    Args:
-        weight: A dense float32 weight on the CPU.
-        repays: Whether the copy is used so often that it repays without being kept.
-        may_be_prepared: Whether a copy that is kept may be used.
-    """
+    """Return a dense float32 weight on the CPU in oneDNN's layout: a copy that is kept, if it may be used, or a new one
+    if it is used so often that it repays; else the weight itself."""
     copies = copies_of(weight) if may_be_prepared else None
     if copies is None:
         return torch.ops.mkldnn._reorder_linear_weight(weight, COPIED_ROWS) if repays else weight

@@ -95,11 +95,8 @@ def lstm_step(
     state: LstmState,
     inputs: tuple[Tensor, ...],
 ) -> tuple[LstmState, Tensor]:
-    """Compute one time step of the equations: from the previous state to the next one, and the output `(B, P)`.
-
-    Args:
-        inputs: The input's part of the gates, `(B, 4C)`, and the mask, `(B, 1)`, if there is one.
-    """
+    """Compute one time step of the equations: from the previous state to the next one, and the output `(B, P)`. Inputs
+    are the input's part of the gates, `(B, 4C)`, and the mask, `(B, 1)`, if there is one."""
     (h, c), (gates_x, *mask) = state, inputs
     gates = (gates_x + recurrent_gates(h)).to(c.dtype)
     i, f, g, o = gates.chunk(4, dim=-1)  # (B, C) each

@@ -276,9 +276,6 @@ class ElmoModel(ElmoPreTrainedModel):
                 Lengths of sentences that follow each other in the one row of the batch, each encoded as if alone. On a
                 CPU without gradients, they are computed in rows that are always busy, see `packed_order_elmo`.
 
-        Returns:
-            [`ElmoModelOutput`]
-
         Raises:
             `ValueError`: if not exactly one input is given, or its shape or ids do not match the configuration.
         """

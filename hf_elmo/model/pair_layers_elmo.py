@@ -39,13 +39,7 @@ class Product(nn.Module):
 
 
 class BilinearSimilarity(nn.Module):
-    """The score `x W y + b`.
-
-    Args:
-        width: D.
-        activation: Name out of `ACTIVATIONS`, of the function of scores.
-        input_biases: Whether x and y have a further feature that is 1.
-    """
+    """The score `activation(x W y + b)`; with `input_biases`, x and y have a further feature that is 1."""
 
     def __init__(self, width: int, activation: str = "linear", input_biases: bool = False):
         super().__init__()
@@ -64,13 +58,8 @@ class BilinearSimilarity(nn.Module):
 
 
 class LinearSimilarity(nn.Module):
-    """The score `w [...] + b`, where `...` joins vectors of both words.
-
-    Args:
-        width: D.
-        combination: Which, with commas between them: `x`, `y`, and `x*y`, `x+y`, `x-y` or `x/y`, feature by feature.
-        activation: Name out of `ACTIVATIONS`, of the function of scores.
-    """
+    """The score `activation(w [...] + b)`, where `...` joins what `combination` lists, with commas between: `x`, `y`,
+    and `x*y`, `x+y`, `x-y` or `x/y`, feature by feature."""
 
     def __init__(self, width: int, combination: str = "x,y", activation: str = "linear"):
         super().__init__()

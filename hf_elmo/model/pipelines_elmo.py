@@ -37,8 +37,7 @@ def dispatch_by_model(pipeline_class: type[Pipeline]):
     another library. Models that name no pipeline, and classes that somebody derives from the stock one, are not
     affected. Question to transformers: could `pipeline()` ask the model that it has loaded for its pipeline class?
 
-    Args:
-        pipeline_class: A class derived from the stock class of a task; a second one for that changes nothing.
+    The class given is derived from the stock class of a task; a second one for that changes nothing.
     """
     stock = pipeline_class.__base__
     if "__new__" in vars(stock):
@@ -260,13 +259,8 @@ class ElmoQuestionAnsweringPipeline(ChunkPipeline):
         context: str | list[str] | None = None,
         **options,
     ) -> dict | list:
-        """Answer questions.
-
-        Args:
-            inputs: A dict with a `question` and a `context`, or a list of such dicts; or else:
-            question, context: A question and a text, or a list of questions with one text each, or one for all.
-            options: See the class.
-        """
+        """Answer questions: of a dict with a `question` and a `context`, or of a list of such dicts; or else a question
+        to a text, or a list of questions with one text each, or one for all. For the options, see the class."""
         if inputs is None and isinstance(question, str) and isinstance(context, str):
             inputs = {"question": question, "context": context}
         elif inputs is None and isinstance(question, list):

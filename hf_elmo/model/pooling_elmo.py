@@ -89,13 +89,9 @@ def starts_with(
 ) -> Tensor:
     """Return where a word's first character is the given one, or one of several, `(B, T)` of bool.
 
-    It is the second character of a row, after "begin of word", or the only id of a model of whole words.
-
-    Args:
-        words: `input_ids` `(B, T, W)`, or `inputs_embeds` `(B, T, W, E)`.
-        config: The configuration, which says where the first character is.
-        ids: The character. A configuration may name one for a special token, several or none.
-        characters (`(V, E)`): Embeddings, by which the character is recognized in `inputs_embeds`.
+    It is the second character of a row, after "begin of word", or the only id of a model of whole words. A
+    configuration may name one id for a special token, several or none. `words` are `input_ids` `(B, T, W)`, or
+    `inputs_embeds` `(B, T, W, E)`, in which the character is recognized by its embedding, of all these `(V, E)`.
     """
     place = min(1, config.max_characters_per_token - 1)
     ids = ids if isinstance(ids, (list, tuple)) else [] if ids is None else [ids]
@@ -155,12 +151,8 @@ class ElmoScalarMix(nn.Module):
             self.weights.copy_(torch.tensor(self.initial_weights))
 
     def forward(self, layers: list[Tensor], mask: Tensor, second: Tensor | None = None) -> Tensor:
-        """Mix the layers of a batch.
-
-        Args:
-            layers (each `(B, T, 2P)`), mask (`(B, T)`): All layers, and where there is a word.
-            second (`(B, T)`, *optional*): Which words belong to second texts, which are normalized by themselves.
-        """
+        """Mix all layers of a batch, each `(B, T, 2P)`, with the mask `(B, T)` of words, and perhaps of those of second
+        texts, which are normalized by themselves."""
         if self.layer_norm:
             texts = [mask] if second is None else [mask & ~second, mask & second]
             layers = [sum(normalized_over_words(layer, text) for text in texts) for layer in layers]

@@ -30,13 +30,8 @@ logger = logging.get_logger(__name__)
 
 
 class CodePointRows(WordRows):
-    """Table from a word to the bytes of its row of int32 ids.
-
-    Args:
-        num_characters: Number W of character ids in a row. The id of the word follows them if there is a dictionary.
-        bos, eos: The special tokens of a sentence.
-        dictionaries: Ids by name, of `"characters"`, and of `"words"` where these have embeddings of their own.
-    """
+    """Table from a word to the bytes of its row of int32 ids: W of its characters, then that of the word if there is a
+    dictionary. These are ids by name, of `"characters"`, and of `"words"` where these have embeddings of their own."""
 
     id_type = np.int32
     unit, original = "characters", "ELMoForManyLangs"
@@ -89,15 +84,10 @@ class CodePointRows(WordRows):
 
 
 class FeatureRows(WordRows):
-    """Table from a word to the bytes of its row of int32 ids.
-
-    Args:
-        num_characters: Number W of ELMo's ids in a row.
-        bos, eos: The special tokens of a sentence.
-        content: `"vocabularies"`, ids by name; and `"features"`, a list of dicts with `type` (`"word"` or
-            `"characters"`), `vocabulary` (None for bytes), `unknown` (id of what is not in it, or None), `lowercase`,
-            and for characters `length`, `start` and `end` (ids before and after them).
-    """
+    """Table from a word to the bytes of its row of int32 ids: W of ELMo, then those of features. The content is
+    `"vocabularies"`, ids by name; and `"features"`, a list of dicts with `type` (`"word"` or `"characters"`),
+    `vocabulary` (None for bytes), `unknown` (id of what is not in it, or None), `lowercase`, and for characters
+    `length`, `start` and `end` (ids before and after them)."""
 
     id_type = np.int32
 

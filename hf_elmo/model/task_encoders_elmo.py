@@ -43,16 +43,9 @@ ACTIVATIONS |= {"sigmoid": torch.sigmoid, "tanh": torch.tanh}
 
 
 class RecurrentCell(nn.Module):
-    """A cell that is run step by step: `step` from the products of the input and the state to the next state.
-
-    The first part of the state is the output.
-
-    Args:
-        input_size, size: Widths of input and output.
-        rows: Products of the input and of the state, as multiples of `size`.
-        input_bias: Whether the product of the input has a bias; that of the state always has.
-        dropout: Variational dropout on the output that the next step reads, in training.
-    """
+    """A cell that is run step by step: `step` goes from the products of the input and of the state to the next state,
+    whose first part is the output. `rows` are the widths of these products, as multiples of `size`; that of the input
+    may have no bias. `dropout` is variational, on the output that the next step reads."""
 
     num_states = 1
 
@@ -148,15 +141,9 @@ class HighwayLstmCell(RecurrentCell):
 
 
 class StackedCells(nn.Module):
-    """Layers of cells: forward only, both directions of each layer side by side, or directions that alternate.
-
-    Args:
-        input_size: Width of a word's vector.
-        make_cell: Function from the width of its input to a cell.
-        directions: For each layer, whether each of its cells runs backward.
-        dropout: Dropout on the input of layers from the second on.
-        variational: Whether it drops the same features at all words, or on the outputs of all layers alike.
-    """
+    """Layers of cells, which `make_cell` makes from the width of their input. `directions` says for each layer whether
+    each of its cells runs backward: forward only, both side by side, or in turn. Inputs of layers from the second one
+    on have dropout; if `variational`, of the same features at all words."""
 
     def __init__(
         self,
@@ -203,15 +190,8 @@ class PassThrough(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Linear layers, each followed by an activation and dropout; or by maxout, the maximum of several outputs
-    (Goodfellow et al. 2013).
-
-    Args:
-        input_size: Width of the input.
-        sizes, dropout: Width of each layer's output, and its dropout.
-        activations: Names out of `ACTIVATIONS`, for each layer.
-        pools: For each layer, how many outputs, side by side, the maximum is of.
-    """
+    """Linear layers to these sizes, each followed by its activation, a name out of `ACTIVATIONS`, and its dropout; with
+    `pools` by maxout, the maximum of so many outputs side by side (Goodfellow et al. 2013)."""
 
     def __init__(
         self,
@@ -287,18 +267,10 @@ class OneWord(nn.Module):
 
 
 class CnnPooler(nn.Module):
-    """Convolutions over words, and the maximum of each filter (Zhang and Wallace 2016).
-
-    Args:
-        input_size: Width of a word's vector.
-        filters: Number of filters of each width.
-        widths: Widths of the filters in words.
-        activation: Name out of `ACTIVATIONS`.
-        size: Width of a projection of the maxima; None for no projection.
-        counts_padding: Whether windows over the zeros after a text count too, as they do in AllenNLP before 1.2.1. A
-            text is then read as if at least a window of zeros followed it. Otherwise, a filter that is wider than the
-            text gives 0.
-    """
+    """Convolutions over words, and the maximum of each filter, so many of each width in words (Zhang and Wallace 2016);
+    perhaps projected to `size`. If `counts_padding`, windows over the zeros after a text count too, as they do in
+    AllenNLP before 1.2.1: a text is then read as if at least a window of zeros followed it. Otherwise, a filter that is
+    wider than the text gives 0."""
 
     def __init__(
         self,

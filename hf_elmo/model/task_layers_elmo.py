@@ -36,15 +36,9 @@ class TaskLstm(nn.Module):
 
 
 class TaskBiLstm(nn.Module):
-    """A stack of biLSTM layers. Each layer reads both directions of the layer below.
-
-    Args:
-        input_size (`int`): Width of a word's vector.
-        size (`int`): Width of one direction.
-        num_layers (`int`, defaults to 1): Number of layers; with 0, the output is the input.
-        dropout (`float`, defaults to 0): Dropout on the input of layers from the second on.
-        bidirectional (`bool`, defaults to `True`): Whether there is a backward direction.
-    """
+    """A stack of biLSTM layers, of `size` numbers in each direction. Each layer reads both directions of the layer
+    below, from the second one on with dropout. Without layers, the output is the input; if not `bidirectional`, there
+    is no backward direction."""
 
     def __init__(
         self, input_size: int, size: int, num_layers: int = 1, dropout: float = 0.0, bidirectional: bool = True
