@@ -19,7 +19,7 @@ from measuring import (
 )
 from torch import nn
 
-from hf_elmo.model.int8_elmo import int8_weight
+from hf_elmo.model.int8_elmo import Int8Weight, pack_for_kernel, quantize_weight
 from hf_elmo.model.lstm_elmo import last_lstm_path, lstm, lstm_path
 from hf_elmo.model.lstm_packed_elmo import Direction
 
@@ -84,6 +84,11 @@ class Layer:
             self.int8_weights = [[w if w.dim() == 1 else int8_weight(w) for w in way] for way in self.weights]
             actions["int8"] = self.int8
         return {name: torch.set_grad_enabled(self.training)(action) for name, action in actions.items()}
+
+
+def int8_weight(weight: torch.Tensor) -> Int8Weight:
+    codes, scales = quantize_weight(weight)
+    return Int8Weight(codes, scales, pack_for_kernel(codes))
 
 
 def print_table(settings: Settings):

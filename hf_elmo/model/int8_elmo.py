@@ -48,12 +48,6 @@ def quantize_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
     return (weight / scales[:, None]).round().to(torch.int8), scales
 
 
-def int8_weight(weight: Tensor) -> Int8Weight:
-    """Quantize a matrix `(N, K)` of floats, and pack it for oneDNN's kernel where that runs."""
-    codes, scales = quantize_weight(weight)
-    return Int8Weight(codes, scales, pack_for_kernel(codes))
-
-
 def quantize_rows(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the unsigned codes of rows `(..., K)`, `ZERO` for 0, and the largest absolute value of each `(..., 1)`."""
     largest = x.abs().amax(dim=-1, keepdim=True).clamp_(min=torch.finfo(x.dtype).tiny)

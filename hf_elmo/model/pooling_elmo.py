@@ -102,9 +102,6 @@ def starts_with(
     return sum(found[1:], found[0]) if found else words.new_zeros(words.shape[:2], dtype=torch.bool)
 
 
-# ---- layers
-
-
 class ElmoAlignment(nn.Module):
     """Alignment to the model of another language (Schuster et al. 2019, arXiv:1902.09492, section 4).
 

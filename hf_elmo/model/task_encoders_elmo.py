@@ -178,17 +178,6 @@ class StackedCells(nn.Module):
 # ---- other encoders
 
 
-class PassThrough(nn.Module):
-    """An encoder whose output is its input."""
-
-    def __init__(self, input_size: int):
-        super().__init__()
-        self.output_size = input_size
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        return x.masked_fill(~mask[..., None], 0)
-
-
 class FeedForward(nn.Module):
     """Linear layers to these sizes, each followed by its activation, a name out of `ACTIVATIONS`, and its dropout; with
     `pools` by maxout, the maximum of so many outputs side by side (Goodfellow et al. 2013)."""
@@ -220,6 +209,10 @@ class FeedForward(nn.Module):
 
 def maxout(input_size: int, sizes: Sequence[int], pools: Sequence[int], dropout: Sequence[float]) -> FeedForward:
     return FeedForward(input_size, sizes, ["linear"] * len(sizes), dropout, pools)
+
+
+def pass_through(input_size: int) -> FeedForward:
+    return FeedForward(input_size, (), (), ())
 
 
 class Compose(nn.Module):
@@ -345,7 +338,7 @@ HIGHWAYS = ("augmented_lstm", "alternating_lstm", "stacked_bidirectional_lstm")
 Layers = dict[str, Callable[..., nn.Module]]
 RECURRENT: Layers = {kind: partial(recurrent, kind) for kind in ("lstm", "gru", "rnn")}
 RECURRENT |= {kind: partial(highway_lstms, kind) for kind in HIGHWAYS}
-ENCODERS: Layers = {**RECURRENT, "feedforward": FeedForward, "pass_through": PassThrough, "compose": Compose}
+ENCODERS: Layers = {**RECURRENT, "feedforward": FeedForward, "pass_through": pass_through, "compose": Compose}
 POOLERS: Layers = {
     "bag_of_embeddings": BagOfEmbeddings,
     "cnn": CnnPooler,

@@ -89,14 +89,8 @@ class ElmoTaskModel(ElmoPreTrainedModel):
             check_shape("input_ids", input_ids, "(B, T, W)", self.config.ids_per_token)
         given = inputs_embeds if input_ids is None else input_ids
         texts = None if given is None else self.text_numbers(given, attention_mask)
-        output = self.elmo(
-            input_ids,
-            attention_mask,
-            inputs_embeds,
-            token_type_ids=texts,
-            layers=layers,
-            output_hidden_states=output_hidden_states,
-        )
+        options = {"token_type_ids": texts, "layers": layers, "output_hidden_states": output_hidden_states}
+        output = self.elmo(input_ids, attention_mask, inputs_embeds, **options)
         mask = present = word_mask(given, attention_mask)
         special = special_tokens_mask(given, self.config, self.elmo.get_input_embeddings().weight)
         if not self.config.task_special_tokens:

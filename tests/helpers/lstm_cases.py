@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hf_elmo.model.int8_elmo import Int8Weight, pack_for_kernel, quantize_weight
 from hf_elmo.model.lstm_elmo import lstm, lstm_path, run_reference
 from hf_elmo.model.lstm_packed_elmo import BLOCK_TOKENS, CellOptions, Direction
 
@@ -19,6 +20,12 @@ TOLERANCE = {torch.float64: 1e-10, torch.float32: 3e-6}
 
 class Tagged(torch.Tensor):
     """A tensor subclass, as quantizing and sharding libraries put in the place of weights."""
+
+
+def int8_weight(weight: Tensor) -> Int8Weight:
+    """Quantize a matrix of floats, and pack it for oneDNN's kernel where that runs."""
+    codes, scales = quantize_weight(weight)
+    return Int8Weight(codes, scales, pack_for_kernel(codes))
 
 
 def make_mask(kind: str, B: int, T: int, generator: torch.Generator) -> Tensor | None:

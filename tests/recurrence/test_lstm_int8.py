@@ -6,7 +6,7 @@ the structure is compared in float64, to 1e-10, and the kernel with the plain pr
 
 import pytest
 import torch
-from lstm_cases import SHAPE_ID, SHAPES, Tagged, make_case
+from lstm_cases import SHAPE_ID, SHAPES, Tagged, int8_weight, make_case
 from lstm_cases import fast as lstm
 from lstm_cases import reference as int8_reference
 
@@ -15,7 +15,6 @@ from hf_elmo.model.int8_elmo import (
     Int8Weight,
     int8_layer,
     int8_product,
-    int8_weight,
     processor_reason,
     quantize_rows,
     quantize_weight,
