@@ -80,14 +80,12 @@ class ElmoCharacterEncoder(nn.Module):
         """From ids `(N, W)`, or character embeddings `(N, W, E)`, to vectors `(N, P)`."""
         if rows.is_floating_point():
             return self.encode_characters(rows)
-        if torch.compiler.is_compiling():  # the number of distinct words is unknown to a graph
-            characters, words = self.split_rows(rows)
-            return self.encode_characters(self.embeddings(characters), words)
         types, inverse = unique_rows(rows)
         types, words = self.split_rows(types)
         filters = [(convolution.weight, convolution.bias) for convolution in self.convolutions]
         layers = self.embeddings, *self.convolutions
-        called = any(unsupported_reason(layer, nn.Conv1d, nn.Embedding) for layer in layers)
+        reasons = (unsupported_reason(layer, nn.Conv1d, nn.Embedding) for layer in layers)
+        called = torch.compiler.is_compiling() or any(reasons)
         types = without_common_padding(types, max(convolution.kernel_size[0] for convolution in self.convolutions))
         if not called and len(types):
             if types.is_cuda:

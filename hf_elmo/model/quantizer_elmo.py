@@ -45,9 +45,6 @@ def set_types(model: nn.Module, dtype: torch.dtype) -> None:
 class QuantizeWeight(ConversionOps):
     """Turn a float weight into the state of an int8 layer while it is loaded."""
 
-    def __init__(self, quantizer: HfQuantizer):
-        self.quantizer = quantizer
-
     def convert(self, input_dict: dict, full_layer_name: str, **kwargs) -> dict[str, Tensor]:
         ((weight,),) = input_dict.values()
         codes, scales = quantize_weight(weight)
@@ -79,7 +76,7 @@ class ElmoInt8Quantizer(HfQuantizer):
         return name == "weight" and is_int8_layer(module) and not self.pre_quantized
 
     def get_quantize_ops(self) -> QuantizeWeight:
-        return QuantizeWeight(self)
+        return QuantizeWeight()
 
     def _process_model_before_weight_loading(self, model: nn.Module, **kwargs):
         if not hasattr(model, "use_int8_layers"):

@@ -339,12 +339,8 @@ Layers = dict[str, Callable[..., nn.Module]]
 RECURRENT: Layers = {kind: partial(recurrent, kind) for kind in ("lstm", "gru", "rnn")}
 RECURRENT |= {kind: partial(highway_lstms, kind) for kind in HIGHWAYS}
 ENCODERS: Layers = {**RECURRENT, "feedforward": FeedForward, "pass_through": pass_through, "compose": Compose}
-POOLERS: Layers = {
-    "bag_of_embeddings": BagOfEmbeddings,
-    "cnn": CnnPooler,
-    "first_word": partial(OneWord, False),
-    "last_word": partial(OneWord, True),
-}
+POOLERS: Layers = {"bag_of_embeddings": BagOfEmbeddings, "cnn": CnnPooler}
+POOLERS |= {"first_word": partial(OneWord, False), "last_word": partial(OneWord, True)}
 FEEDFORWARDS: Layers = {"feedforward": FeedForward, "maxout": maxout}
 
 

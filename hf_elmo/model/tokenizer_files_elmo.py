@@ -116,8 +116,7 @@ def check_option(name: str, value: object, tokenizer: type, source: str = ""):
             fits = type(value) is int and (value == 1 or 3 <= value <= MAX_WIDTH)
             expected = f"at least 3 (a byte between two special ids) and at most {MAX_WIDTH}, or 1 for words as input"
         case "split":
-            fits, rules = isinstance(value, str) and value in SPLITTING_RULES, map(repr, SPLITTING_RULES)
-            expected = f"one of {', '.join(rules)}"
+            fits, expected = value in [*SPLITTING_RULES], f"one of {', '.join(map(repr, SPLITTING_RULES))}"
         case "model_max_length":
             fits, expected = value is None or (type(value) is int and value > 0), "a positive integer"
         case "pad_token_type_id":
