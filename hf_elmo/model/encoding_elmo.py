@@ -117,13 +117,13 @@ class ElmoEncoding:
     def attention_mask(self) -> list[int]:
         return self.row(lambda number, window: [1] * len(window), 1, 1, 0)
 
-    def locate(self, token: int) -> tuple[int, int] | None:
-        """Return sequence and word of a position, `None` for a special token or padding."""
+    def locate(self, token: int) -> tuple[int | None, int | None]:
+        """Return sequence and word of a position, `None` for both of a special token or padding."""
         for number, window in enumerate(self.windows):
             first = self.first_token(number)
             if first <= token < first + len(window):
                 return number, window[token - first]
-        return None
+        return None, None
 
     def first_token(self, number: int) -> int:
         """Return the position of a sequence's first word."""
@@ -131,16 +131,14 @@ class ElmoEncoding:
         return self.padding[0] + before + len(self.bos)
 
     def token_to_sequence(self, token: int) -> int | None:
-        place = self.locate(token)
-        return place and place[0]
+        return self.locate(token)[0]
 
     def token_to_word(self, token: int) -> int | None:
-        place = self.locate(token)
-        return place and place[1]
+        return self.locate(token)[1]
 
     def token_to_chars(self, token: int) -> tuple[int, int] | None:
-        place = self.locate(token)
-        return place and self.sequences[place[0]].offsets[place[1]]
+        number, word = self.locate(token)
+        return None if word is None else self.sequences[number].offsets[word]
 
     def word_to_tokens(self, word: int, sequence: int = 0) -> tuple[int, int] | None:
         if sequence >= len(self.windows) or word not in self.windows[sequence]:

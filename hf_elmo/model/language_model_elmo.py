@@ -17,7 +17,6 @@ L layers, V words of the softmax, S sampled words.
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -229,11 +228,11 @@ class ElmoForPreTraining(ElmoLanguageModel):
         """The loss of each target, `(B, T)`, from one direction's outputs `(B, T, P)`; 0 where there is no target."""
         counted = targets != -100
         x, ids = outputs[counted], targets[counted]
-        weight, bias = self.lm_head.weight, self.lm_head.bias
+        weight, bias, size = self.lm_head.weight, self.lm_head.bias, self.config.word_vocab_size
         if num_negative_samples:
-            candidates = draw_candidates(num_negative_samples, self.config.word_vocab_size, generator)
-            sampled, draws = candidates.ids.to(x.device), (num_negative_samples, candidates.num_draws, len(weight))
-            counts = (expected_counts(words, *draws) for words in (ids, sampled))
+            sampled, num_draws = draw_candidates(num_negative_samples, size, generator)
+            sampled = sampled.to(x.device)
+            counts = (expected_counts(words, num_negative_samples, num_draws, size) for words in (ids, sampled))
             losses = sampled_softmax_loss(x, weight, bias, ids, sampled, *counts, self.sparse_softmax_gradient)
         else:
             losses = full_softmax_loss(x, weight, bias, ids)
@@ -324,15 +323,9 @@ class ElmoForMaskedLM(ElmoLanguageModel):
 # ---- losses of words
 
 
-class Candidates(NamedTuple):
-    """Negative samples: distinct `ids` `(S,)`, and the number of draws until as many were found."""
-
-    ids: Tensor
-    num_draws: int
-
-
-def draw_candidates(num_samples: int, vocab_size: int, generator: torch.Generator | None = None) -> Candidates:
-    """Draw distinct words, rank k with probability log((k + 2) / (k + 1)) / log(V + 1), until there are `num_samples`.
+def draw_candidates(num_samples: int, vocab_size: int, generator: torch.Generator | None = None) -> tuple[Tensor, int]:
+    """Draw words, rank k with probability log((k + 2) / (k + 1)) / log(V + 1), until there are `num_samples` distinct
+    ones. Return their ids `(S,)`, and the number of draws.
 
     This is TensorFlow's log-uniform candidate sampler; it fits vocabularies sorted by falling frequency. The generator
     is one on the CPU, by default the global one. `ValueError` if there are not more words than samples.
@@ -353,7 +346,7 @@ def draw_candidates(num_samples: int, vocab_size: int, generator: torch.Generato
     order = torch.arange(len(draws))
     first_draw = torch.full_like(distinct, len(draws)).scatter_reduce_(0, place, order, "amin")
     found = first_draw.argsort()[:num_samples]
-    return Candidates(distinct[found], int(first_draw[found[-1]]) + 1)
+    return distinct[found], int(first_draw[found[-1]]) + 1
 
 
 def expected_counts(ids: Tensor, num_samples: int, num_draws: int, vocab_size: int) -> Tensor:
