@@ -169,9 +169,8 @@ def may_skip_calls(*tensors: Tensor | None, with_gradients: bool = False, with_a
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._are_functorch_transforms_active():
         return False
     tensors = [tensor for tensor in tensors if tensor is not None]
-    if (torch.is_autocast_enabled("cpu") and not with_autocast) or any(
-        tensor.device.type != "cpu" for tensor in tensors
-    ):
+    is_elsewhere = any(tensor.device.type != "cpu" for tensor in tensors)
+    if is_elsewhere or (torch.is_autocast_enabled("cpu") and not with_autocast):
         return False
     return with_gradients or not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors))
 

@@ -222,9 +222,8 @@ class ElmoModel(ElmoPreTrainedModel):
         if config.char_cnn_filters:
             self.char_encoder = ElmoCharacterEncoder(config)
         else:
-            self.word_embeddings = nn.Embedding(
-                config.vocab_size, config.projection_size, padding_idx=config.pad_token_id
-            )
+            sizes = config.vocab_size, config.projection_size
+            self.word_embeddings = nn.Embedding(*sizes, padding_idx=config.pad_token_id)
         self.layers = nn.ModuleList(ElmoLayer(config, index) for index in range(config.num_hidden_layers))
         self.alignment = ElmoAlignment(config) if config.aligned_layers else None
         self.scalar_mixes = nn.ModuleList(ElmoScalarMix(config) for _ in range(config.num_mixes))

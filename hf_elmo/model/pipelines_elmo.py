@@ -130,11 +130,8 @@ class ElmoFillMaskPipeline(FillMaskPipeline):
         if top_k is not None and top_k < 1:
             raise ValueError(f"top_k must be at least 1, but is {top_k}")
         given = {"top_k": top_k, "target_ids": targets if targets is None else self.get_target_ids(targets)}
-        return (
-            {"tokenizer_kwargs": tokenizer_kwargs} if tokenizer_kwargs is not None else {},
-            {},
-            {name: value for name, value in given.items() if value is not None},
-        )
+        before = {} if tokenizer_kwargs is None else {"tokenizer_kwargs": tokenizer_kwargs}
+        return before, {}, {name: value for name, value in given.items() if value is not None}
 
     def get_target_ids(self, targets: str | list[str]) -> list[int]:
         """Return the vocabulary ids of words; a word that has none is left out with a warning."""

@@ -146,10 +146,10 @@ class ElmoForTokenClassification(ElmoTaskModel):
         """Return the max-marginals `(B, T, K)` of scores `(B, T, K)`, for the words where `chain` `(B, T)` is True."""
         if self.constraints is not None:
             forbidden = self.constraints.forbidden()
-        elif self.config.tagger_constraints == "none":
-            forbidden = forbidden_transitions([""] * self.num_labels, scores.device)
         else:
-            forbidden = forbidden_transitions(self.label_names(), scores.device)
+            known = {} if self.config.tagger_constraints == "none" else self.config.id2label
+            names = [known.get(label, "") for label in range(self.num_labels)]  # scripts may set them late
+            forbidden = forbidden_transitions(names, scores.device)
         if self.crf is not None:
             return max_marginals(scores, chain, forbidden, self.crf.weights())
         if self.config.tagger_sums_probabilities:
@@ -169,10 +169,6 @@ class ElmoForTokenClassification(ElmoTaskModel):
         if num_items is None:
             num_items = ((labels != -100) & chain).sum().clamp(min=1)
         return self.crf(scores, labels.long(), chain).sum() / num_items
-
-    def label_names(self) -> list[str]:
-        """Return the names of labels from the configuration, where scripts may set them after the model is made."""
-        return [self.config.id2label.get(label, "") for label in range(self.num_labels)]
 
 
 dispatch_by_model(ElmoTokenClassificationPipeline)
