@@ -81,7 +81,7 @@ class ElmoCharacterEncoder(nn.Module):
         if rows.is_floating_point():
             return self.encode_characters(rows)
         types, inverse = unique_rows(rows)
-        types, words = self.split_rows(types)
+        types, words = (types, None) if self.word_embeddings is None else (types[:, :-1], types[:, -1])
         filters = [(convolution.weight, convolution.bias) for convolution in self.convolutions]
         layers = self.embeddings, *self.convolutions
         reasons = (unsupported_reason(layer, nn.Conv1d, nn.Embedding) for layer in layers)
@@ -103,10 +103,6 @@ class ElmoCharacterEncoder(nn.Module):
                 vectors = self.finish(self.activation(maxima), None if words is None else words[order])
                 return vectors[missing + inverse]
         return self.encode_characters(self.embeddings(types), words)[inverse]
-
-    def split_rows(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Split rows into the ids of characters, and the ids of words `(N,)` where these have embeddings."""
-        return (rows, None) if self.word_embeddings is None else (rows[:, :-1], rows[:, -1])
 
     def encode_characters(self, characters: Tensor, words: Tensor | None = None) -> Tensor:
         """From character embeddings `(N, W, E)`, and ids of words `(N,)` if they count, to vectors `(N, P)`."""

@@ -74,7 +74,6 @@ class ElmoConfig(PreTrainedConfig):
         word_vocab_size: Words of the language-model head; 0 is a model without that head.
         aligned_layers: Layers that a stored matrix maps to the space of another language's model, 0 for the token
             embeddings, in hidden states and mixes (Schuster et al. 2019).
-
         num_mixes: Number of scalar mixes of the layers; the first is `last_hidden_state`.
         mix_layer_norm: Whether layers are normalized before they are mixed, each by its mean and variance over all
             words of the batch, or of all first and of all second texts. Vectors then depend on the rest of the batch.
@@ -83,10 +82,8 @@ class ElmoConfig(PreTrainedConfig):
         mix_trainable: Whether training changes the weights and the scale gamma of mixes.
         sentence_pooling: How the words of a text become one vector (`ElmoModel.sentence_vectors`): `"mean"`, `"max"` or
             `"attention"`, a mean with weights that training learns.
-
         lstm_dropout, classifier_dropout, head_dropout: Dropout on the input of LSTM layers and of the language-model
             head, on the ELMo representation in task heads, and inside task heads.
-
         initializer_range: Standard deviation of the initial weights of task heads.
         elmo_at_output: Whether a task head concatenates a second scalar mix to the output of its biLSTM. By default,
             where the published model does: with `"bcn"`, `"esim"` and `"bidaf"`.

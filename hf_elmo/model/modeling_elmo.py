@@ -258,8 +258,8 @@ class ElmoModel(ElmoPreTrainedModel):
 
         Args:
             input_ids (`(B, T, W)`): Character ids of words, as `ElmoTokenizer` makes them.
-            attention_mask (`(B, T)`, *optional*):
-                True or 1 where there is a word; padding may be on either side. By default, where an id is above 0.
+            attention_mask (`(B, T)`, *optional*): True or 1 where there is a word, by default where an id is above 0;
+                padding may be on either side.
             inputs_embeds (`(B, T, W, E)`, *optional*): Character embeddings in place of `input_ids`.
             token_embeddings (`(B, T, P)`, *optional*): Context-free word vectors in place of `input_ids`.
             state (`(R, L, 2, P)` and `(R, L, 2, C)`, *optional*):
@@ -269,8 +269,7 @@ class ElmoModel(ElmoPreTrainedModel):
             output_hidden_states (`bool`, *optional*): Whether to return all layers.
             token_type_ids (`(B, T)`, *optional*): 0 for the words of a row's first text and 1 for those of its second.
                 Each text is then encoded as a sentence of its own. By default, a row is one sentence.
-            layers (`(B, T, L + 1, 2P)`, *optional*):
-                All layers, computed earlier: `torch.stack(output.hidden_states, dim=2)`. They are only mixed.
+            layers (`(B, T, L + 1, 2P)`, *optional*): Only to be mixed: `torch.stack(output.hidden_states, dim=2)`.
             sentence_lengths (`list[int]`, *optional*):
                 Lengths of sentences that follow each other in the one row of the batch, each encoded as if alone. On a
                 CPU without gradients, they are computed in rows that are always busy, see `packed_order_elmo`.

@@ -90,8 +90,7 @@ class ElmoForTokenClassification(ElmoTaskModel):
 
         Args:
             input_ids, attention_mask, inputs_embeds, layers, output_hidden_states: As in [`ElmoTaskModel`].
-            token_type_ids (`(B, T)`):
-                With `predicate_feature_size`, 1 at the words of the predicate and 0 elsewhere; else ignored.
+            token_type_ids (`(B, T)`): With `predicate_feature_size`, 1 at words of the predicate, else 0; or ignored.
             labels (`(B, T)`, *optional*): Label of each word; -100 for none. The `loss` is the mean cross-entropy of
                 the labeled words; with a CRF, the negative log-likelihood of the sentences, summed over all labels of
                 unlabeled words, divided by the number of labeled words.
