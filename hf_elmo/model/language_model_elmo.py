@@ -232,8 +232,9 @@ class ElmoForPreTraining(ElmoLanguageModel):
         if num_negative_samples:
             sampled, num_draws = draw_candidates(num_negative_samples, size, generator)
             sampled = sampled.to(x.device)
-            counts = (expected_counts(words, num_negative_samples, num_draws, size) for words in (ids, sampled))
-            losses = sampled_softmax_loss(x, weight, bias, ids, sampled, *counts, self.sparse_softmax_gradient)
+            numbers, sparse = (num_negative_samples, num_draws, size), self.sparse_softmax_gradient
+            of_targets, of_sampled = (expected_counts(words, *numbers) for words in (ids, sampled))
+            losses = sampled_softmax_loss(x, weight, bias, ids, sampled, of_targets, of_sampled, sparse)
         else:
             losses = full_softmax_loss(x, weight, bias, ids)
         return losses.new_zeros(targets.shape).masked_scatter(counted, losses)

@@ -432,7 +432,7 @@ def step_table(block: Block) -> list[tuple[int, int, int]]:
     return list(zip(starts, block.batch_sizes, [-1, *starts]))
 
 
-def launch(kernel: Callable, grid: tuple[int, int, int], *arguments: object) -> Callable[[Tensor, Tensor], None]:
+def launch(kernel: triton.JITFunction, grid: tuple[int, int, int], *arguments: object) -> Callable:
     """Return the launch of a kernel, which takes the table of addresses and the progress."""
     return lambda table, progress: kernel[grid](table, progress, *arguments)
 

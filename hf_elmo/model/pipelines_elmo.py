@@ -279,7 +279,7 @@ class ElmoQuestionAnsweringPipeline(ChunkPipeline):
         longest = max_seq_len
         if longest is None and config.qa_context_len is not None:
             longest = len(self.tokenizer(texts[0])["input_ids"]) + 2 + config.qa_context_len
-        options = {"return_overflowing_tokens": True, "return_offsets_mapping": True}
+        options: dict = {"return_overflowing_tokens": True, "return_offsets_mapping": True}
         if longest is not None:
             stride = min(128, longest // 4) if doc_stride is None else doc_stride
             options |= {"truncation": "only_second", "max_length": longest, "stride": stride}

@@ -46,7 +46,7 @@ def write_files(
     folder: str, prefix: str, words: list[str] | None, dictionaries: Dictionaries | None, features: dict | None
 ) -> tuple[str, ...]:
     """Write what a tokenizer carries, each file with a prefix to its name, and return the paths."""
-    contents = {VOCABULARY_FILE: words, DICTIONARIES_FILE: dictionaries, FEATURES_FILE: features}
+    contents: dict[str, Any] = {VOCABULARY_FILE: words, DICTIONARIES_FILE: dictionaries, FEATURES_FILE: features}
     paths = {os.path.join(folder, prefix + file): part for file, part in contents.items() if part is not None}
     for path, content in paths.items():
         (write_word_vocabulary if content is words else write_json)(content, path)
