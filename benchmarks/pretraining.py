@@ -72,7 +72,7 @@ class TorchLanguageModel(ElmoForPreTraining):
         self.elmo.layers = nn.ModuleList(TorchLayer(config, skip) for skip in skips)
         self.elmo.run_layers = self.run_layers
 
-    def run_layers(self, words: Tensor, mask: Tensor, state=None, use_state=False):
+    def run_layers(self, words: Tensor, mask: Tensor, state=None, lengths=None, use_state=False):
         outputs = [words]
         for layer in self.elmo.layers:
             outputs.append(layer(nn.functional.dropout(outputs[-1], self.config.lstm_dropout, self.training)))

@@ -1,9 +1,10 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
 """Products of linear layers on a CPU, and whether a layer's weight may be used in place of a call of the layer.
 
-On a CPU, oneDNN multiplies float32 up to four times as fast as torch.mm. A call costs some 10 microseconds more, and
-for each new shape oneDNN compiles a kernel of half a megabyte and keeps the last thousand of them. So small products
-are left to torch.mm, and for the others the number of rows is rounded up to one of few.
+On a CPU with AVX-512, oneDNN multiplies float32 up to four times as fast as torch.mm, and with AVX2 it is ahead for
+fewer than some hundred rows. A call costs some 10 microseconds more, and for each new shape oneDNN compiles a kernel of
+half a megabyte and keeps the last thousand of them. So small products are left to torch.mm, and for the others the
+number of rows is rounded up to one of few.
 
 Float32 weights are read faster in oneDNN's own layout, and transposed where they are multiplied with a single row. A
 forward makes such copies where they repay within it; inside `with prepared(model):` they are made once.
@@ -22,6 +23,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 ONEDNN_THRESHOLD = 1 << 20  # multiplications from which on oneDNN is faster
+# Rows from which on torch.mm is faster again, by a fourth. Decided by instructions and not by a measurement, so that
+# all runs on a machine give the same bits.
+MANY_ROWS = 512 if torch.backends.cpu.get_cpu_capability() == "AVX2" else sys.maxsize
 REPAYING_STEPS = 16  # after which a copy of the weight in oneDNN's layout has repaid
 SAMPLED_NUMBERS = 1000  # of each weight, about, that are compared before a copy is used
 COPIED_ROWS = 32  # oneDNN has one layout for all numbers of rows but 1
@@ -45,7 +49,7 @@ def onednn_supports(weight: Tensor) -> bool:
 
 def onednn_is_faster(rows: int, weight: Tensor) -> bool:
     """Return whether oneDNN should multiply so many rows with a weight. A weight in its own layout leaves no choice."""
-    is_enough = rows > 1 and rows * weight.numel() >= ONEDNN_THRESHOLD
+    is_enough = 1 < rows < MANY_ROWS and rows * weight.numel() >= ONEDNN_THRESHOLD
     return weight.is_mkldnn or (is_enough and onednn_supports(weight))
 
 
@@ -180,7 +184,7 @@ def apply_linear(layer: nn.Module, x: Tensor) -> Tensor:
     tensors = x, layer.weight, layer.bias
     if unsupported_reason(layer) or len(x) == 0 or not may_skip_calls(*tensors, with_gradients=True):
         return layer(x)
-    if onednn_supports(layer.weight) and may_skip_calls(*tensors):
+    if len(x) < MANY_ROWS and onednn_supports(layer.weight) and may_skip_calls(*tensors):
         return onednn_linear_rounded(x, reordered(layer.weight), layer.bias)
     return differentiable_linear(*tensors)
 

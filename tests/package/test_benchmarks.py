@@ -59,3 +59,16 @@ def test_the_gpu_benchmark_runs_its_layers_on_a_cpu(tmp_path):
         (way, numbers) for way in ("forward", "forward, backward") for numbers in ("float32", "tf32", "bfloat16")
     }
     assert all(row["backend"] == "packed" and row["words_per_second"] > 0 for row in rows)
+
+
+@pytest.mark.slow
+def test_the_pretraining_benchmark_runs_all_contestants():
+    options = ["--rows", "2", "--rounds", "1", "--vocabulary", "100", "--negatives", "10"]
+    command = [sys.executable, str(SPEED.with_name("pretraining.py")), *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
+    assert run.returncode == 0, run.stderr[-3000:]
+    report = json.loads(run.stdout[run.stdout.index("{") :])
+    assert all(report[f"{name}_words_per_second"] > 0 for name in ("step", "nn_lstm_step", "loader"))
+    assert {"products", "recurrence", "recurrence, backward", "optimizer"} <= report["parts"].keys()
+    assert report["words_of_the_softmax"] == 100
