@@ -172,12 +172,11 @@ class ElmoConfig(PreTrainedConfig):
     bos_token_id: int | None = 257
     eos_token_id: int | list[int] | None = 258
     tie_word_embeddings: bool = False
-    # Mix of the layers
+    # Mix of the layers, and vectors of texts
     num_mixes: int = 1
     mix_layer_norm: bool = False
     mix_initial_weights: list[float | int] | tuple[float | int, ...] | None = None
     mix_trainable: bool = True
-    # Vectors of texts
     sentence_pooling: str = "mean"
     # Dropout, in training
     lstm_dropout: float | int = 0.1

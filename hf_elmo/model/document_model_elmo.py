@@ -1,8 +1,7 @@
 # Copyright 2026 The hf_elmo authors. Licensed under the Apache License, Version 2.0.
 """The base class of heads that read documents: a row has any number of sentences, which ELMo reads one by one.
 
-Letters in shapes: B batch, T words of a document, with the `<S>` of each sentence, N words of all documents, L layers,
-P projection width.
+Letters in shapes: B batch, T words of a document, `<S>` included, N words of all, L layers, P projection width.
 """
 
 import torch

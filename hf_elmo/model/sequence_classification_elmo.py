@@ -7,7 +7,7 @@ of one direction of a task biLSTM.
 """
 
 import copy
-from types import SimpleNamespace
+from collections import namedtuple
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,8 @@ from .pooling_elmo import SelfAttentivePooling, attend, masked_max, masked_mean,
 from .task_encoders_elmo import build_encoder, build_feedforward, build_pooler
 from .task_layers_elmo import BatchNormalization, TaskBiLstm, VariationalDropout, encode_separately
 from .task_model_elmo import ElmoTaskModel, EncodedWords
+
+Problem = namedtuple("Problem", ["num_labels", "problem_type"])  # of a configuration, what the library's loss reads
 
 
 class ElmoForSequenceClassification(ElmoTaskModel):
@@ -100,8 +102,7 @@ class ElmoForSequenceClassification(ElmoTaskModel):
             logits = self.classifier(words, words.mask & words.second)
         loss = None
         if labels is not None:
-            # The fields of a configuration that the library's loss reads
-            problem = SimpleNamespace(num_labels=self.num_labels, problem_type=self.problem_type(labels))
+            problem = Problem(self.num_labels, self.problem_type(labels))
             loss = self.loss_function(labels=labels, pooled_logits=logits, config=problem, **kwargs)
             items = kwargs.get("num_items_in_batch")
             if items is not None and problem.problem_type != "single_label_classification":
