@@ -8,7 +8,7 @@ import torch
 from .model.label_schemes_elmo import spans
 from .model.token_classification_elmo import ElmoForTokenClassification
 from .model.tokenization_elmo import ElmoTokenizer
-from .training.role_metrics import PREDICATE, arguments_of
+from .training.metrics import PREDICATE, arguments_of
 
 
 class Predicate(TypedDict):

@@ -23,7 +23,6 @@ from ..training.data.documents import BEGIN, IDENTIFIERS, DocumentReader, is_lis
 from ..training.data.files import Place, numbered_lines, read_text
 from ..training.data.predicates import PredicateReader, has_columns_of_predicates
 from ..training.data.questions import QuestionReader, is_array
-from ..training.data.splits import Understood
 from ..training.data.tables import SUFFIXES, Row, find_column, json_row, peek, read_table
 from ..training.data.text_pairs import FIRST, IDENTIFIER, SECOND
 from ..training.data.texts import FASTTEXT, LINES_TO_JUDGE, TEXT_COLUMNS
@@ -174,11 +173,11 @@ class Input:
             self.refuse_labels(path)
             yield from self.of_lines(numbered_lines(path))
         elif self.format == "conll" and self.task == "documents":
-            for row in DocumentReader(None, Understood("document")).read_conll(path, "test"):
+            for row in DocumentReader().read_conll(path, "test"):
                 place = row["source"].rpartition(" ")[2]
                 yield self.document(Place(path, int(place)), row["sentences"], row["id"], row["part"])
         elif self.format == "conll" and self.is_of_predicates():
-            for row in PredicateReader(None, Understood("sentence")).read_file(path, "test"):
+            for row in PredicateReader().read_file(path, "test"):
                 yield self.example(Place(path, int(row["source"].rpartition(" ")[2])), row["tokens"])
         elif self.format == "conll":
             layout = find_layout(path, self.options.word_column, self.options.label_column, True, self.labels)
@@ -187,7 +186,7 @@ class Input:
                     Place(path, lines[0]), (join(words),), None, None if layout.kind == "sentences" else lines
                 )
         elif self.task == "questions" and self.format == "json" and not is_array(path):
-            for question in QuestionReader(QuestionArguments(), Understood("question")).read_squad(path, "test"):
+            for question in QuestionReader(QuestionArguments()).read_squad(path, "test"):
                 place, texts = question["source"].rpartition(": ")[2], (question["question"], question["context"])
                 yield self.example(Place(path, place, "field"), *texts, id=question["id"])
         else:

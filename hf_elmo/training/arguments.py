@@ -1,5 +1,6 @@
 """The options that the fine-tuning scripts share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -9,6 +10,21 @@ from .data.word_labels import LABEL_SCHEMES
 from .script import option
 
 PROBLEM_TYPES = ("single_label", "multi_label", "regression")
+
+
+def check_least(arguments: object, least: int, *names: str) -> None:
+    """Raise `ValueError` if one of these options has a value below the least one."""
+    for name in names:
+        value = getattr(arguments, name)
+        if value is not None and value < least:
+            must = f"be at least {least}" if least else "not be negative"
+            raise ValueError(f"--{name} must {must}, but is {value:g}")
+
+
+def check_choice(arguments: object, name: str, choices: Sequence[str]) -> None:
+    """Raise `ValueError` if an option has none of the values that there are."""
+    if getattr(arguments, name) not in choices:
+        raise ValueError(f"--{name} must be one of {', '.join(choices)}, but is {getattr(arguments, name)!r}")
 
 
 @dataclass
@@ -30,9 +46,7 @@ class DataArguments:
     train_fraction: float = option(1.0, "Fraction of the training examples, drawn separately for each seed.")
 
     def __post_init__(self):
-        for name in ("max_train_samples", "max_eval_samples", "max_predict_samples"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"--{name} must be at least 1, but is {getattr(self, name)}")
+        check_least(self, 1, "max_train_samples", "max_eval_samples", "max_predict_samples")
         if not 0 < self.train_fraction <= 1:
             raise ValueError(f"--train_fraction must be above 0 and at most 1, but is {self.train_fraction:g}")
 
@@ -49,8 +63,7 @@ class WordLabelArguments(DataArguments):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.label_scheme not in LABEL_SCHEMES:
-            raise ValueError(f"--label_scheme must be one of {', '.join(LABEL_SCHEMES)}, but is {self.label_scheme!r}")
+        check_choice(self, "label_scheme", LABEL_SCHEMES)
 
 
 @dataclass
@@ -70,9 +83,8 @@ class TextLabelArguments(DataArguments):
 
     def __post_init__(self):
         super().__post_init__()
-        for name, choices in (("problem_type", PROBLEM_TYPES), ("class_weights", ("none", "balanced"))):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"--{name} must be one of {', '.join(choices)}, but is {getattr(self, name)!r}")
+        check_choice(self, "problem_type", PROBLEM_TYPES)
+        check_choice(self, "class_weights", ("none", "balanced"))
         if not 0 < self.threshold < 1:
             raise ValueError(f"--threshold must be above 0 and below 1, but is {self.threshold:g}")
         if self.threshold != 0.5 and self.problem_type != "multi_label":
@@ -111,9 +123,7 @@ class QuestionArguments(DataArguments):
                 f"--context_stride must be from 0 to below --max_context_words ({self.max_context_words}), but is "
                 f"{self.context_stride}"
             )
-        for name in ("max_answer_length", "n_best"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name} must be at least 1, but is {getattr(self, name)}")
+        check_least(self, 1, "max_answer_length", "n_best")
 
 
 @dataclass
@@ -131,8 +141,7 @@ class DocumentArguments(DataArguments):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.max_train_words < 0:
-            raise ValueError(f"--max_train_words must not be negative, but is {self.max_train_words}")
+        check_least(self, 0, "max_train_words")
 
 
 @dataclass
@@ -148,9 +157,7 @@ class ParallelArguments(DataArguments):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("max_source_words", "max_target_length"):
-            if getattr(self, name) < 4:
-                raise ValueError(f"--{name} must be at least 4, but is {getattr(self, name)}")
+        check_least(self, 4, "max_source_words", "max_target_length")
 
 
 @dataclass
@@ -178,9 +185,7 @@ class Seq2SeqModelArguments(ModelArguments):
     target_vocab_size: int = option(8000, "Tokens of a tokenizer that is trained on the targets.")
 
     def __post_init__(self):
-        for name in ("decoder_layers", "decoder_size", "decoder_heads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name} must be at least 1, but is {getattr(self, name)}")
+        check_least(self, 1, "decoder_layers", "decoder_size", "decoder_heads")
         size, heads = self.decoder_size, self.decoder_heads
         if size % heads:
             raise ValueError(f"--decoder_size must be a multiple of --decoder_heads ({heads}), but is {size}")
@@ -238,10 +243,7 @@ class FineTuningArguments(TrainingArguments):
         super().__post_init__()
         # The default is the task's own metric, not the loss.
         self.metric_for_best_model, self.greater_is_better = chosen
-        if self.early_stopping_patience < 0:
-            raise ValueError(f"--early_stopping_patience must not be negative, but is {self.early_stopping_patience}")
-        if self.mix_l2 < 0:
-            raise ValueError(f"--mix_l2 must not be negative, but is {self.mix_l2:g}")
+        check_least(self, 0, "early_stopping_patience", "mix_l2")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"--seeds must be different, but are {' '.join(map(str, self.seeds))}")
 

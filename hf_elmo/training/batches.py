@@ -19,20 +19,23 @@ def encode(
     """Encode texts or pairs of texts as features: `input_ids` `(T, W)` of a small integer type, and `attention_mask`.
 
     Args:
-        tokenizer: An [`ElmoTokenizer`].
-        texts, pairs: Texts, or with `is_split_into_words=True` lists of words.
-        options: Options of the tokenizer.
+        texts, pairs: Texts, or with the option `is_split_into_words=True` of the tokenizer, lists of words.
     """
     features = []
     for start in range(0, len(texts), CHUNK):
         part = slice(start, start + CHUNK)
         batch = tokenizer(list(texts[part]), None if pairs is None else list(pairs[part]), **options)
         features += [
-            {"input_ids": np.array(ids, dtype=np.int32 if tokenizer.vocab_size > 1 << 15 else np.int16)}
+            {"input_ids": np.array(ids, dtype=id_type(tokenizer))}
             | {"attention_mask": np.ones(len(ids), dtype=np.int8)}
             for ids in batch["input_ids"]
         ]
     return features
+
+
+def id_type(tokenizer: PreTrainedTokenizerBase) -> type[np.integer]:
+    """Return the smallest type that holds the ids of a tokenizer."""
+    return np.int32 if tokenizer.vocab_size > 1 << 15 else np.int16
 
 
 class EncodedDataset(Dataset):
@@ -41,16 +44,13 @@ class EncodedDataset(Dataset):
     Args:
         examples: What the features were made of; predictions are scored and written by them.
         features: What the model takes, unpadded, one or more for each example.
+        places: Where each feature is in its example, as the task needs it.
     """
 
-    def __init__(self, examples: Sequence, features: Sequence[dict]):
-        self.examples, self.features = examples, list(features)
+    def __init__(self, examples: Sequence, features: Sequence[dict], places: Sequence = ()):
+        self.examples, self.features, self.places = examples, list(features), places
         self.order = np.argsort([-len(feature["input_ids"]) for feature in features], kind="stable")
         self.layers: Sequence | None = None  # encoder layers of each feature, `(T, L + 1, 2P)`, if they are cached
-
-    @property
-    def num_words(self) -> int:
-        return sum(len(feature["input_ids"]) for feature in self.features)
 
     def __len__(self) -> int:
         return len(self.features)

@@ -42,8 +42,7 @@ class AtomicCheckpointTrainer(Trainer):
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         staging = output_dir / STAGING_FOLDER
         if self.args.should_save:
-            shutil.rmtree(staging, ignore_errors=True)
-            staging.mkdir(parents=True)
+            empty(staging)
         self.accelerator.wait_for_everyone()
         self.args.output_dir, pushes = str(staging), self.args.push_to_hub
         self.args.push_to_hub = False  # not before the checkpoint is complete
@@ -131,7 +130,7 @@ def check_checkpoint(checkpoint: str, part: str = "") -> None:
 def write_checksums(checkpoint: Path) -> None:
     """Write the CRC-32 of each file of a checkpoint, by which a damaged one is found before a run resumes from it."""
     sums = {str(path.relative_to(checkpoint)): checksum(path) for path in checkpoint.rglob("*") if path.is_file()}
-    (checkpoint / CHECKSUMS_FILE).write_text(json.dumps(sums, indent=2), encoding="utf-8")
+    write_json(checkpoint / CHECKSUMS_FILE, sums)
 
 
 def checksum(path: Path) -> int:
@@ -163,7 +162,6 @@ def move_into_place(staging: Path, folder: Path, stale: list[str] | tuple[str, .
     """Move the files of a complete staging folder to their final names, after removing what they replace.
 
     Args:
-        staging: Holds files and folders.
         stale: Patterns of files in `folder` that belong to an earlier result. They are removed before the first file is
             moved, so that old predictions never lie beside new weights.
     """
@@ -180,3 +178,13 @@ def remove_checkpoints(folder: str | Path) -> None:
     """Remove all checkpoints of a folder, and what an interrupted save left."""
     for path in [*Path(folder).glob(f"{PREFIX_CHECKPOINT_DIR}-*"), Path(folder, STAGING_FOLDER)]:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def write_json(path: Path, content: dict) -> None:
+    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def empty(folder: Path) -> None:
+    """Make a folder, or remove what an interrupted run left in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)

@@ -44,6 +44,8 @@ def check_settings(start: str | None, args: FineTuningArguments | PretrainingArg
         except (RuntimeError, ImportError, ValueError) as error:
             raise ValueError(f"--report_to {tracker}: {error}; or give --report_to none") from None
     check_checkpoint(args)
+    if start is None and isinstance(args, FineTuningArguments):
+        raise ValueError("--model_name_or_path is missing: a pretrained encoder, or a model trained for the task")
 
 
 def check_checkpoint(args: FineTuningArguments | PretrainingArguments) -> None:

@@ -15,27 +15,22 @@ With `--problem_type multi_label` a text has any number of labels, in a list or 
 import sys
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 
 import torch
-from datasets import Dataset
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from transformers import PreTrainedTokenizerBase
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from ..loading import load_tokenizer
 from ..model.sequence_classification_elmo import ElmoForSequenceClassification
 from .arguments import FineTuningArguments, ModelArguments, TextLabelArguments
-from .batches import EncodedDataset, encode
-from .checks import check_settings, select_metric
-from .data.splits import sample, values
+from .checks import check_settings
+from .data.splits import values
 from .data.texts import read_texts
-from .labels import DEFAULT_METRICS, TextLabels, text_config
+from .labels import TextLabels, text_config
 from .runs import Runs
 from .script import run_script
 from .starting_model import StartingModel, trained_labels
-from .trainer import TaskTrainer
 
 
 def main(arguments: list[str] | None = None, name: str = "classify") -> int:
@@ -50,34 +45,10 @@ def train(data: TextLabelArguments, model_args: ModelArguments, args: FineTuning
     splits = read_texts(data, trained_labels(model_args, head))
     tokenizer = load_tokenizer(model_args.model_name_or_path)
     config = text_config(model_args, splits, data.problem_type, "bcn")
-    labels = TextLabels(config.id2label, data.problem_type, threshold=data.threshold)
-    encode_split = partial(encode_texts, tokenizer=tokenizer, labels=labels)
-    datasets = {name: encode_split(examples) for name, examples in splits.items()}
-    start = StartingModel(head, config, model_args, tokenizer, datasets)
-    select_metric(args, labels.metric_names(splits), default=DEFAULT_METRICS[data.problem_type])
     loss = balanced_loss(values(splits.train, "label"), config.label2id) if data.class_weights == "balanced" else None
-
-    with Runs(command, data, model_args, args, splits, start) as runs:
-        for run in runs:
-            if data.train_fraction < 1:
-                datasets["train"] = encode_split(sample(splits.train, data.train_fraction, run.seed))
-            trainer = TaskTrainer(start.create(run.seed), run.args, datasets, tokenizer, labels.score, loss)
-            run.train(trainer)
-            run.evaluate(trainer, labels.write)
-        runs.finish()
-
-
-def encode_texts(examples: Dataset, tokenizer: PreTrainedTokenizerBase, labels: TextLabels) -> EncodedDataset:
-    """Encode texts, each of which is a string or a list of words, or pairs of strings, with their labels."""
-    features: list[dict] = [{} for _ in examples]
-    pairs = values(examples, "text_pair") if "text_pair" in examples.column_names else None
-    for column, is_split in (("text", False), ("words", True)):
-        chosen = [(number, text) for number, text in enumerate(values(examples, column)) if text is not None]
-        second = None if pairs is None else [pairs[number] for number, _ in chosen]
-        encoded = encode(tokenizer, [text for _, text in chosen], second, is_split_into_words=is_split)
-        for (number, _), feature in zip(chosen, encoded):
-            features[number] = feature
-    return labels.add_to(EncodedDataset(examples, features))
+    task = TextLabels(tokenizer, config.id2label, data.problem_type, data.threshold, loss)
+    start = StartingModel(head, config, model_args, tokenizer, task.encode_splits(splits))
+    Runs(command, data, model_args, args, splits, start, task).train()
 
 
 def balanced_loss(labels: list[str], label_ids: dict[str, int]) -> Callable:

@@ -11,11 +11,11 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from .metrics import rates
+from .metrics import rates_of_sets
 
 Clusters = Sequence[Sequence[Hashable]]
 
-NO_COUNTS = np.zeros(4)  # numerator and denominator of precision, then those of recall
+METRICS = ("muc", "b_cubed", "ceaf", "mention")
 PRONOUNS = {"she": "feminine", "her": "feminine", "hers": "feminine"}
 PRONOUNS |= {"he": "masculine", "his": "masculine", "him": "masculine"}
 
@@ -29,24 +29,24 @@ def coreference_scores(gold: Sequence[Clusters], predicted: Sequence[Clusters]) 
     Args:
         gold, predicted: The clusters of each document. Any values may stand for mentions, equal ones for the same.
     """
-    counts = dict.fromkeys(("muc", "b_cubed", "ceaf", "mention"), NO_COUNTS)
-    for gold_clusters, predicted_clusters in zip(gold, predicted, strict=True):
-        right, guess = distinct(gold_clusters), distinct(predicted_clusters)
-        found = {
-            "muc": [*muc_counts(guess, right), *muc_counts(right, guess)],
-            "b_cubed": [*b_cubed_counts(guess, right), *b_cubed_counts(right, guess)],
-            "ceaf": ceaf_counts(right, guess),
-            "mention": mention_counts(right, guess),
-        }
-        counts = {name: counts[name] + found[name] for name in counts}
+    counts = np.zeros((4, 4))  # of each metric: numerator and denominator of precision, then those of recall
+    for clusters in zip(gold, predicted, strict=True):
+        right, guess = map(distinct, clusters)
+        mentions = [set().union(*side) for side in (right, guess)]
+        similarity, common = ceaf_similarity(right, guess), len(mentions[0] & mentions[1])
+        counts += [
+            [*muc_counts(guess, right), *muc_counts(right, guess)],
+            [*b_cubed_counts(guess, right), *b_cubed_counts(right, guess)],
+            [similarity, len(guess), similarity, len(right)],
+            [common, len(mentions[1]), common, len(mentions[0])],
+        ]
     scores = {}
-    for name, (right_predicted, all_predicted, right_gold, all_gold) in counts.items():
+    for name, (right_predicted, all_predicted, right_gold, all_gold) in zip(METRICS, counts.tolist()):
         precision = right_predicted / all_predicted if all_predicted else 0.0
         recall = right_gold / all_gold if all_gold else 0.0
         f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-        scores |= {f"{name}_f1": float(f1), f"{name}_precision": float(precision), f"{name}_recall": float(recall)}
-    mean = sum(scores[f"{name}_f1"] for name in ("muc", "b_cubed", "ceaf")) / 3
-    return {"conll_f1": mean, **scores}
+        scores |= {f"{name}_f1": f1, f"{name}_precision": precision, f"{name}_recall": recall}
+    return {"conll_f1": sum(scores[f"{name}_f1"] for name in METRICS[:3]) / 3, **scores}
 
 
 def distinct(clusters: Clusters) -> list[list[Hashable]]:
@@ -54,9 +54,8 @@ def distinct(clusters: Clusters) -> list[list[Hashable]]:
     seen: set[Hashable] = set()
     kept = []
     for cluster in clusters:
-        mentions = [mention for mention in dict.fromkeys(cluster) if mention not in seen]
-        seen.update(mentions)
-        kept.append(mentions)
+        kept.append([mention for mention in dict.fromkeys(cluster) if mention not in seen])
+        seen.update(cluster)
     return [cluster for cluster in kept if cluster]
 
 
@@ -89,56 +88,34 @@ def b_cubed_counts(clusters: Clusters, others: Clusters) -> tuple[float, int]:
     return total, sum(map(len, clusters))
 
 
-def ceaf_counts(gold: Clusters, predicted: Clusters) -> list[float]:
-    """Return the similarity of the best one-to-one alignment of clusters, and the number of clusters, for both sides
-    (Luo 2005, with the similarity phi4)."""
+def ceaf_similarity(gold: Clusters, predicted: Clusters) -> float:
+    """Return the similarity of the best one-to-one alignment of clusters (Luo 2005, with the similarity phi4)."""
     rows, columns = cluster_numbers(gold), cluster_numbers(predicted)
     common = Counter((rows[mention], columns[mention]) for mention in rows.keys() & columns.keys())
     similarity = {pair: 2 * count / (len(gold[pair[0]]) + len(predicted[pair[1]])) for pair, count in common.items()}
-    total = sum(best_alignment(block) for block in connected_blocks(similarity))
-    return [total, len(predicted), total, len(gold)]
-
-
-def mention_counts(gold: Clusters, predicted: Clusters) -> list[int]:
-    sides = [cluster_numbers(clusters).keys() for clusters in (gold, predicted)]
-    right = len(sides[0] & sides[1])
-    return [right, len(sides[1]), right, len(sides[0])]
+    return sum(best_alignment(block) for block in connected_blocks(similarity))
 
 
 def connected_blocks(similarity: Mapping[tuple[int, int], float]) -> Iterable[np.ndarray]:
     """Yield the matrices of rows and columns that are connected by entries, so that each can be aligned by itself."""
-    columns_of: dict[int, list[int]] = {}
-    rows_of: dict[int, list[int]] = {}
-    for row, column in similarity:
-        columns_of.setdefault(row, []).append(column)
-        rows_of.setdefault(column, []).append(row)
-    seen: set[int] = set()
-    for first in columns_of:
-        rows, columns, waiting = {}, {}, [first] if first not in seen else []
-        while waiting:
-            row = waiting.pop()
-            if row not in seen:
-                seen.add(row)
-                rows[row] = len(rows)
-                for column in columns_of[row]:
-                    columns.setdefault(column, len(columns))
-                    waiting += rows_of[column]
-        if rows:
-            block = np.zeros((len(rows), len(columns)))
-            for row, place in rows.items():
-                for column in columns_of[row]:
-                    block[place, columns[column]] = similarity[row, column]
-            yield block
+    block_of: dict[tuple[int, int], list] = {}  # the entries that are connected with a row (0, n) or a column (1, n)
+    for entry in similarity:
+        parts = {id(part): part for end in enumerate(entry) if (part := block_of.get(end))}
+        block = [entry, *(other for part in parts.values() for other in part)]
+        block_of |= {end: block for other in block for end in enumerate(other)}
+    for block in {id(block): block for block in block_of.values()}.values():
+        rows, columns = ({number: place for place, number in enumerate(dict.fromkeys(side))} for side in zip(*block))
+        matrix = np.zeros((len(rows), len(columns)))
+        for row, column in block:
+            matrix[rows[row], columns[column]] = similarity[row, column]
+        yield matrix
 
 
 def best_alignment(similarity: np.ndarray) -> float:
     """Return the largest sum of entries of which no two share a row or a column.
 
     Each row in turn gets a column along the cheapest path of exchanges, under prices of rows and columns that make all
-    costs non-negative (Kuhn 1955, Munkres 1957).
-
-    Args:
-        similarity (`(N, M)`): Numbers of at least 0.
+    costs non-negative (Kuhn 1955, Munkres 1957). Entries are at least 0.
     """
     costs = -similarity if similarity.shape[0] <= similarity.shape[1] else -similarity.T
     rows, columns = costs.shape
@@ -176,17 +153,16 @@ def gap_scores(gold: Sequence[tuple[str, bool, bool]], predicted: Sequence[tuple
     Raises:
         `ValueError`: for a pronoun that GAP does not have.
     """
-    right, claimed, true = Counter(), Counter(), Counter()
+    sides: dict[str, tuple[list[set], list[set]]] = {group: ([], []) for group in ("all", "masculine", "feminine")}
     for (pronoun, *answers), guesses in zip(gold, predicted, strict=True):
         if pronoun.lower() not in PRONOUNS:
             raise ValueError(f"the pronoun {pronoun!r} is none of GAP's: {', '.join(PRONOUNS)}")
         for group in ("all", PRONOUNS[pronoun.lower()]):
-            right[group] += sum(answer and guess for answer, guess in zip(answers, guesses))
-            claimed[group] += sum(guesses)
-            true[group] += sum(answers)
-    f1 = {group: rates(right[group], claimed[group], true[group]) for group in ("all", "masculine", "feminine")}
-    scores = dict(zip(("gap_precision", "gap_recall", "gap_f1"), f1["all"]))
-    scores |= {f"gap_{gender}_f1": f1[gender][2] for gender in ("masculine", "feminine")}
+            for side, decisions in zip(sides[group], (answers, guesses)):
+                side.append({name for name, is_meant in enumerate(decisions) if is_meant})
+    found = {group: rates_of_sets(pair)[0] for group, pair in sides.items()}
+    scores = {f"gap_{name}": value for name, value in found["all"]._asdict().items()}
+    scores |= {f"gap_{gender}_f1": found[gender].f1 for gender in ("masculine", "feminine")}
     if all(scores[f"gap_{gender}_f1"] for gender in ("masculine", "feminine")):
         scores["gap_bias"] = scores["gap_feminine_f1"] / scores["gap_masculine_f1"]
     return scores

@@ -5,6 +5,7 @@ Features of the same text, as one for each predicate of a sentence, share its la
 
 import hashlib
 import logging
+import math
 import os
 import shutil
 import tempfile
@@ -27,18 +28,17 @@ BATCH_WORDS = 4096  # words of a batch, at most, where a sentence is not longer
 
 
 class StoredLayers(Sequence):
-    """The layers of each feature of a dataset, `(T, L + 1, 2P)`, read from a file as they are needed.
+    """The layers of each feature of a dataset, `(T, L + 1, 2P)`, read from a file of texts as they are needed.
 
     Args:
-        path: The file, which has the layers of each text.
-        lengths: Words of each text.
+        ends: How many words there are up to the end of each text.
         texts: Number of each feature's text.
-        layers, width: Number and width of the layers.
+        shape: Number and width of the layers.
     """
 
-    def __init__(self, path: Path, lengths: Sequence[int], texts: Sequence[int], layers: int, width: int):
-        self.texts, self.ends = texts, np.cumsum(lengths)
-        self.numbers = np.memmap(path, dtype=np.float32, mode="r", shape=(int(self.ends[-1]), layers, width))
+    def __init__(self, path: Path, ends: np.ndarray, texts: Sequence[int], shape: tuple[int, int]):
+        self.texts, self.ends = texts, ends
+        self.numbers = np.memmap(path, dtype=np.float32, mode="r", shape=(int(ends[-1]), *shape))
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -72,33 +72,37 @@ class EncoderCache:
 
     def fill(self, model: ElmoTaskModel, dataset: EncodedDataset):
         """Add the layers that the encoder of `model` computes to a dataset, from a file or by computing them."""
-        layers, width = model.elmo.config.num_hidden_layers + 1, model.elmo.config.hidden_size
+        shape = model.elmo.config.num_hidden_layers + 1, model.elmo.config.hidden_size
         texts, numbers = distinct_texts(dataset)
+        ends = np.cumsum([len(feature["input_ids"]) for feature in texts.features])
+        sizes = ends * math.prod(shape) * np.dtype(np.float32).itemsize
         path = self.folder / f"layers-{fingerprint(model, texts)}.f32"
-        size = texts.num_words * layers * width * np.dtype(np.float32).itemsize
-        if not path.is_file() or path.stat().st_size != size:
+        if not path.is_file() or path.stat().st_size != sizes[-1]:
             started = time.time()
-            logger.info("Computing the encoder's layers of %d texts, %.0f MB: %s", len(texts), size / 1e6, path)
-            self.write(model, texts, path, size)
+            logger.info("Computing the encoder's layers of %d texts, %.0f MB: %s", len(texts), sizes[-1] / 1e6, path)
+            self.write(model, texts, path, sizes)
             self.seconds += time.time() - started
-        dataset.layers = StoredLayers(path, [len(one["input_ids"]) for one in texts.features], numbers, layers, width)
+        dataset.layers = StoredLayers(path, ends, numbers, shape)
 
-    def write(self, model: ElmoTaskModel, dataset: EncodedDataset, path: Path, size: int):
-        """Compute the layers and write them, under another name until all `size` bytes are written."""
-        free = shutil.disk_usage(self.folder).free
+    def write(self, model: ElmoTaskModel, dataset: EncodedDataset, path: Path, ends: np.ndarray):
+        """Compute the layers and write them, each up to its end in bytes, under another name until all are written."""
+        size, free = ends[-1], shutil.disk_usage(self.folder).free
         if size > free:
             raise OSError(
                 f"the encoder's layers of {len(dataset)} texts take {size / 1e9:.1f} GB, and {self.folder} has "
                 f"{free / 1e9:.1f} GB: give another folder, --cache_dir, or --cache_encoder_outputs False"
             )
-        ends = np.cumsum([len(feature["input_ids"]) for feature in dataset.features]) * (size // dataset.num_words)
         handle, unfinished = tempfile.mkstemp(dir=self.folder, suffix=".unfinished")
         try:
             with open(handle, "wb") as file:  # not in memory that is mapped: a full disk would kill the process
                 follow_each_other = model.device.type == "cpu" and not model.separate_texts
                 for batch in batches_of_words(dataset, follow_each_other):
                     features = [dataset.features[number] for number in batch]
-                    rows = layers_of_texts(model, features) if follow_each_other else layers_of_rows(model, features)
+                    if follow_each_other:
+                        rows = layers_of_texts(model, features)
+                    else:
+                        inputs = {name: value.to(model.device) for name, value in collate(features).items()}
+                        rows = model.compute_layers(inputs["input_ids"], inputs["attention_mask"])
                     for number, row in zip(batch, rows):
                         layers = row[: len(dataset.features[number]["input_ids"])].float().cpu().numpy()
                         file.seek(ends[number] - layers.nbytes)
@@ -121,12 +125,6 @@ def distinct_texts(dataset: EncodedDataset) -> tuple[EncodedDataset, list[int]]:
     return EncodedDataset(dataset.examples, features), texts
 
 
-def layers_of_rows(model: ElmoTaskModel, features: list[dict]) -> Tensor:
-    """Return the layers `(B, T, L + 1, 2P)` of texts as rows with padding."""
-    inputs = collate(features)
-    return model.compute_layers(*(inputs[name].to(model.device) for name in ("input_ids", "attention_mask")))
-
-
 @torch.no_grad()
 def layers_of_texts(model: ElmoTaskModel, features: list[dict]) -> Iterable[Tensor]:
     """Return the layers `(T, L + 1, 2P)` of each text, computed one after the other in rows that are always busy."""
@@ -144,20 +142,14 @@ def batches_of_words(dataset: EncodedDataset, follow_each_other: bool) -> Iterat
     Where features follow each other, they keep their order, in batches of about twice as many words.
     """
     batch: list[int] = []
-    if follow_each_other:
-        words = 0
-        for number, feature in enumerate(dataset.features):
-            batch.append(number)
-            words += len(feature["input_ids"])
-            if words >= 2 * BATCH_WORDS or number == len(dataset.features) - 1:
-                yield batch
-                batch, words = [], 0
-        return
-    for number in dataset.order.tolist():
+    words = 0
+    for number in range(len(dataset.features)) if follow_each_other else dataset.order.tolist():
         batch.append(number)
-        if (len(batch) + 1) * len(dataset.features[batch[0]]["input_ids"]) > BATCH_WORDS:
+        words += len(dataset.features[number]["input_ids"])
+        longest = len(dataset.features[batch[0]]["input_ids"])
+        if words >= 2 * BATCH_WORDS if follow_each_other else (len(batch) + 1) * longest > BATCH_WORDS:
             yield batch
-            batch = []
+            batch, words = [], 0
     if batch:
         yield batch
 

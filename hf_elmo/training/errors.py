@@ -8,11 +8,11 @@ Each says in `units` what is counted.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..model.label_schemes_elmo import Span, spans
-from .role_metrics import PREDICATE, arguments_of
+from .metrics import PREDICATE, arguments_of
 
 Clusters = Sequence[Sequence[tuple[int, ...]]]
 
@@ -26,40 +26,43 @@ LONG = 5  # words of a mention; longer ones are one group
 
 def confusions(pairs: Iterable[tuple[str, str]], units: str) -> dict[str, Any]:
     """Count pairs of right and predicted labels; of many labels, the rare ones are one."""
-    counts = Counter(pairs)
-    frequent = Counter()
+    counts, frequent = Counter(pairs), Counter()
     for (right, predicted), count in counts.items():
-        frequent[right] += count
-        frequent[predicted] += count
-    labels = [label for label, _ in frequent.most_common()]
-    if len(labels) > SHOWN:
-        labels = labels[: SHOWN - 1]
-    labels = sorted(labels)
-    shown = labels if len(frequent) <= SHOWN else [*labels, OTHERS]
-    places = {label: place for place, label in enumerate(shown)}
-    table = [[0] * len(shown) for _ in shown]
+        frequent.update({right: count})
+        frequent.update({predicted: count})
+    labels = sorted(frequent)
+    if len(frequent) > SHOWN:
+        labels = [*sorted(label for label, _ in frequent.most_common(SHOWN - 1)), OTHERS]
+    places = {label: place for place, label in enumerate(labels)}
+    table = [[0] * len(labels) for _ in labels]
     for (right, predicted), count in counts.items():
-        table[places.get(right, len(shown) - 1)][places.get(predicted, len(shown) - 1)] += count
-    return {"units": units, "labels": shown, "counts": table}
+        table[places.get(right, -1)][places.get(predicted, -1)] += count
+    return {"units": units, "labels": labels, "counts": table}
 
 
 def outcomes(
-    counts: Mapping[str, Counter[str]], order: Sequence[str], units: str, groups: Sequence[str] | None = None
+    found: Iterable[tuple[str, str]], order: Sequence[str], units: str, key: Callable[[str], Any] | None = None
 ) -> dict[str, Any]:
-    """Return the counts of each group's outcomes, those of the groups beyond `SHOWN` as one.
+    """Count the outcomes of each group, those of the groups beyond `SHOWN` as of one.
 
     Args:
-        counts: For each group, how often it had which outcome.
+        found: Pairs of a group and an outcome.
         order: All outcomes, the right one first.
-        groups: The groups in their order; by default the largest first.
+        key: Sorts the groups; by default the largest are first.
     """
-    groups = groups or sorted(counts, key=lambda group: (-counts[group].total(), group))
-    merged = {group: counts[group] for group in groups[:SHOWN]}
+    counts: dict[str, Counter[str]] = {}
+    for group, outcome in found:
+        counts.setdefault(group, Counter())[outcome] += 1
+    groups = sorted(counts, key=key or (lambda group: (-counts[group].total(), group)))
     if len(groups) > SHOWN:
-        merged = {group: counts[group] for group in groups[: SHOWN - 1]}
-        merged[OTHERS] = sum((counts[group] for group in groups[SHOWN - 1 :]), Counter())
-    by_outcome = {name: [merged[group][name] for group in merged] for name in order}
-    return {"units": units, "groups": list(merged), "outcomes": by_outcome}
+        rare = groups[SHOWN - 1 :]
+        groups = [*groups[: SHOWN - 1], OTHERS]
+        counts[OTHERS] = sum((counts[group] for group in rare), Counter())
+    return {
+        "units": units,
+        "groups": groups,
+        "outcomes": {name: [counts[one][name] for one in groups] for name in order},
+    }
 
 
 def entity_errors(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, Any]:
@@ -69,15 +72,13 @@ def entity_errors(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[st
     entity shares a word with it, and else is `missed`; a predicted entity that shares no word with one of the reference
     is `invented`.
     """
-    counts: dict[str, Counter[str]] = {}
+    pairs = []
     for labels, guesses in zip(gold, predicted, strict=True):
         expected, found = spans(labels), spans(guesses)
-        for entity in expected:
-            counts.setdefault(entity.type or "entity", Counter())[outcome_of(entity, found)] += 1
-        for entity in found:
-            if not any(overlap(entity, other) for other in expected):
-                counts.setdefault(entity.type or "entity", Counter())[INVENTED] += 1
-    return outcomes(counts, (RIGHT, OTHER_TYPE, OTHER_PLACE, MISSED, INVENTED), "entities")
+        pairs += [(entity.type or "entity", outcome_of(entity, found)) for entity in expected]
+        invented = [entity for entity in found if not any(overlap(entity, other) for other in expected)]
+        pairs += [(entity.type or "entity", INVENTED) for entity in invented]
+    return outcomes(pairs, (RIGHT, OTHER_TYPE, OTHER_PLACE, MISSED, INVENTED), "entities")
 
 
 def outcome_of(entity: Span, found: Sequence[Span]) -> str:
@@ -94,12 +95,12 @@ def overlap(one: Span, other: Span) -> bool:
 
 def label_errors(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, Any]:
     """Count, for each of several labels a text, how often it was right, missed and invented."""
-    counts: dict[str, Counter[str]] = {}
-    for labels, guesses in zip(gold, predicted):
-        for label in {*labels, *guesses}:
-            outcome = RIGHT if label in labels and label in guesses else MISSED if label in labels else INVENTED
-            counts.setdefault(label, Counter())[outcome] += 1
-    return outcomes(counts, (RIGHT, MISSED, INVENTED), "labels")
+    pairs = [
+        (label, (RIGHT if label in guesses else MISSED) if label in labels else INVENTED)
+        for labels, guesses in zip(gold, predicted)
+        for label in {*labels, *guesses}
+    ]
+    return outcomes(pairs, (RIGHT, MISSED, INVENTED), "labels")
 
 
 def role_errors(gold: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> dict[str, Any]:
@@ -129,7 +130,7 @@ def coreference_errors(gold: Sequence[Clusters], predicted: Sequence[Clusters]) 
     Args:
         gold, predicted: For each document, clusters of mentions, each its first and its last word.
     """
-    counts: dict[str, Counter[str]] = {}
+    pairs = []
     for clusters, guesses in zip(gold, predicted, strict=True):
         own, found = ({mention: sorted(part) for part in side for mention in part} for side in (clusters, guesses))
         used = set()
@@ -142,11 +143,9 @@ def coreference_errors(gold: Sequence[Clusters], predicted: Sequence[Clusters]) 
             else:
                 outcome = OTHER_PLACE if near else MISSED
                 used.update(near)
-            counts.setdefault(words_of(mention), Counter())[outcome] += 1
-        for mention in found:
-            if mention not in own and mention not in used:
-                counts.setdefault(words_of(mention), Counter())[INVENTED] += 1
-    return outcomes(counts, (RIGHT, OTHER_LINK, OTHER_PLACE, MISSED, INVENTED), "mentions", sorted(counts))
+            pairs.append((words_of(mention), outcome))
+        pairs += [(words_of(mention), INVENTED) for mention in found if mention not in own and mention not in used]
+    return outcomes(pairs, (RIGHT, OTHER_LINK, OTHER_PLACE, MISSED, INVENTED), "mentions", key=str)
 
 
 def words_of(mention: Sequence[int]) -> str:
@@ -155,18 +154,13 @@ def words_of(mention: Sequence[int]) -> str:
 
 
 def score_errors(scores: Iterable[tuple[int, float]], name: str, units: str) -> dict[str, Any]:
-    """Count texts by their length and their score, from 0 to 100, in steps of 20.
-
-    Args:
-        scores: Words of each source, and the score of the text written for it.
-        name: What the score is called.
-    """
+    """Count texts by the words of their source and by a score, from 0 to 100, in steps of 20."""
     steps = [f"{name} {low} to {low + 20}" for low in range(80, -1, -20)]
-    counts: dict[str, Counter[str]] = {}
+    pairs = []
     for words, score in scores:
         low = max(0, words - 1) // 10 * 10
-        counts.setdefault(f"{low + 1} to {low + 10} words", Counter())[steps[4 - min(4, int(score // 20))]] += 1
-    return outcomes(counts, steps, units, sorted(counts, key=lambda group: int(group.split()[0])))
+        pairs.append((f"{low + 1} to {low + 10} words", steps[4 - min(4, int(score // 20))]))
+    return outcomes(pairs, steps, units, key=lambda group: int(group.split()[0]))
 
 
 def value_errors(gold: Sequence[float], predicted: Sequence[float]) -> dict[str, Any]:

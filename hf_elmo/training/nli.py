@@ -11,23 +11,16 @@ With `--regression True` labels are values, such as the relatedness in SICK (`--
 """
 
 import sys
-from functools import partial
-
-from datasets import Dataset
-from transformers import PreTrainedTokenizerBase
 
 from ..loading import load_tokenizer
 from ..model.sequence_classification_elmo import ElmoForSequenceClassification
 from .arguments import FineTuningArguments, ModelArguments, PairArguments
-from .batches import EncodedDataset, encode
-from .checks import check_settings, select_metric
-from .data.splits import sample, values
+from .checks import check_settings
 from .data.text_pairs import read_text_pairs
-from .labels import DEFAULT_METRICS, TextLabels, text_config
+from .labels import TextLabels, text_config
 from .runs import Runs
 from .script import run_script
 from .starting_model import StartingModel, trained_labels
-from .trainer import TaskTrainer
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,26 +35,9 @@ def train(data: PairArguments, model_args: ModelArguments, args: FineTuningArgum
     splits = read_text_pairs(data, None if data.regression else trained_labels(model_args, head))
     tokenizer = load_tokenizer(model_args.model_name_or_path)
     config = text_config(model_args, splits, problem_type, "esim")
-    labels = TextLabels(config.id2label, problem_type, id_column="id")
-    encode_split = partial(encode_pairs, tokenizer=tokenizer, labels=labels)
-    datasets = {name: encode_split(examples) for name, examples in splits.items()}
-    start = StartingModel(head, config, model_args, tokenizer, datasets)
-    select_metric(args, labels.metric_names(splits), default=DEFAULT_METRICS[problem_type])
-
-    with Runs(command, data, model_args, args, splits, start) as runs:
-        for run in runs:
-            if data.train_fraction < 1:
-                datasets["train"] = encode_split(sample(splits.train, data.train_fraction, run.seed))
-            trainer = TaskTrainer(start.create(run.seed), run.args, datasets, tokenizer, labels.score)
-            run.train(trainer)
-            run.evaluate(trainer, labels.write)
-        runs.finish()
-
-
-def encode_pairs(examples: Dataset, tokenizer: PreTrainedTokenizerBase, labels: TextLabels) -> EncodedDataset:
-    """Encode pairs of texts with their labels."""
-    features = encode(tokenizer, values(examples, "text"), values(examples, "text_pair"))
-    return labels.add_to(EncodedDataset(examples, features))
+    task = TextLabels(tokenizer, config.id2label, problem_type)
+    start = StartingModel(head, config, model_args, tokenizer, task.encode_splits(splits))
+    Runs(command, data, model_args, args, splits, start, task).train()
 
 
 if __name__ == "__main__":

@@ -16,20 +16,19 @@ from transformers import set_seed
 from transformers.trainer_utils import IntervalStrategy
 
 from ..loading import load_tokenizer
-from .checkpoints import checkpoint_to_resume, move_into_place, remove_checkpoints
+from .checkpoints import checkpoint_to_resume, move_into_place, remove_checkpoints, write_json
 from .checks import check_optimizer, check_settings
 from .language_model.arguments import ModelArguments, PretrainingArguments, TextArguments
 from .language_model.corpus import choose_split, count_words, open_corpus, read_held_out
 from .language_model.model import choose_vocabulary, default_split, make_model, make_tokenizer, starting_config
 from .language_model.perplexity import unigram_perplexity
-from .language_model.report import describe_model, describe_text, report_results, save_card
+from .language_model.report import describe_model, describe_text, report_results, save_model_card
 from .language_model.streams import TrainingWindows, WordTable
 from .language_model.trainer import BiLMTrainer
 from .run_card import publish
 from .run_plots import draw_curves, may_draw
 from .run_record import RunRecord, configuration_digest, digest, settings_of, tokenizer_digest
-from .runs import RESULTS_FILE, write_json
-from .script import run_script
+from .script import RESULTS_FILE, run_script
 
 logger = logging.getLogger("hf_elmo.training")
 
@@ -114,7 +113,7 @@ def train(text: TextArguments, model_args: ModelArguments, args: PretrainingArgu
         write_json(staging / RESULTS_FILE, results)
         if args.plots and may_draw():
             draw_curves(staging, {"": vars(trainer.state)}, "perplexity")
-        save_card(trainer, text, corpus, statistics, vocabulary, metrics, command, staging)
+        save_model_card(trainer, text, corpus, statistics, vocabulary, metrics, command, staging)
         move_into_place(staging, Path(args.output_dir))
         if args.push_to_hub:
             publish(args)

@@ -1,45 +1,59 @@
-"""The card of a fine-tuned model, filled with what its runs measured, and the upload of its folder to the Hub."""
+"""The card of a trained model, filled with what its runs measured, and the upload of its folder to the Hub."""
 
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from huggingface_hub import EvalResult, HfApi, ModelCard
-from transformers import TrainingArguments
+from huggingface_hub import EvalResult, HfApi
 from transformers.trainer_utils import SchedulerType
 
 from ..hub import hub_errors, keep_written_card
-from ..model.model_card_elmo import CLASSES, table
-from ..model.task_model_elmo import ElmoTaskModel
+from ..model.model_card_elmo import CARD, ModelCardMixin, table
 from .arguments import DataArguments, FineTuningArguments, ModelArguments
-from .run_plots import pictures
+from .language_model.arguments import PretrainingArguments
+from .run_plots import drawn, pictures
 
 NOT_UPLOADED = ["checkpoint-*", "seed-*", "run.json", "_*"]  # what runs leave beside the model
 
 
-def run_card(
-    model: ElmoTaskModel,
+def save_card(
+    model: ModelCardMixin,
+    folder: Path,
+    args: FineTuningArguments | PretrainingArguments,
+    repository: str | None,
     command: list[str],
-    data: DataArguments,
-    model_args: ModelArguments,
-    args: FineTuningArguments,
-    results: dict,
-    plots: Sequence[str] = (),
-) -> ModelCard | None:
-    """Return the card of a trained model, or None if somebody wrote one in the output folder or its repository.
+    training: str,
+    **facts: Any,
+) -> None:
+    """Write the card of a trained model beside it, unless somebody wrote one in the output folder or the repository.
 
     Args:
-        results: Of all runs.
-        plots: Names of the plots that lie beside the card.
+        folder: Where the model and its plots lie.
+        repository: Where it will be pushed, if it will.
+        training: What the card says of the training after the command. Markdown.
+        facts: Further arguments of `model_card`.
     """
-    repository = repository_name(args) if args.push_to_hub else None
+    (folder / CARD).unlink(missing_ok=True)  # the one that saving the model writes
     if keep_written_card(Path(args.output_dir), repository, args.hub_token):
-        return None
-    model.trained_from, model.loaded_weights = model_args.model_name_or_path, None
-    best = next(run for run in results["runs"] if run["seed"] == results["best_seed"])
-    measured = [
+        return
+    line = shlex.join(command)
+    line = line.replace(args.hub_token, "TOKEN") if args.hub_token else line
+    card = model.card(
+        repository or Path(args.output_dir).resolve().name,
+        online=repository is not None,
+        training="\n\n".join(filter(None, [f"```sh\n{line}\n```", training, pictures(drawn(folder))])),
+        license=args.license,
+        language=args.language,
+        **facts,
+    )
+    card.save(folder / CARD)
+
+
+def measured(task: str, data: DataArguments, results: dict, best: dict) -> list[EvalResult]:
+    """Return the metrics of the best run for the front matter of a card."""
+    return [
         EvalResult(
-            task_type=CLASSES[type(model).__name__].task,
+            task_type=task,
             dataset_type=data.dataset_name or "local",
             dataset_name=data.dataset_name or Path(getattr(data, f"{split}_file")).name,
             dataset_config=data.dataset_config_name,
@@ -51,20 +65,11 @@ def run_card(
         for name, value in best.items()
         if name.startswith(f"{prefix}_") and name in results["mean"]
     ]
-    return model.card(
-        repository or Path(args.output_dir).resolve().name,
-        online=args.push_to_hub,
-        eval_results=measured or None,
-        training="\n\n".join(filter(None, [training_section(command, model_args, args, results), pictures(plots)])),
-        license=args.license,
-        language=args.language,
-        datasets=[data.dataset_name] if data.dataset_name and not Path(data.dataset_name).exists() else None,
-    )
 
 
-def training_section(command: list[str], model_args: ModelArguments, args: FineTuningArguments, results: dict) -> str:
-    """Return command, settings, means and deviations of the runs, and the learned mixes, as Markdown."""
-    runs, best = results["runs"], next(run for run in results["runs"] if run["seed"] == results["best_seed"])
+def training_section(model_args: ModelArguments, args: FineTuningArguments, results: dict, best: dict) -> str:
+    """Return settings, means and deviations of the runs, and the learned mixes of the best one, as Markdown."""
+    runs = results["runs"]
     encoder = "random and never trained" if model_args.random_encoder else f"of `{model_args.model_name_or_path}`"
     if model_args.random_encoder and not model_args.freeze_encoder:
         encoder = "random at first, trained with the rest"
@@ -90,7 +95,6 @@ def training_section(command: list[str], model_args: ModelArguments, args: FineT
     ]
     layers = [f"layer {layer}" for layer in range(len(best["mix_weights"][0]))]
     sections = [
-        command_block(command, args),
         "\n".join(f"- {fact}" for fact in facts),
         "The normalized weight of each layer of the encoder (0: characters), and the scale:\n\n"
         + table(("", "scale", *layers), weights),
@@ -105,12 +109,6 @@ def training_section(command: list[str], model_args: ModelArguments, args: FineT
             f"The model is the best of {len(runs)} runs by the validation examples:\n\n" + table(header, rows)
         )
     return "\n\n".join(sections)
-
-
-def command_block(command: list[str], args: TrainingArguments) -> str:
-    """Return a command line as Markdown, without the token for the Hub."""
-    line = shlex.join(command)
-    return f"```sh\n{line.replace(args.hub_token, 'TOKEN') if args.hub_token else line}\n```"
 
 
 def repository_name(args: FineTuningArguments) -> str:

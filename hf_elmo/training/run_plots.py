@@ -67,19 +67,18 @@ def draw_curves(folder: Path, histories: Mapping[str, dict], metric: str | None)
     styles: dict[str, tuple[int, int]] = {}
     kept: list[tuple[float, float]] = []
     for number, (run, state) in enumerate(histories.items()):
-        log = [{"epoch": entry["step"], **entry} for entry in state["log_history"]]
-        for dashes, (kind, key) in enumerate((("training", "loss"), ("validation", "eval_loss"))):
-            name = f"{kind}, {run}" if run else kind
+        log, suffix = [{"epoch": entry["step"], **entry} for entry in state["log_history"]], f", {run}" if run else ""
+        for lines, name, key, dashes in (
+            (losses, f"training{suffix}", "loss", 0),
+            (losses, f"validation{suffix}", "eval_loss", 1),
+            (metrics, run or "validation", f"eval_{metric}", 1),
+        ):
             styles[name] = number, dashes
             if points := [(entry["epoch"], entry[key]) for entry in log if key in entry]:
-                losses[name] = tuple(zip(*points))
-        name = run or "validation"
-        styles[name] = number, 1
-        evaluated = [entry for entry in log if f"eval_{metric}" in entry]
-        if evaluated:
-            metrics[name] = tuple(zip(*((entry["epoch"], entry[f"eval_{metric}"]) for entry in evaluated)))
+                lines[name] = tuple(zip(*points))
         best = state.get("best_global_step")
-        kept += [(entry["epoch"], entry[f"eval_{metric}"]) for entry in evaluated if best and entry["step"] == best][:1]
+        chosen = [entry for entry in log if best and entry["step"] == best and f"eval_{metric}" in entry]
+        kept += [(entry["epoch"], entry[f"eval_{metric}"]) for entry in chosen[:1]]
     shown = [(name, lines) for name, lines in (("loss", losses), (metric or "", metrics)) if lines]
     if not shown:
         return
@@ -99,13 +98,8 @@ def draw_curves(folder: Path, histories: Mapping[str, dict], metric: str | None)
                     title += "\n(circle: the checkpoint that was kept)"
             one.set_title(title, loc="left")
             if len(lines) > 1:
-                one.legend(
-                    loc="upper center",
-                    bbox_to_anchor=(0.5, -0.17),
-                    ncols=min(3, len(lines)),
-                    fontsize=8,
-                    handlelength=3,
-                )
+                place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.17), "ncols": min(3, len(lines))}
+                one.legend(**place, fontsize=8, handlelength=3)
     plots.save(figure, folder / CURVES)
 
 

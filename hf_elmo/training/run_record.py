@@ -37,6 +37,7 @@ WITHOUT_EFFECT = {
     *("train_file", "validation_file", "test_file", "train_files", "validation_files", "word_vectors"),
     *("model_name_or_path", "vocab_file", "config_name"),
 }
+WAY_OUT = "give another --output_dir, or --overwrite_output_dir True to replace it"
 # Fields of a configuration that say where and how it was saved, and the labels, which a record lists by themselves
 NOT_OF_A_MODEL = {"auto_map", "_name_or_path", "transformers_version", "id2label", "label2id"}
 
@@ -62,7 +63,7 @@ class RunRecord:
         except FileNotFoundError:
             return {}
         except (ValueError, KeyError, TypeError):
-            raise ValueError(f"{self.path}: not the record of a run; {self.way_out()}") from None
+            raise ValueError(f"{self.path}: not the record of a run; {WAY_OUT}") from None
 
     def has_ended(self) -> bool:
         """Return whether this very run has ended in the folder before."""
@@ -92,7 +93,7 @@ class RunRecord:
             if not found["ended"]:
                 return
         elif product := next((path for pattern in PRODUCTS for path in sorted(self.folder.glob(pattern))), None):
-            raise ValueError(f"{self.folder} holds {product.name} of an unknown run; {self.way_out()}")
+            raise ValueError(f"{self.folder} holds {product.name} of an unknown run; {WAY_OUT}")
         self.write(ended=False)
 
     def finish(self, results: Mapping | None = None) -> None:
@@ -115,18 +116,13 @@ class RunRecord:
     def differences(self, other: Mapping) -> str:
         """Name how another identity differs, the first difference with both values, and the way out. One line."""
         names = [name for name in {**self.identity, **other} if other.get(name) != self.identity.get(name)]
-        first = names[0]
-        before, now = (shown(identity.get(first)) for identity in (other, self.identity))
-        if str(self.identity.get(first) or other.get(first)).startswith("sha256:"):
-            both = first in other and first in self.identity
-            text = f"the {first} has other content" if both else f"the {first} was {before}, and is {now}"
-        else:
-            text = f"{first} was {before}, and is {now}"
+        first, values = names[0], [identity.get(names[0]) for identity in (other, self.identity)]
+        are_digests = [str(value).startswith("sha256:") for value in values]
+        text = f"{'the ' if any(are_digests) else ''}{first} was {shown(values[0])}, and is {shown(values[1])}"
+        if all(are_digests):
+            text = f"the {first} has other content"
         more = f" (and {', '.join(names[1:5])}{', ...' if len(names) > 5 else ''} differ)" if len(names) > 1 else ""
-        return f"{text}{more}; {self.way_out()}"
-
-    def way_out(self) -> str:
-        return "give another --output_dir, or --overwrite_output_dir True to replace it"
+        return f"{text}{more}; {WAY_OUT}"
 
 
 def given(identity: Mapping) -> dict:

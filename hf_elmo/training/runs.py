@@ -6,32 +6,41 @@ them are complete, and a run is recorded as ended after that, so that the same c
 """
 
 import copy
-import json
 import logging
 import math
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from transformers.trainer_utils import IntervalStrategy
 
 from ..hub import remove_code_and_card
+from ..model.model_card_elmo import CLASSES
 from ..model.task_model_elmo import ElmoTaskModel
 from ..tables import Table
 from .arguments import DataArguments, FineTuningArguments, ModelArguments
 from .batches import collate
-from .checkpoints import STAGING_FOLDER, TRAINER_STATE_FILE, checkpoint_to_resume, move_into_place, remove_checkpoints
-from .checks import check_optimizer
-from .data.splits import Splits
+from .checkpoints import (
+    STAGING_FOLDER,
+    TRAINER_STATE_FILE,
+    checkpoint_to_resume,
+    empty,
+    move_into_place,
+    remove_checkpoints,
+    write_json,
+)
+from .checks import check_optimizer, select_metric
+from .data.splits import Splits, sample
 from .encoder_cache import EncoderCache
-from .run_card import publish, repository_name, run_card
-from .run_plots import draw_run, drawn
+from .run_card import measured, publish, repository_name, save_card, training_section
+from .run_plots import draw_run
 from .run_record import PLOTS, RunRecord, configuration_digest, digest, settings_of, tokenizer_digest
 from .script import RESULTS_FILE
 from .starting_model import StartingModel
+from .tasks import Task
 from .trainer import TaskTrainer
 
 logger = logging.getLogger("hf_elmo.training")
@@ -42,37 +51,33 @@ ENDED = "%s: this run has ended before, and its results are kept; --overwrite_ou
 TIMINGS = ("_runtime", "_samples_per_second", "_steps_per_second", "_model_preparation_time")
 
 
+@dataclass
 class Runs:
-    """All runs of a command. Iterating gives those that are not finished; [`finish`] makes the output folder complete.
-
-    Args:
-        command: For the model card.
-        splits: The data, which identify the runs together with the settings and the starting model.
-        start: The model that every run begins with.
+    """All runs of a command.
 
     Raises:
         `ValueError`: if the output folder belongs to other runs, or something that training needs is missing.
     """
 
-    def __init__(
-        self,
-        command: list[str],
-        data: DataArguments,
-        model_args: ModelArguments,
-        args: FineTuningArguments,
-        splits: Splits,
-        start: StartingModel,
-    ):
-        self.command, self.data, self.model_args, self.args, self.start = command, data, model_args, args, start
-        self.folder, self.seeds, self.started = Path(args.output_dir), args.seeds or [args.seed], time.time()
-        self.is_validated, self.results = splits.validation is not None, []
-        self.last: Run | None = None
+    command: list[str]  # for the model card
+    data: DataArguments
+    model_args: ModelArguments
+    args: FineTuningArguments
+    splits: Splits  # the data, which identify the runs together with the settings and the starting model
+    start: StartingModel  # what every run begins with, and the encoded examples
+    task: Task
+
+    def __post_init__(self):
+        args, splits, start, task = self.args, self.splits, self.start, self.task
+        self.folder, self.seeds = Path(args.output_dir), args.seeds or [args.seed]
+        self.cache = EncoderCache(args.cache_dir)
+        select_metric(args, task.metric_names(splits), task.default_metric)
         logger.info("%s", splits.describe())
         model = start.create(seed=0)
         trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
         logger.info("%-13s%s, %s of them trained", "parameters:", f"{model.num_parameters():,}", f"{trained:,}")
         check_optimizer(args, model)
-        settings = settings_of(data, model_args, args)
+        settings = settings_of(self.data, self.model_args, args)
         del settings["--seed"]
         self.identity = settings | {
             "labels": list(start.config.id2label.values()) if splits.label_names else None,
@@ -82,77 +87,75 @@ class Runs:
             "starting model": digest(part for weight in model.state_dict().items() for part in weight),
         }
         self.record = RunRecord(self.folder, self.identity | ({} if args.seeds else {"--seed": args.seed}))
-        with args.main_process_first(desc="the record of the run"):
-            self.has_ended = self.is_complete()
-            if not self.has_ended:
-                if args.push_to_hub and args.should_save:
-                    repository_name(args)  # refused now rather than after training
-                self.record.claim(args.overwrite_output_dir)
-        self.cache = EncoderCache(args.cache_dir)
+
+    def train(self) -> None:
+        """Train with each seed, from where an interrupted command stopped, and make the output folder complete."""
+        started = time.time()
+        with self.args.main_process_first(desc="the record of the run"):
+            if self.is_complete():
+                logger.info(ENDED, self.folder)
+                self.clean_up()
+                return
+            if self.args.push_to_hub and self.args.should_save:
+                repository_name(self.args)  # refused now rather than after training
+            self.record.claim(self.args.overwrite_output_dir)
+        results, model = [], None
+        with self.cache:
+            for seed in self.seeds:
+                run = Run(self, seed)
+                if run.has_ended():
+                    logger.info(ENDED, run.folder)
+                    results.append(run.record.read()["results"])
+                    continue
+                if self.data.train_fraction < 1 and self.splits.train is not None:
+                    part = sample(self.splits.train, self.data.train_fraction, seed)
+                    self.start.datasets["train"] = self.task.encode_training(part)
+                datasets, task = self.start.datasets, self.task
+                model = self.start.create(seed)
+                trainer = task.trainer(model, run.args, datasets, task.tokenizer, task.score, task.loss)
+                run.train(trainer)
+                run.evaluate(trainer)
+                results.append(run.results)
+                model = run.model
+        if self.args.should_save:
+            self.finish(results, model, round(time.time() - started, 1))
 
     def is_complete(self) -> bool:
         """Return whether these very runs have ended before."""
         if self.args.overwrite_output_dir or not self.record.has_ended():
             return False
-        if [run["seed"] for run in self.record.read()["results"]["runs"]] != self.seeds:
-            return False
-        logger.info(ENDED, self.folder)
-        self.clean_up()
-        return True
+        return [run["seed"] for run in self.record.read()["results"]["runs"]] == self.seeds
 
-    def __enter__(self) -> "Runs":
-        self.cache.__enter__()
-        return self
+    def finish(self, runs: list[dict], model: ElmoTaskModel | None, seconds: float) -> None:
+        """Make the output folder complete: model, tokenizer, card, predictions and results; then push it.
 
-    def __exit__(self, *exception: object):
-        self.cache.__exit__(*exception)
-
-    def __iter__(self) -> Iterator["Run"]:
-        for seed in [] if self.has_ended else self.seeds:
-            run = Run(self, seed)
-            if run.is_one_of_several:
-                with self.args.main_process_first(desc="the record of the run"):
-                    ended = run.record.has_ended()
-                    if not ended:
-                        run.record.claim()
-                if ended:
-                    logger.info(ENDED, run.folder)
-                    self.results.append(run.record.read()["results"])
-                    continue
-            yield run
-            self.results.append(run.results)
-            self.last = run
-
-    def finish(self) -> None:
-        """Make the output folder complete: model, tokenizer, card, predictions and results; then push it."""
-        if self.has_ended or not self.args.should_save:
-            return
+        Args:
+            runs: The results of each run.
+            model: The model of the last run, if it was trained.
+        """
         results = {
-            **summary(self.results),
-            "best_seed": best_of(self.results, self.args)["seed"],
-            "seconds": round(time.time() - self.started, 1),
+            **summary(runs),
+            "best_seed": best_of(runs, self.args)["seed"],
+            "seconds": seconds,
             "seconds_computing_layers": round(self.cache.seconds, 1),
         }
         report(results, self.args.metric_for_best_model)
         staging = self.folder / STAGING_FOLDER
+        histories = {"": staging}
         if self.args.seeds:
-            best = self.folder / f"seed-{results['best_seed']}"
+            histories = {f"seed {seed}": self.folder / f"seed-{seed}" for seed in self.seeds}
+            best = histories[f"seed {results['best_seed']}"]
             empty(staging)
             for path in [*best.glob("*_predictions*"), *best.glob(TRAINER_STATE_FILE)]:
                 shutil.copy2(path, staging)
             model = self.start.head.from_pretrained(best) if list(best.glob("*.safetensors")) else None
-        else:
-            model = self.last.model
         if self.args.plots:
-            names = (
-                {f"seed {seed}": self.folder / f"seed-{seed}" for seed in self.seeds}
-                if self.args.seeds
-                else {"": staging}
-            )
-            states = {name: folder / TRAINER_STATE_FILE for name, folder in names.items()}
+            states = {name: folder / TRAINER_STATE_FILE for name, folder in histories.items()}
             draw_run(staging, results, states, self.args.metric_for_best_model)
         if model is not None:
-            self.save(model, staging, results)
+            model.save_pretrained(staging)
+            self.start.save_tokenizers(staging)
+            self.save_card(model, staging, results)
         write_json(staging / RESULTS_FILE, results)
         move_into_place(staging, self.folder, stale=RESULT_FILES)
         if model is not None and self.args.push_to_hub:
@@ -167,69 +170,81 @@ class Runs:
             for folder in (self.folder, *self.folder.glob("seed-*")):
                 remove_checkpoints(folder)
 
-    def save(self, model: ElmoTaskModel, folder: Path, results: dict) -> None:
-        """Save the trained model with its tokenizer and code, and the card, unless somebody wrote one."""
-        model.save_pretrained(folder)
-        self.start.save_tokenizers(folder)
-        (folder / "README.md").unlink(missing_ok=True)
-        card = run_card(model, self.command, self.data, self.model_args, self.args, results, drawn(folder))
-        if card is not None:
-            card.save(folder / "README.md")
+    def save_card(self, model: ElmoTaskModel, folder: Path, results: dict) -> None:
+        """Write the card of the trained model, with the results of all runs."""
+        model.trained_from, model.loaded_weights = self.model_args.model_name_or_path, None
+        best, data = best_of(results["runs"], self.args), self.data
+        save_card(
+            model,
+            folder,
+            self.args,
+            repository_name(self.args) if self.args.push_to_hub else None,
+            self.command,
+            training_section(self.model_args, self.args, results, best),
+            eval_results=measured(CLASSES[type(model).__name__].task, data, results, best) or None,
+            datasets=[data.dataset_name] if data.dataset_name and not Path(data.dataset_name).exists() else None,
+        )
 
 
 class Run:
     """One run: its arguments, folder and results."""
 
     def __init__(self, runs: Runs, seed: int):
-        self.runs, self.seed, self.started = runs, seed, time.time()
+        self.runs, self.started = runs, time.time()
         self.is_one_of_several = bool(runs.args.seeds)
         self.folder = runs.folder / f"seed-{seed}" if self.is_one_of_several else runs.folder
-        self.staging = self.folder / STAGING_FOLDER
         self.record = RunRecord(self.folder, runs.identity | {"--seed": seed})
         self.args = copy.copy(runs.args)
         self.args.output_dir, self.args.seed, self.args.push_to_hub = str(self.folder), seed, False
-        if not runs.is_validated:
+        if runs.splits.validation is None:
             self.args.eval_strategy, self.args.load_best_model_at_end = IntervalStrategy.NO, False
         self.results: dict = {"seed": seed}
         self.model: ElmoTaskModel | None = None  # trained
 
+    def has_ended(self) -> bool:
+        """Return whether this one of several runs has ended before; claim its folder if it has not."""
+        if not self.is_one_of_several:
+            return False
+        with self.args.main_process_first(desc="the record of the run"):
+            has_ended = self.record.has_ended()
+            if not has_ended:
+                self.record.claim()
+        return has_ended
+
     def train(self, trainer: TaskTrainer) -> None:
         """Compute the layers of a frozen encoder, and train, from the last checkpoint if there is one."""
-        model = trainer.model
         if self.runs.model_args.freeze_encoder and self.args.cache_encoder_outputs:
             for dataset in trainer.datasets.values():
-                self.runs.cache.fill(model, dataset)
-        if "train" in trainer.datasets:
-            checkpoint = checkpoint_to_resume(self.args.resume_from_checkpoint, self.folder)
-            logger.info("%-13s%s", "time:", expected_time(trainer))
-            if checkpoint is not None:
-                logger.info("Resuming from %s", checkpoint)
-            seconds = trainer.train(checkpoint).metrics["train_runtime"]
-            state = trainer.state
-            if state.global_step < state.max_steps:
-                reason = f"{self.args.early_stopping_patience} evaluations brought no better result"
-                logger.info("%-13s%s", "stopped:", f"after {state.global_step} of {state.max_steps} steps, as {reason}")
-            if state.best_global_step and self.args.load_best_model_at_end:
-                logger.info("%-13s%s", "weights:", f"those of step {state.best_global_step}, the best by validation")
-            self.results |= {"train_loss": trainer.train_loss, "train_runtime": seconds}
-            self.results |= {"steps": trainer.state.global_step, "best_step": trainer.state.best_global_step}
-            self.model = trainer.accelerator.unwrap_model(trainer.model)
+                self.runs.cache.fill(trainer.model, dataset)
+        if "train" not in trainer.datasets:
+            return
+        checkpoint = checkpoint_to_resume(self.args.resume_from_checkpoint, self.folder)
+        logger.info("%-13s%s", "time:", expected_time(trainer))
+        if checkpoint is not None:
+            logger.info("Resuming from %s", checkpoint)
+        seconds = trainer.train(checkpoint).metrics["train_runtime"]
+        state = trainer.state
+        if state.global_step < state.max_steps:
+            reason = f"{self.args.early_stopping_patience} evaluations brought no better result"
+            logger.info("%-13s%s", "stopped:", f"after {state.global_step} of {state.max_steps} steps, as {reason}")
+        if state.best_global_step and self.args.load_best_model_at_end:
+            logger.info("%-13s%s", "weights:", f"those of step {state.best_global_step}, the best by validation")
+        self.results |= {"train_loss": trainer.train_loss, "train_runtime": seconds}
+        self.results |= {"steps": state.global_step, "best_step": state.best_global_step}
+        self.model = trainer.accelerator.unwrap_model(trainer.model)
 
-    def evaluate(self, trainer: TaskTrainer, write: Callable) -> None:
-        """Score validation and test examples, and write predictions.
-
-        Args:
-            write: Called with the path of a file without its suffix, the dataset and its predictions; it may return
-                what was predicted wrongly, as `errors` counts it.
-        """
-        if self.args.should_save:
-            empty(self.staging)
+    def evaluate(self, trainer: TaskTrainer) -> None:
+        """Score validation and test examples, and write predictions."""
+        staging, saves = self.folder / STAGING_FOLDER, self.args.should_save
+        if saves:
+            empty(staging)
         for name, prefix in (("validation", "eval"), ("test", "test")):
             if name in trainer.datasets:
-                output = trainer.predict(trainer.datasets[name], metric_key_prefix=prefix)
+                dataset = trainer.datasets[name]
+                output = trainer.predict(dataset, metric_key_prefix=prefix)
                 self.results |= {key: value for key, value in output.metrics.items() if is_metric(key, value)}
-                if self.args.should_save:
-                    errors = write(self.staging / f"{name}_predictions", trainer.datasets[name], output.predictions)
+                if saves:
+                    errors = self.runs.task.write(staging / f"{name}_predictions", dataset, output.predictions)
                     if errors:
                         self.results.setdefault("errors", {})[name] = errors
         mixes = trainer.accelerator.unwrap_model(trainer.model).elmo
@@ -237,13 +252,13 @@ class Run:
         self.results["mix_scales"] = [round(scale, 6) for scale in mixes.mix_scales().tolist()]
         self.results |= {f"{name}_examples": len(data.examples) for name, data in trainer.datasets.items()}
         self.results["seconds"] = round(time.time() - self.started, 1)
-        if self.args.should_save and "train" in trainer.datasets:
-            trainer.state.save_to_json(str(self.staging / TRAINER_STATE_FILE))
-        if self.args.should_save and self.is_one_of_several:
+        if saves and "train" in trainer.datasets:
+            trainer.state.save_to_json(str(staging / TRAINER_STATE_FILE))
+        if saves and self.is_one_of_several:
             if self.model is not None:
-                self.model.save_pretrained(self.staging)
-                remove_code_and_card(self.staging)
-            move_into_place(self.staging, self.folder, stale=RESULT_FILES)
+                self.model.save_pretrained(staging)
+                remove_code_and_card(staging)
+            move_into_place(staging, self.folder, stale=RESULT_FILES)
             self.record.finish(self.results)
 
 
@@ -327,13 +342,3 @@ def report(results: dict, metric: str | None) -> None:
     layers = [f"layer {layer}" for layer in range(len(runs[0]["mix_weights"][0]))]
     tables.append(Table("weights of the layers (0: characters), and scale", ["", *layers, "scale"], mixes))
     logger.info("\n%s\n", "\n\n".join(table.text() for table in tables))
-
-
-def write_json(path: Path, content: dict) -> None:
-    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def empty(folder: Path) -> None:
-    """Make a folder, or remove what an interrupted run left in it."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)

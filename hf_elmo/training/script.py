@@ -21,15 +21,8 @@ from transformers import HfArgumentParser, TrainingArguments
 from transformers.utils import logging as transformers_logging
 
 RECIPES = Path(__file__).parent / "recipes"
-OUTPUT_OPTIONS = (
-    "output_dir",
-    "overwrite_output_dir",
-    "save_strategy",
-    "save_total_limit",
-    "keep_checkpoints",
-    "plots",
-)
-OUTPUT_OPTIONS += ("license", "language", "hub_strategy", "cache_dir")
+OUTPUT_OPTIONS = "output_dir overwrite_output_dir save_strategy save_total_limit keep_checkpoints plots".split()
+OUTPUT_OPTIONS += "license language hub_strategy cache_dir".split()
 INHERITED = "options of transformers.TrainingArguments"
 JSON_OPTION, RESULTS_FILE = "--json", "all_results.json"
 ENDING = """\

@@ -11,18 +11,36 @@ written by beam search and scored by BLEU, chrF and ROUGE. Predictions are a tex
 """
 
 import sys
-from functools import partial
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
 
-from ..loading import load_tokenizer
-from ..model.encoder_decoder_elmo import ElmoForSeq2SeqLM
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import (
+    AutoConfig,
+    GenerationConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedModel,
+    Seq2SeqTrainer,
+)
+
+from ..loading import load_tokenizer, loading
+from ..model.configuration_elmo import ElmoConfig
+from ..model.encoder_decoder_elmo import ElmoEncoderDecoderConfig, ElmoForSeq2SeqLM
+from ..model.modeling_elmo import ElmoModel
 from .arguments import ParallelArguments, Seq2SeqArguments, Seq2SeqModelArguments
-from .checks import check_settings, select_metric
+from .checks import check_settings
+from .configs import read_config
 from .data.parallel_texts import read_parallel_texts
-from .data.splits import sample
-from .generation import PairStart, TextTrainer, encoder_config, is_pair
+from .data.splits import Splits
 from .runs import Runs
 from .script import run_script
-from .target_texts import METRICS, TargetTexts, load_metrics
+from .starting_model import StartingModel
+from .target_texts import TARGET_FOLDER, TargetTexts, load_metrics, target_tokenizer
+from .trainer import TaskTrainer
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,22 +57,106 @@ def train(
     load_metrics()  # which may be missing: known now rather than after training
     check_settings(model_args.model_name_or_path, args)
     splits = read_parallel_texts(data)
-    config = encoder_config(model_args, splits)
-    tokenizer = load_tokenizer(model_args.model_name_or_path)
-    targets = TargetTexts.of(data, model_args, splits, is_pair(model_args))
-    encode_split = partial(targets.encode, source=tokenizer)
-    datasets = {name: encode_split(examples) for name, examples in splits.items()}
-    start = PairStart(ElmoForSeq2SeqLM, config, model_args, tokenizer, datasets, targets=targets, args=args)
-    select_metric(args, METRICS, default="chrf")
+    pair = is_pair(model_args)
+    config = encoder_config(model_args, splits, pair)
+    source = load_tokenizer(model_args.model_name_or_path)
+    task = TargetTexts(target_tokenizer(model_args, splits, pair), source, data)
+    task.trainer, task.loss = TextTrainer, token_loss
+    # The library tells everyone that it changed how it shifts labels, in 2021.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers.models.encoder_decoder")
+    start = PairStart(ElmoForSeq2SeqLM, config, model_args, source, task.encode_splits(splits), task, args, pair)
+    Runs(command, data, model_args, args, splits, start, task).train()
 
-    with Runs(command, data, model_args, args, splits, start) as runs:
-        for run in runs:
-            if data.train_fraction < 1:
-                datasets["train"] = encode_split(sample(splits.train, data.train_fraction, run.seed))
-            trainer = TextTrainer(start.create(run.seed), run.args, datasets, targets.tokenizer, targets.score)
-            run.train(trainer)
-            run.evaluate(trainer, targets.write)
-        runs.finish()
+
+def is_pair(model_args: Seq2SeqModelArguments) -> bool:
+    """Return whether the model to start from is a pair that was trained for the task."""
+    with loading(model_args.model_name_or_path):
+        config = AutoConfig.from_pretrained(model_args.model_name_or_path)
+    return config.model_type == ElmoEncoderDecoderConfig.model_type
+
+
+def encoder_config(model_args: Seq2SeqModelArguments, splits: Splits, pair: bool) -> ElmoConfig:
+    """Return the configuration of the encoder of the model to train.
+
+    Raises:
+        `ValueError`: if there are no training examples and the model is no pair.
+    """
+    name = model_args.model_name_or_path
+    if pair:
+        with loading(name):
+            return AutoConfig.from_pretrained(name).encoder
+    if splits.train is None:
+        raise ValueError(
+            f"{name} is no pair of encoder and decoder, which could write without training: give training examples, "
+            "--train_file or --dataset_name"
+        )
+    is_trained = model_args.random_encoder or not model_args.freeze_encoder
+    return read_config(name, model_args.config_overrides, is_trained, word_vocab_size=0)
+
+
+@dataclass
+class PairStart(StartingModel):
+    """The pair that every run begins with: the same encoder or a random one, and a new decoder by the run's seed.
+
+    Args:
+        targets: The targets, whose tokenizer is saved beside that of the sources.
+        args: Options of generation.
+        pair: Whether the model to start from is a trained pair.
+    """
+
+    model_args: Seq2SeqModelArguments
+    targets: TargetTexts
+    args: Seq2SeqArguments
+    pair: bool
+
+    def load(self, config: ElmoConfig) -> ElmoForSeq2SeqLM:
+        name = self.model_args.model_name_or_path
+        with loading(name):
+            if self.pair:
+                return ElmoForSeq2SeqLM.from_pretrained(name, dtype=torch.float32)
+            if self.model_args.random_encoder:
+                return self.join(ElmoModel(config))
+            return self.join(ElmoModel.from_pretrained(name, config=config, dtype=torch.float32))
+
+    def join(self, encoder: PreTrainedModel) -> ElmoForSeq2SeqLM:
+        """Return a pair with a new decoder, a small GPT-2 that also attends to the encoder."""
+        given, data, tokenizer = self.model_args, self.targets.data, self.targets.tokenizer
+        special = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+        dropouts = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), given.decoder_dropout)
+        decoder = GPT2Config(
+            vocab_size=len(tokenizer),
+            n_positions=max(data.max_target_length, self.args.generation_max_length or 0),
+            n_embd=given.decoder_size,
+            n_layer=given.decoder_layers,
+            n_head=given.decoder_heads,
+            is_decoder=True,
+            add_cross_attention=True,
+            **dropouts,
+            **special,
+        )
+        special["decoder_start_token_id"] = tokenizer.bos_token_id
+        config = ElmoEncoderDecoderConfig.from_encoder_decoder_configs(encoder.config, decoder, **special)
+        model = ElmoForSeq2SeqLM(config, encoder, GPT2LMHeadModel(decoder))
+        model.generation_config = GenerationConfig(
+            max_length=self.args.generation_max_length or data.max_target_length,
+            num_beams=self.args.generation_num_beams or 1,
+            **special,
+        )
+        return model
+
+    def save_tokenizers(self, folder: Path) -> None:
+        super().save_tokenizers(folder)
+        self.targets.tokenizer.save_pretrained(folder / TARGET_FOLDER)
+
+
+class TextTrainer(TaskTrainer, Seq2SeqTrainer):
+    """Trains a pair on the tokens of targets, and evaluates it by the texts that it writes."""
+
+
+def token_loss(outputs: dict, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
+    """Return the cross-entropy of the targets' tokens, their mean over all batches of a step."""
+    losses = F.cross_entropy(outputs["logits"].flatten(0, 1), labels.flatten(), reduction="sum", ignore_index=-100)
+    return losses / ((labels != -100).sum() if num_items_in_batch is None else num_items_in_batch)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,6 @@ from .word_vectors import VectorTable, read_word_vectors, words_of
 
 def trained_labels(model_args: ModelArguments, head: type[ElmoTaskModel]) -> list[str] | None:
     """Return the labels of the model to start from if it has this head, or None."""
-    if model_args.model_name_or_path is None:
-        raise ValueError("--model_name_or_path is missing: a pretrained encoder, or a model trained for the task")
     config = read_config(model_args.model_name_or_path)
     return list(config.id2label.values()) if head.__name__ in (config.architectures or ()) else None
 
@@ -73,9 +71,9 @@ class StartingModel:
     model_args: ModelArguments
     tokenizer: PreTrainedTokenizerBase
     datasets: dict[str, EncodedDataset]
-    vectors: VectorTable | None = None
 
     def __post_init__(self):
+        self.vectors: VectorTable | None = None
         if self.model_args.word_vectors is not None:
             lowercase = self.config.word_vector_lowercase and bool(self.config.char_cnn_filters)
             wanted = None if self.model_args.all_word_vectors else words_of(self.datasets.values(), lowercase)
@@ -85,17 +83,19 @@ class StartingModel:
     def create(self, seed: int) -> ElmoTaskModel:
         """Return a new model; the seed determines the weights of new layers."""
         set_seed(seed)
-        config = copy.deepcopy(self.config)
-        if self.model_args.random_encoder:
-            model = self.head(config)
-        else:
-            model = load(self.head, self.model_args.model_name_or_path, config)
+        model = self.load(copy.deepcopy(self.config))
         if self.vectors is not None:
             model.word_vectors.fill(*self.vectors)
         set_mixes(model, self.model_args.mix)
         if self.model_args.freeze_encoder:
             model.elmo.freeze_encoder()
         return model
+
+    def load(self, config: ElmoConfig) -> ElmoTaskModel:
+        """Return the model as it is before mixes and frozen weights are chosen."""
+        if self.model_args.random_encoder:
+            return self.head(config)
+        return load(self.head, self.model_args.model_name_or_path, config)
 
     def save_tokenizers(self, folder: Path) -> None:
         """Save what turns texts into what the model reads."""

@@ -4,9 +4,7 @@ BLEU and chrF are those of sacrebleu, ROUGE that of rouge-score (words of ASCII 
 percent; a text with several references is compared with the best (ROUGE) or all of them together (BLEU, chrF).
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -16,16 +14,17 @@ from datasets import Dataset
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from ..loading import loading
+from ..loading import load_tokenizer, loading
 from .arguments import ParallelArguments, Seq2SeqModelArguments
 from .batches import EncodedDataset, encode
+from .data.files import write_lines
 from .data.splits import Splits, values
 from .errors import score_errors
+from .tasks import Task
 
 TARGET_FOLDER = "target"  # of a saved pair: the tokenizer of its decoder
 METRICS = ("bleu", "chrf", "rouge1", "rouge2", "rougeL")
 ROUGE = METRICS[2:]
-COLUMNS = ("text", "references")
 
 
 def load_metrics() -> tuple[Any, Any]:
@@ -55,45 +54,39 @@ def train_tokenizer(texts: Iterable[str], size: int) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **special)
 
 
-@dataclass
-class TargetTexts:
-    """The targets of a run.
+def target_tokenizer(model_args: Seq2SeqModelArguments, splits: Splits, pair: bool) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of a trained pair's targets, a given one, or one trained on the targets."""
+    if pair:
+        with loading(model_args.model_name_or_path):
+            tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path, subfolder=TARGET_FOLDER)
+    elif model_args.target_tokenizer is not None:
+        tokenizer = load_tokenizer(model_args.target_tokenizer)
+    else:
+        learned = [references[0] for references in values(splits.train, "references")]
+        tokenizer = train_tokenizer(learned, model_args.target_vocab_size)
+    for name, stand_in in (("bos_token", "cls_token"), ("eos_token", "sep_token"), ("pad_token", "eos_token")):
+        if getattr(tokenizer, name) is None:
+            setattr(tokenizer, name, getattr(tokenizer, stand_in))
+    if None in (tokenizer.bos_token, tokenizer.eos_token):
+        raise ValueError(
+            f"--target_tokenizer {model_args.target_tokenizer}: has no token that begins a text or none that ends "
+            "one (bos_token or cls_token, eos_token or sep_token); give another one"
+        )
+    return tokenizer
 
-    Args:
-        tokenizer: Their tokenizer.
-        data: Options of the data, with the lengths.
-    """
 
-    tokenizer: PreTrainedTokenizerBase
-    data: ParallelArguments
+class TargetTexts(Task):
+    """Texts that a model writes; they have a tokenizer of their own, beside that of the sources."""
 
-    @classmethod
-    def of(
-        cls, data: ParallelArguments, model_args: Seq2SeqModelArguments, splits: Splits, pair: bool
-    ) -> "TargetTexts":
-        """Return targets with the tokenizer of a trained pair, a given one, or one trained on the targets."""
-        if pair:
-            with loading(model_args.model_name_or_path):
-                tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path, subfolder=TARGET_FOLDER)
-        elif model_args.target_tokenizer is not None:
-            with loading(model_args.target_tokenizer):
-                tokenizer = AutoTokenizer.from_pretrained(model_args.target_tokenizer)
-        else:
-            learned = [references[0] for references in values(splits.train, "references")]
-            tokenizer = train_tokenizer(learned, model_args.target_vocab_size)
-        for name, stand_in in (("bos_token", "cls_token"), ("eos_token", "sep_token"), ("pad_token", "eos_token")):
-            if getattr(tokenizer, name) is None:
-                setattr(tokenizer, name, getattr(tokenizer, stand_in))
-        if None in (tokenizer.bos_token, tokenizer.eos_token):
-            raise ValueError(
-                f"--target_tokenizer {model_args.target_tokenizer}: has no token that begins a text or none that ends "
-                "one (bos_token or cls_token, eos_token or sep_token); give another one"
-            )
-        return cls(tokenizer, data)
+    default_metric = "chrf"
 
-    def encode(self, examples: Dataset, source: PreTrainedTokenizerBase) -> EncodedDataset:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, source: PreTrainedTokenizerBase, data: ParallelArguments):
+        super().__init__(tokenizer)
+        self.source, self.data = source, data
+
+    def encode(self, examples: Dataset) -> EncodedDataset:
         """Encode sources, and the first target of each as `decoder_input_ids` and `labels`, shifted by one."""
-        features = encode(source, values(examples, "text"), truncation=True, max_length=self.data.max_source_words)
+        features = encode(self.source, values(examples, "text"), truncation=True, max_length=self.data.max_source_words)
         references = values(examples, "references")
         if any(references):
             for feature, texts in zip(features, references):
@@ -105,32 +98,32 @@ class TargetTexts:
                 feature["decoder_input_ids"] = np.array([self.tokenizer.bos_token_id, *labels[:-1]])
         return EncodedDataset(examples, features)
 
-    def decode(self, predictions: np.ndarray) -> list[str]:
-        """Return the texts of predicted ids `(N, tokens)`."""
+    def gold(self, examples: Dataset) -> list[tuple[str, list[str]] | None]:
+        """Return the source and the references of each example."""
+        rows = zip(values(examples, "text"), values(examples, "references"))
+        return [(source, references) if references else None for source, references in rows]
+
+    def predicted(self, dataset: EncodedDataset, predictions: np.ndarray) -> list[str]:
         ids = np.where(predictions < 0, self.tokenizer.pad_token_id, predictions)
         return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
-    def score(self, dataset: EncodedDataset, predictions: np.ndarray) -> dict[str, float]:
-        """Return BLEU, chrF and ROUGE of the texts that have references."""
-        pairs = zip(self.decode(predictions), values(dataset.examples, "references"))
-        return score_texts([(text, references) for text, references in pairs if references])
+    def metrics(self, gold: Sequence, predicted: Sequence) -> dict[str, float]:
+        return score_texts([(text, references) for text, (_, references) in zip(predicted, gold)])
 
-    def write(self, path: Path, dataset: EncodedDataset, predictions: np.ndarray) -> dict | None:
-        """Write a text a line.
+    def metric_names(self, splits: Splits) -> list[str]:
+        return [*METRICS]
 
-        Returns:
-            The texts that have references by length and chrF, as `errors` counts them.
-        """
-        texts = self.decode(predictions)
-        lines = [" ".join(text.split()) for text in texts]
-        path.with_name(f"{path.name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
-        score, (sources, references) = load_metrics()[0].sentence_chrf, map(partial(values, dataset.examples), COLUMNS)
+    def errors(self, gold: Sequence, predicted: Sequence) -> dict:
+        """Count the texts by length and chrF."""
+        score = load_metrics()[0].sentence_chrf
         scores = [
-            (len(source.split()), score(text, right).score)
-            for source, text, right in zip(sources, texts, references)
-            if right
+            (len(source.split()), score(text, references).score) for text, (source, references) in zip(predicted, gold)
         ]
-        return score_errors(scores, "chrF", "texts") if scores else None
+        return score_errors(scores, "chrF", "texts")
+
+    def write_predictions(self, path: Path, examples: Dataset, predicted: list[str]) -> None:
+        """Write a text a line."""
+        write_lines(path.with_suffix(".txt"), (" ".join(text.split()) + "\n" for text in predicted))
 
 
 def score_texts(pairs: list[tuple[str, list[str]]]) -> dict[str, float]:

@@ -138,7 +138,4 @@ class LogBeforeCheckpoint(TrainerCallback):
     ) -> None:
         control.should_log |= control.should_save or control.should_evaluate or state.global_step >= state.max_steps
 
-    def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
-    ) -> None:
-        control.should_log |= control.should_save or control.should_evaluate
+    on_epoch_end = on_step_end

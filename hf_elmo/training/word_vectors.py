@@ -8,7 +8,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -38,8 +38,6 @@ def read_word_vectors(
     """Read the vectors of a file. Among words that are the same to the model (`The` and `the`), the first counts.
 
     Args:
-        path: Plain or `.gz`.
-        tokenizer: The [`ElmoTokenizer`] of the model, which encodes the words.
         lowercase: Whether the model looks words up with A to Z as a to z.
         wanted: Hashes of the words to keep; `None` for all.
 
@@ -53,7 +51,9 @@ def read_word_vectors(
         hashes = hashes_of([word for _, word, _ in chunk], tokenizer, lowercase)
         for (place, word, numbers), key in zip(chunk, hashes):
             if key not in rows and (wanted is None or key in wanted):
-                rows[key] = vector(numbers, place, word)
+                if wrong := [number for number in numbers if not is_number(number)]:
+                    raise ValueError(f"{place}: {wrong[0]!r:.40} after {word!r:.40} is no number")
+                rows[key] = np.array(numbers, dtype=np.float32)
     if not rows:
         raise ValueError(f"{path}: no word of the data has a vector in it")
     if wanted is not None:
@@ -70,23 +70,14 @@ def words_and_numbers(path: str) -> Iterator[tuple[Place, str, list[str]]]:
         first = first[1:]
     elif first:
         size = Counter(len(parts) for _, parts in first).most_common(1)[0][0] - 1
-    for lines_of_part in (first, lines):
-        for place, parts in lines_of_part:
-            if parts == [""]:
-                continue
-            more = parts[1:-size]  # pieces of a word with blanks, unless they are numbers
-            if len(parts) <= size or size < 1 or (more and all(is_fraction(part) for part in more)):
-                numbers = sum(map(is_number, parts[1:]))
-                raise ValueError(f"{place}: {numbers} numbers after {parts[0]!r:.40}, where there should be {size}")
-            yield place, " ".join(parts[:-size]), parts[-size:]
-
-
-def vector(numbers: list[str], place: Place, word: str) -> np.ndarray:
-    """Return the vector of a word, or raise `ValueError` with its place."""
-    wrong = next((number for number in numbers if not is_number(number)), None)
-    if wrong is not None:
-        raise ValueError(f"{place}: {wrong!r:.40} after {word!r:.40} is no number")
-    return np.array(numbers, dtype=np.float32)
+    for place, parts in chain(first, lines):
+        if parts == [""]:
+            continue
+        more = parts[1:-size]  # pieces of a word with blanks, unless they are numbers
+        if len(parts) <= size or size < 1 or (more and all("." in part and is_number(part) for part in more)):
+            numbers = sum(map(is_number, parts[1:]))
+            raise ValueError(f"{place}: {numbers} numbers after {parts[0]!r:.40}, where there should be {size}")
+        yield place, " ".join(parts[:-size]), parts[-size:]
 
 
 def is_number(text: str) -> bool:
@@ -94,10 +85,6 @@ def is_number(text: str) -> bool:
         return math.isfinite(float(text))
     except ValueError:
         return False
-
-
-def is_fraction(text: str) -> bool:
-    return "." in text and is_number(text)
 
 
 def hashes_of(words: list[str], tokenizer: PreTrainedTokenizerBase, lowercase: bool) -> list[int]:

@@ -15,7 +15,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from hf_elmo.training import classify
 from hf_elmo.training.arguments import TextLabelArguments
-from hf_elmo.training.classify import balanced_loss, encode_texts
+from hf_elmo.training.classify import balanced_loss
 from hf_elmo.training.data.texts import read_texts
 from hf_elmo.training.labels import DEFAULT_METRICS, TextLabels
 from hf_elmo.training.metrics import multi_label_scores
@@ -115,7 +115,7 @@ def test_balanced_classes_have_the_same_total_weight():
 def test_the_threshold_is_a_probability():
     logits = np.log([[0.25 / 0.75, 0.35 / 0.65], [0.31 / 0.69, 0.6 / 0.4]])
     found = [
-        TextLabels({0: "a", 1: "b"}, "multi_label", threshold=threshold).predicted(logits)
+        TextLabels(None, {0: "a", 1: "b"}, "multi_label", threshold).predicted(None, logits)
         for threshold in (0.3, 0.5, 0.7)
     ]
     assert found == [[["b"], ["a", "b"]], [[], ["b"]], [[], []]]
@@ -141,7 +141,7 @@ def test_pairs_of_texts(tmp_path, problem):
         TextLabelArguments(train_file=str(tmp_path / "train.jsonl"), text_pair_column="reply", problem_type=problem)
     ).train
     tokenizer = toy_tasks.tokenizer()
-    dataset = encode_texts(examples, tokenizer, TextLabels({0: "alike", 1: "other"}, problem))
+    dataset = TextLabels(tokenizer, {0: "alike", 1: "other"}, problem).encode(examples)
     expected = tokenizer(examples["text"][0], examples["text_pair"][0])["input_ids"]
     assert dataset.features[0]["input_ids"].tolist() == expected
 

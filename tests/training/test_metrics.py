@@ -232,19 +232,3 @@ def test_an_empty_prediction_is_wrong_where_there_is_an_answer():
     """Answers of which nothing is left once they are normalized count as no answer, as in the official evaluation."""
     scores = squad_scores({"1": "", "2": "the", "3": ""}, {"1": ["gold"], "2": [], "3": ["the"]})
     assert scores["exact_match"] == scores["f1"] == pytest.approx(100 * 2 / 3)
-
-
-def test_the_best_threshold_is_found():
-    """Predictions are kept up to a no-answer score; the best are those of questions 1 and 3, which are right."""
-    predictions = {"1": "gold", "2": "red", "3": "Denver Broncos", "4": "blue"}
-    margins = {"1": -3.0, "2": 0.5, "3": -1.0, "4": 2.0}
-    scores = squad_scores(predictions, MIXED, margins)
-    assert (scores["exact_match"], scores["best_exact_match"], scores["best_exact_match_threshold"]) == (50, 100, -1)
-    assert (scores["best_f1"], scores["best_f1_threshold"]) == (100, -1)
-    chance = random.Random(0)
-    for _ in range(50):  # by hand: every threshold
-        margins = {question: chance.random() for question in MIXED}
-        thresholds = [-1, *margins.values()]
-        kept = [{q: text if margins[q] <= one else "" for q, text in predictions.items()} for one in thresholds]
-        best = max(squad_scores(texts, MIXED)["f1"] for texts in kept)
-        assert squad_scores(predictions, MIXED, margins)["best_f1"] == pytest.approx(best)

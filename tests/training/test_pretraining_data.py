@@ -12,7 +12,7 @@ from datasets import Dataset
 
 from hf_elmo.model.character_ids_elmo import read_word_vocabulary, write_word_vocabulary
 from hf_elmo.training.language_model.corpus import DatasetTexts, SentenceQueue, TextFiles, build_vocabulary, count_words
-from hf_elmo.training.language_model.streams import Streams, WordTable
+from hf_elmo.training.language_model.streams import Streams, Window, WordTable
 from hf_elmo.word_vocabulary import read_unique_words
 
 
@@ -157,10 +157,11 @@ def test_windows_are_the_originals(fixtures_dir):
         for batch in range(3):
             for suffix, streams in directions.items():
                 window = streams.window(20)
+                characters, ids = looked_up(table, window.inputs)
                 for name, actual in (
-                    ("tokens_characters", table.rows(window.inputs) - 1),  # the original counts from 0 in training
-                    ("token_ids", table.labels(window.inputs)),
-                    ("next_token_id", table.labels(window.targets)),
+                    ("tokens_characters", characters - 1),  # the original counts from 0 in training
+                    ("token_ids", ids),
+                    ("next_token_id", looked_up(table, window.targets)[1]),
                 ):
                     assert (actual == expected[f"batch{batch}/{name}{suffix}"]).all(), (batch, name, suffix)
 
@@ -207,15 +208,21 @@ def test_word_table_encodes_each_word_once_and_is_emptied_when_full():
         return spelled(words)
 
     table = WordTable(spell, ["<S>", "</S>", "<UNK>", "b"], max_words=4)
-    first = table.rows([["a", "b"], ["b", "a"]])
+    first, _ = looked_up(table, [["a", "b"], ["b", "a"]])
     assert asked == ["a", "b"]
     assert first.shape == (2, 2, 50)
     assert (first == np.stack([spelled(["a", "b"]), spelled(["b", "a"])])).all()
-    table.rows([["a", "c"], ["d", "e"]])
+    looked_up(table, [["a", "c"], ["d", "e"]])
     assert asked == ["a", "b", "c", "d", "e"]
-    assert (table.rows([["a"]])[0] == spelled(["a"])).all()
+    assert (looked_up(table, [["a"]])[0] == spelled(["a"])).all()
     assert asked[-1] == "a"
-    assert table.labels([["a", "b", "<S>"]]).tolist() == [[2, 3, 0]]
+    assert looked_up(table, [["a", "b", "<S>"]])[1].tolist() == [[2, 3, 0]]
+
+
+def looked_up(table, words):
+    """Return the rows of characters and the ids of words, as batches hold them."""
+    batch = table.batch(Window(words, words), Window(words, words))
+    return batch["input_ids"].numpy(), batch["labels"][:, 0].numpy()
 
 
 def spelled(words):

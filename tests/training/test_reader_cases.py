@@ -331,7 +331,9 @@ def test_other_files_in_the_layout_of_conll_2012(tmp_path):
     assert tagged(read_word_labels(arguments(train_file=path))) == ["Ada/O left/O", "In/B-DATE 1981/I-DATE"]
     assert tagged(read_word_labels(arguments(train_file=path, label_column="pos")))[1] == "In/IN 1981/CD"
     broken = write(tmp_path, "y.conll", "\n".join(rows).replace("(DATE*", "(DATE*(GPE*") + "\n")
-    with pytest.raises(ValueError, match=r"line 4: entities must be bracketed as \(TYPE\* and \*\), but are"):
+    with pytest.raises(
+        ValueError, match=r"line 4: entities must be bracketed one by one, \(TYPE\*, \* and \*\), but are"
+    ):
         read_word_labels(arguments(train_file=broken))
 
 

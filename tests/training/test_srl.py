@@ -18,8 +18,8 @@ from hf_elmo.training import encoder_cache, srl
 from hf_elmo.training.arguments import PredicateArguments
 from hf_elmo.training.data.predicates import brackets, labels_of_brackets, read_predicates
 from hf_elmo.training.encoder_cache import EncoderCache
-from hf_elmo.training.role_metrics import arguments_of, role_scores
-from hf_elmo.training.roles import encode_predicates
+from hf_elmo.training.metrics import arguments_of, role_scores
+from hf_elmo.training.srl import RoleLabels
 
 MODEL = {
     "tagger_layers": 1,
@@ -89,7 +89,7 @@ def test_predictions_are_columns_for_srl_eval(data, model):
             assert [place for place, cell in enumerate(target) if cell != "-"] == [
                 p["words"][0] for p in row["predicates"]
             ]
-            assert [labels_of_brackets(column, [None] * 99) for column in columns] == [
+            assert [labels_of_brackets(column, [None] * 99, "arguments") for column in columns] == [
                 p["labels"] for p in row["predicates"]
             ]
 
@@ -136,7 +136,7 @@ def test_a_trained_model_labels_predicates_without_labels(data, model, tmp_path)
 def test_all_predicates_of_a_sentence_share_its_layers(data, tmp_path, separate_texts, monkeypatch):
     monkeypatch.setattr(encoder_cache, "BATCH_WORDS", 40)
     examples, tokenizer = sentences(data / "srl" / "train.srl", "train"), toy_tasks.tokenizer()
-    dataset = encode_predicates(examples, tokenizer, {}, find_predicates=True)
+    dataset = RoleLabels(tokenizer, toy_tasks.config(), find_predicates=True).encode(examples)
     model = shake(hf_elmo.ElmoForTokenClassification(toy_tasks.config()))
     model.separate_texts = separate_texts
     with EncoderCache(str(tmp_path)) as cache:
@@ -260,7 +260,7 @@ def test_brackets_are_read_as_they_are_written():
     draw = random.Random(0)
     for _ in range(50):
         labels = bio(" ".join(draw.choice([".", "A0", "+A0", "V", "R-A1", "C-A1"]) for _ in range(9)))
-        assert labels_of_brackets(brackets(labels), [None] * 9) == labels
+        assert labels_of_brackets(brackets(labels), [None] * 9, "arguments") == labels
 
 
 @pytest.mark.parametrize(
@@ -274,11 +274,11 @@ def test_brackets_are_read_as_they_are_written():
         (NUMBERED.replace("B-ARG1", "ARG1"), "a.srl, line 4: a label must be O, or B- or I- and a role, but is 'ARG1'"),
         (
             CONLL2005.replace("*)     (V*)", "*      (V*)"),
-            "a.srl, line 3: the argument A1 begins here, but does not end",
+            "a.srl, line 3: A1 begins here, but does not end",
         ),
         (
             CONLL2005.replace("(A1* ", "(A1(A2*"),
-            "line 3: arguments must be bracketed one by one, (A0*, * and *), but are",
+            "line 3: arguments must be bracketed one by one, (TYPE*, * and *), but are",
         ),
         ("", "a.srl: there is no sentence in it"),
         ("1\ta\ta\tX\tX\t_\n", "a.srl, line 1: no sentence for train has a predicate"),

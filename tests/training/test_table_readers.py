@@ -255,7 +255,6 @@ def test_the_digest_is_of_the_content(tmp_path):
 def test_samples_are_drawn_by_the_seed(tmp_path):
     path = write(tmp_path, "x", "".join(f"{number % 2} text {number}\n" for number in range(9)))
     train = read_texts(arguments(train_file=path)).train
-    assert sample(None, 0.5, 0) is None
     assert sample(train, 1, 0) is train
     drawn = sample(train, 0.5, 0)["source"]
     assert len(drawn) == 4

@@ -7,9 +7,9 @@ from reading import arguments, rows, tagged, write
 
 from hf_elmo.label_schemes import find_used_scheme
 from hf_elmo.model.label_schemes_elmo import spans
-from hf_elmo.training.data.files import numbered_lines
+from hf_elmo.training.data.files import numbered_lines, write_lines
 from hf_elmo.training.data.word_labels import read_word_labels
-from hf_elmo.training.data.word_lines import write_conll
+from hf_elmo.training.data.word_lines import conll_blocks
 
 
 def read(path, **options):
@@ -131,7 +131,7 @@ def test_files_that_cannot_be_read(tmp_path):
 
 def test_predictions_are_written_as_conlleval_reads_them(tmp_path):
     sentences = [(["New York", "is"], ["B-LOC", "O"], ["O", "O"], None), (["Oh"], None, ["O"], None)]
-    write_conll(tmp_path / "x", sentences)
+    write_lines(tmp_path / "x", conll_blocks(sentences))
     assert (tmp_path / "x").read_text() == "New_York B-LOC O\nis O O\n\nOh O\n\n"
 
 
@@ -148,7 +148,7 @@ def test_predictions_have_a_line_for_each_line_of_the_file(tmp_path, text):
     splits = read_word_labels(arguments(test_file=write(tmp_path, "x.tsv", text)))
     examples = splits.test
     sentences = zip(examples["tokens"], examples["labels"], examples["labels"], examples["lines"])
-    write_conll(tmp_path / "y", sentences)
+    write_lines(tmp_path / "y", conll_blocks(sentences))
     written = (tmp_path / "y").read_text().splitlines()
     assert len(written) == len(text.splitlines())
     for numbers, words in rows(splits, "test", "lines", "tokens"):

@@ -9,16 +9,16 @@ GAP         a `.tsv` with a text, a pronoun and two names per row (Webster et al
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
 from datasets import Dataset
 
 from ...model.word_splitting_elmo import splitting_rule
-from .files import Place, numbered_lines
-from .splits import Splits, Understood, read_examples, values
-from .tables import Row, find_column, is_table, peek, read_table
+from .files import Place, columns_of, numbered_lines, one_word
+from .splits import Reader, Splits, values
+from .tables import Row, find_column, is_table, peek
 
 BEGIN = re.compile(r"#\s*begin document\s+\(?(.*?)\)?(?:;\s*part\s*(\S+))?\s*$")
 BRACKET = re.compile(r"(\()?([^()|\s]+)(\))?")
@@ -41,79 +41,68 @@ SCHEMA = pa.schema(
 
 
 def read_documents(arguments: Any) -> Splits:
-    """Read documents with clusters of mentions.
+    """Read documents with clusters of mentions. Errors as of `Reader.read`.
 
     Examples have the columns `id`, `part` (of CoNLL-2012), `sentences`, `clusters` (of `[first, last]` words, counted
     over the document; `None` if they are not known), `pronoun` (of GAP, else `None`: its `text`, the words of it, `p`,
     and of both names, `a` and `b`, and whether it means them, `is_a` and `is_b`) and `source`.
-
-    Args:
-        arguments: Fields as of `DataArguments`.
-
-    Raises:
-        `ValueError`: in one line, for data that cannot be read.
     """
-    understood = Understood("document")
-    examples = read_examples(arguments, understood, DocumentReader(arguments, understood))
-    for split, dataset in examples.items():
-        clusters = [cluster for document in values(dataset, "clusters") for cluster in document or ()]
-        words = sum(len(words) for sentences in values(dataset, "sentences") for words in sentences)
-        singletons = sum(len(cluster) == 1 for cluster in clusters)
-        mentions = sum(map(len, clusters))
-        if not mentions and split != "test":
-            raise ValueError(f"{dataset[0]['source']}: no document for {split} has a mention")
-        understood.notes.append(
-            f"{split}: {words:,} words, {mentions:,} mentions in {len(clusters):,} clusters, {singletons:,} of them of "
-            "one mention"
-        )
-    first = next(iter(examples.values()))[0]
-    understood.first = " ".join(word for words in first["sentences"] for word in words)[:200]
-    return Splits(understood, **examples)
+    return DocumentReader(arguments).read()
 
 
-class DocumentReader:
-    """Reader of one run's files and datasets."""
+class DocumentReader(Reader):
+    unit, schema = "document", SCHEMA
 
-    schema = SCHEMA
-
-    def __init__(self, arguments: Any, understood: Understood):
-        self.arguments, self.understood = arguments, understood
-
-    def read_file(self, path: str, split: str) -> Iterator[dict]:
-        if not is_table(path):
-            return self.read_conll(path, split)
-        rows = read_table(path, (), self.arguments.split_column, getattr(self.arguments, f"{split}_split"))
-        return self.read_rows(rows, split)
+    def read_file(self, path: str, split: str) -> Iterable[dict]:
+        return super().read_file(path, split) if is_table(path) else self.read_conll(path, split)
 
     def problem(self, example: dict, split: str) -> str | None:
         if not any(example["sentences"]):
             return "documents without words"
-        return "documents without clusters" if split != "test" and example["clusters"] is None else None
+        return "documents without clusters" if split != "test" and example.get("clusters") is None else None
+
+    def finish(self, examples: dict[str, Dataset]) -> None:
+        for split, dataset in examples.items():
+            clusters = [cluster for document in values(dataset, "clusters") for cluster in document or ()]
+            words = sum(len(words) for sentences in values(dataset, "sentences") for words in sentences)
+            singletons = sum(len(cluster) == 1 for cluster in clusters)
+            mentions = sum(map(len, clusters))
+            if not mentions and split != "test":
+                raise ValueError(f"{dataset[0]['source']}: no document for {split} has a mention")
+            self.understood.notes.append(
+                f"{split}: {words:,} words, {mentions:,} mentions in {len(clusters):,} clusters, {singletons:,} of "
+                "them of one mention"
+            )
+
+    def shown(self, example: dict) -> str:
+        return " ".join(word for words in example["sentences"] for word in words)[:200]
 
     # ---- CoNLL-2012
 
     def read_conll(self, path: str, split: str) -> Iterator[dict]:
         self.understood.record(split, "CoNLL-2012", words="column 4", mentions="the last column")
         is_known = split != "test" or any(has_mention(line) for _, line in numbered_lines(path))
-        document: ConllDocument | None = None
-        for number, line in numbered_lines(path):
-            place = Place(path, number)
-            if begin := BEGIN.match(line):
-                if document is not None:
-                    yield document.example(place, is_known)
-                document = ConllDocument(begin[1], begin[2], place)
-            elif not line.strip() and document is not None:
-                document.end_sentence(place)
-            elif line.startswith("#") and "end document" in line[:20]:
-                if document is not None:
-                    yield document.example(place, is_known)
-                document = None
+        document: dict | None = None
+        clusters: dict[str, list[list[int]]] = {}
+        rows: list[tuple[Place, list[str]]] = []  # the lines of a sentence
+        for number, line in chain(numbered_lines(path), [(0, "#end document")]):
+            place, begin = Place(path, number), BEGIN.match(line)
+            is_end = begin or (line.startswith("#") and "end document" in line[:20])
+            if is_end or not line.strip():
+                if rows:
+                    add_sentence(document["sentences"], clusters, rows)
+                rows = []
+                if is_end and document is not None:
+                    yield document | {"clusters": [*map(sorted, clusters.values())] if is_known else None}
+                if begin:
+                    document = {"id": begin[1], "part": begin[2], "sentences": [], "source": str(place)}
+                elif is_end:
+                    document = None
+                clusters = {} if is_end else clusters
             elif document is not None and not line.startswith("#begin"):
-                document.add(line, place)
-            elif line.strip() and not line.startswith("#"):
+                rows.append((place, columns_of(line)))
+            elif not line.startswith("#"):
                 raise ValueError(f"{place}: expected `#begin document (NAME); part 000`, but found {line[:60]!r}")
-        if document is not None:
-            yield document.example(place, is_known)
 
     # ---- Tables and datasets
 
@@ -133,14 +122,9 @@ class DocumentReader:
             words = row.get(sentences)
             if not is_list_of_lists(words, str):
                 raise ValueError(f"{place}: {sentences} must be a list of lists of words, but is {words!r:.60}")
-            yield {
-                "id": str(row.get(identifier, place.number)),
-                "part": None,
-                "sentences": words,
-                "clusters": None if row.get(clusters) is None else read_clusters(row[clusters], words, place),
-                "pronoun": None,
-                "source": str(place),
-            }
+            found = None if row.get(clusters) is None else read_clusters(row[clusters], words, place)
+            id = str(row.get(identifier, place.number))
+            yield {"id": id, "sentences": words, "clusters": found, "source": str(place)}
 
     def read_gap(self, rows: Iterable[Row], names: Sequence[str], place: Place, split: str) -> Iterator[dict]:
         if split != "test":
@@ -150,86 +134,58 @@ class DocumentReader:
             raise ValueError(f"{place}: there is no column {missing[0]!r}, which GAP has, only {', '.join(names)}")
         self.understood.record(split, "GAP", words="Text", mentions="Pronoun, A, B")
         for place, row in rows:
-            sentences, offsets = split_text(str(row["Text"]))
+            words = list(splitting_rule("treebank").finditer(str(row["Text"])))
+            offsets = [word.span() for word in words]
+            sentences = group_sentences([word.group() for word in words], offsets)
             spans = {key: words_at(row, name, offsets, place) for key, name in zip("pab", ("Pronoun", "A", "B"))}
             answers = {f"is_{key.lower()}": truth(row.get(f"{key}-coref"), place) for key in "AB"}
-            yield {
-                "id": str(row["ID"]),
-                "part": None,
-                "sentences": sentences,
-                "clusters": None,
-                "pronoun": {"text": str(row["Pronoun"]), **spans, **answers},
-                "source": str(place),
-            }
+            pronoun = {"text": str(row["Pronoun"]), **spans, **answers}
+            yield {"id": str(row["ID"]), "sentences": sentences, "pronoun": pronoun, "source": str(place)}
 
 
-class ConllDocument:
-    """A document of a CoNLL-2012 file while it is read."""
+def add_sentence(
+    sentences: list[list[str]], clusters: dict[str, list[list[int]]], rows: list[tuple[Place, list[str]]]
+) -> None:
+    """Add the words of a sentence of CoNLL-2012 to those of its document, and its mentions to their clusters.
 
-    def __init__(self, name: str, part: str | None, place: Place):
-        self.name, self.part, self.place = name, part, place
-        self.sentences: list[list[str]] = [[]]
-        self.clusters: dict[str, list[list[int]]] = {}
-        self.open: dict[str, list[tuple[int, Place]]] = {}  # mentions that have begun, by cluster
-        self.seen: set[tuple[int, int]] = set()
-        self.count = 0
-
-    def add(self, line: str, place: Place) -> None:
-        """Add the word of a line.
-
-        Raises:
-            `ValueError`: if the line has no word, or brackets that are not those of mentions.
-        """
-        columns = line.split("\t") if "\t" in line else line.split()
+    Raises:
+        `ValueError`: if a line has no word, or brackets that are not those of mentions.
+    """
+    begun: dict[str, list[tuple[int, Place]]] = {}  # mentions that have not ended, by cluster
+    seen: set[tuple[int, int]] = set()
+    for word, (place, columns) in enumerate(rows, start=sum(map(len, sentences))):
         if len(columns) <= WORD_COLUMN + 1:
             raise ValueError(
                 f"{place}: {len(columns)} columns; a line must have document, part, number, word, and last the "
-                f"brackets of mentions: {line[:60]!r}"
+                f"brackets of mentions: {' '.join(columns)[:60]!r}"
             )
-        self.sentences[-1].append(columns[WORD_COLUMN])
         cell = columns[-1].strip()
         for bracket in [] if cell in NO_MENTION else cell.split("|"):
             found = BRACKET.fullmatch(bracket)
             if found is None or not (found[1] or found[3]):
                 raise ValueError(f"{place}: mentions must be (12), (12 or 12), joined by |, but are {cell!r}")
-            self.bracket(found[2], bool(found[1]), bool(found[3]), place)
-        self.count += 1
-
-    def bracket(self, cluster: str, begins: bool, ends: bool, place: Place) -> None:
-        if begins:
-            self.open.setdefault(cluster, []).append((self.count, place))
-        if not ends:
-            return
-        if not self.open.get(cluster):
-            raise ValueError(f"{place}: a mention of {cluster} ends here, but has not begun in its sentence")
-        span = self.open[cluster].pop()[0], self.count
-        if span in self.seen:
-            raise ValueError(f"{place}: two mentions have the same words, of which one is of {cluster}: remove one")
-        self.seen.add(span)
-        self.clusters.setdefault(cluster, []).append(list(span))
-
-    def end_sentence(self, place: Place) -> None:
-        for cluster, begun in self.open.items():
-            if begun:
-                raise ValueError(f"{begun[0][1]}: a mention of {cluster} begins here, but does not end in its sentence")
-        if self.sentences[-1]:
-            self.sentences.append([])
-
-    def example(self, place: Place, is_known: bool) -> dict:
-        self.end_sentence(place)
-        return {
-            "id": self.name,
-            "part": self.part,
-            "sentences": self.sentences[:-1] or self.sentences,
-            "clusters": [sorted(mentions) for mentions in self.clusters.values()] if is_known else None,
-            "pronoun": None,
-            "source": str(self.place),
-        }
+            begins, cluster, ends = found.groups()
+            if begins:
+                begun.setdefault(cluster, []).append((word, place))
+            if ends:
+                if not begun.get(cluster):
+                    raise ValueError(f"{place}: a mention of {cluster} ends here, but has not begun in its sentence")
+                span = begun[cluster].pop()[0], word
+                if span in seen:
+                    raise ValueError(
+                        f"{place}: two mentions have the same words, of which one is of {cluster}: remove one"
+                    )
+                seen.add(span)
+                clusters.setdefault(cluster, []).append([*span])
+    for cluster, mentions in begun.items():
+        if mentions:
+            raise ValueError(f"{mentions[0][1]}: a mention of {cluster} begins here, but does not end in its sentence")
+    sentences.append([columns[WORD_COLUMN] for _, columns in rows])
 
 
 def has_mention(line: str) -> bool:
     """Return whether the last column of a line has brackets."""
-    columns = line.split("\t") if "\t" in line else line.split()
+    columns = columns_of(line)
     return len(columns) > WORD_COLUMN + 1 and not line.startswith("#") and bool(re.search("[()]", columns[-1]))
 
 
@@ -263,13 +219,6 @@ def read_clusters(clusters: Any, sentences: list[list[str]], place: Place) -> li
 
 
 # ---- GAP
-
-
-def split_text(text: str) -> tuple[list[list[str]], list[tuple[int, int]]]:
-    """Split raw text into sentences of words, and give the place in the text of each word, as first and end."""
-    matches = list(splitting_rule("treebank").finditer(text))
-    offsets = [match.span() for match in matches]
-    return group_sentences([match.group() for match in matches], offsets), offsets
 
 
 def group_sentences(words: Sequence[str], offsets: Sequence[tuple[int, int]]) -> list[list[str]]:
@@ -337,13 +286,6 @@ def parts_of(document: dict, max_words: int) -> Iterator[dict]:
 # ---- Writing
 
 
-def write_conll_documents(path: str | Path, documents: Dataset, clusters: Sequence[list]) -> None:
-    """Write documents with clusters of `[first, last]` words as the official scorer reads them."""
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
-        for document, found in zip(documents, clusters):
-            file.writelines(document_lines(document["id"], document["part"], document["sentences"], found))
-
-
 def document_lines(name: str, part: str | None, sentences: Sequence[Sequence[str]], clusters: list) -> Iterator[str]:
     """Yield the lines of one document."""
     cells, part = brackets(clusters), part or "000"
@@ -351,30 +293,24 @@ def document_lines(name: str, part: str | None, sentences: Sequence[Sequence[str
     place = 0
     for words in sentences:
         for number, word in enumerate(words):
-            written = "_".join(word.split()) or "_"
-            yield "\t".join([name, part, str(number), written, cells.get(place, "-")]) + "\n"
+            yield "\t".join([name, part, str(number), one_word(word), cells.get(place, "-")]) + "\n"
             place += 1
         yield "\n"
     yield "#end document\n"
 
 
 def brackets(clusters: Sequence[Sequence[Sequence[int]]]) -> dict[int, str]:
-    """Return the brackets at each word where a mention begins or ends, as CoNLL-2012 has them."""
-    begin: dict[int, list] = {}
-    end: dict[int, list] = {}
-    whole: dict[int, list] = {}
+    """Return the brackets at each word where a mention begins or ends, as CoNLL-2012 has them.
+
+    At a word, first mentions begin, the longest before the others; then stand those of one word; then mentions end, of
+    which the one that began last is the first.
+    """
+    cells: dict[int, list[tuple[int, int, str]]] = {}  # order and text of the brackets at each word
     for number, cluster in enumerate(clusters):
         for first, last in cluster:
             if first == last:
-                whole.setdefault(first, []).append(f"({number})")
+                cells.setdefault(first, []).append((1, number, f"({number})"))
             else:
-                begin.setdefault(first, []).append((-last, f"({number}"))
-                end.setdefault(last, []).append((-first, f"{number})"))
-    return {
-        place: "|".join(
-            [text for _, text in sorted(begin.get(place, []))]
-            + whole.get(place, [])
-            + [text for _, text in sorted(end.get(place, []))]
-        )
-        for place in {*begin, *end, *whole}
-    }
+                cells.setdefault(first, []).append((0, -last, f"({number}"))
+                cells.setdefault(last, []).append((2, -first, f"{number})"))
+    return {place: "|".join(text for *_, text in sorted(found)) for place, found in cells.items()}

@@ -4,7 +4,8 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,6 +53,36 @@ def numbered_lines(path: str | Path, errors: str = "strict") -> Iterator[tuple[i
         raise ValueError(undecodable(path, encoding)) from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{path}: not a complete gzip file ({error})") from None
+
+
+def parallel_lines(paths: Sequence[str | Path]) -> Iterator[tuple[int, list[str]]]:
+    """Yield the same line of all files, without white space around it, and its number.
+
+    Raises:
+        `ValueError`: if one of the files has fewer lines than another.
+    """
+    for number, lines in enumerate(zip_longest(*map(numbered_lines, paths)), start=1):
+        if None in lines:
+            shorter, longer = paths[lines.index(None)], next(path for path, line in zip(paths, lines) if line)
+            name = Path(shorter).name
+            raise ValueError(f"{longer}, line {number}: {name} has no such line, and the lines are to match")
+        yield number, [line.strip() for _, line in lines]
+
+
+def columns_of(line: str) -> list[str]:
+    """Return the columns of a line, which tabs separate, or without any, blanks."""
+    return line.split("\t") if "\t" in line else line.split()
+
+
+def one_word(text: str) -> str:
+    """Return a text as a word of a file in columns: white space becomes `_`, and so does an empty text."""
+    return "_".join(text.split()) or "_"
+
+
+def write_lines(path: str | Path, lines: Iterable[str]) -> None:
+    """Write lines that have their ends."""
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        file.writelines(lines)
 
 
 def read_text(path: str | Path) -> str:

@@ -6,69 +6,50 @@ tables          a column of sources and one of targets, each a text or a list: o
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from .files import Place, numbered_lines
-from .splits import Splits, Understood, read_examples
-from .tables import Row, find_column, is_table, peek, read_table
+from .files import Place, parallel_lines
+from .splits import Reader, Splits
+from .tables import Row, find_column, is_table, peek
 
 SOURCE = ("source", "src", "article", "document", "dialogue", "text", "prompt", "question")
 TARGET = ("target", "tgt", "summary", "highlights", "headline", "title", "response", "reply", "answer")
 
 
 def read_parallel_texts(arguments: Any) -> Splits:
-    """Read sources and their targets.
+    """Read sources and their targets, as examples of `text`, `references` (all targets; the first is learned) and
+    `source` (the place). Errors as of `Reader.read`.
 
-    Examples have the columns `text`, `references` (all targets; the first is learned) and `source` (the place). Pairs
-    with an empty text are left out of training, and those without a target out of training and validation.
-
-    Args:
-        arguments: Fields as of `ParallelArguments`.
-
-    Raises:
-        `ValueError`: in one line, for data that cannot be read.
+    Pairs with an empty text are left out of training, and those without a target out of training and validation.
     """
-    understood = Understood("pair")
-    examples = read_examples(arguments, understood, ParallelReader(arguments, understood))
-    first = next(iter(examples.values()))[0]
-    understood.first = f"{first['text'][:100]} -> {(first['references'] or [''])[0][:100]}"
-    return Splits(understood, None, **examples)
+    return ParallelReader(arguments).read()
 
 
-class ParallelReader:
-    """Reader of one run's files and datasets."""
+class ParallelReader(Reader):
+    unit = "pair"
+    schema = pa.schema([("text", pa.string()), ("references", pa.list_(pa.string())), ("source", pa.string())])
 
-    def __init__(self, arguments: Any, understood: Understood):
-        self.arguments, self.understood = arguments, understood
+    def __init__(self, arguments: Any):
+        super().__init__(arguments)
         self.languages = arguments.source_language, arguments.target_language
         self.columns = arguments.source_column, arguments.target_column
-        self.schema = pa.schema([("text", pa.string()), ("references", pa.list_(pa.string())), ("source", pa.string())])
 
     def read_file(self, path: str, split: str) -> Iterator[dict]:
-        if not is_table(path) and not any(self.columns):
-            return self.read_parallel(path, split)
-        wanted = getattr(self.arguments, f"{split}_split")
-        return self.read_rows(read_table(path, self.columns, self.arguments.split_column, wanted), split)
-
-    def read_parallel(self, path: str, split: str) -> Iterator[dict]:
-        """Yield the pairs of parallel lines; a test file may come without its translation."""
-        target = parallel_file(path, *self.languages)
-        if split == "test" and not target.is_file():
-            self.understood.record(split, "lines", sources=Path(path).name)
-            for number, line in numbered_lines(path):
-                yield {"text": line.strip(), "references": [], "source": str(Place(path, number))}
+        if is_table(path) or any(self.columns):
+            yield from self.read_rows(self.table(path, split, self.columns), split)
             return
-        self.understood.record(split, "parallel lines", sources=self.languages[0], targets=self.languages[1])
-        for number, lines in enumerate(zip_longest(numbered_lines(path), numbered_lines(target)), start=1):
-            if None in lines:
-                shorter, longer = (path, target) if lines[0] is None else (target, path)
-                raise ValueError(f"{longer}, line {number}: {shorter} has no such line, and the lines are to match")
-            text, reference = (line.strip() for _, line in lines)
-            yield {"text": text, "references": [reference] * bool(reference), "source": str(Place(path, number))}
+        target = parallel_file(path, *self.languages)
+        if split == "test" and not target.is_file():  # a test file may come without its translation
+            self.understood.record(split, "lines", sources=Path(path).name)
+            lines = parallel_lines([path])
+        else:
+            self.understood.record(split, "parallel lines", sources=self.languages[0], targets=self.languages[1])
+            lines = parallel_lines([path, target])
+        for number, (text, *references) in lines:
+            yield {"text": text, "references": [*filter(None, references)], "source": str(Place(path, number))}
 
     def read_rows(self, rows: Iterable[Row], split: str) -> Iterator[dict]:
         head, names, rows = peek(rows)
@@ -89,6 +70,9 @@ class ParallelReader:
         if split == "train" and not example["text"].strip():
             return "pairs with an empty text"
         return "pairs without a target" if split != "test" and not example["references"] else None
+
+    def shown(self, example: dict) -> str:
+        return f"{example['text'][:100]} -> {(example['references'] or [''])[0][:100]}"
 
 
 def texts_of(cell: Any, column: str | None, place: Place) -> list[str]:

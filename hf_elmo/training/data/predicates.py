@@ -12,6 +12,7 @@ labels, it is not known what is right.
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,12 +22,12 @@ from datasets import Dataset
 
 from ...label_schemes import labels_of_scheme
 from ...model.label_schemes_elmo import spans
-from .files import Place, numbered_lines
-from .splits import Splits, Understood, read_examples, values
-from .tables import Row, find_column, is_table, peek, read_table
+from .files import Place, columns_of, numbered_lines, one_word, write_lines
+from .splits import Reader, Splits, values
+from .tables import Row, find_column, is_table, peek
+from .word_lines import BRACKETS, labels_of_brackets
 
 IOB = re.compile(r"O|[BI]-\S+")
-BRACKETS = re.compile(r"(?:\(([^()*\s]+))?\*(\))?")
 LINES_TO_JUDGE = 5000
 PREDICATES = pa.list_(pa.struct({"name": pa.string(), "words": pa.list_(pa.int32()), "labels": pa.list_(pa.string())}))
 SCHEMA = pa.schema({"tokens": pa.list_(pa.string()), "predicates": PREDICATES, "source": pa.string()})
@@ -50,50 +51,21 @@ LAYOUTS = {
 
 
 def read_predicates(arguments: Any, known_labels: Sequence[str] | None = None) -> Splits:
-    """Read sentences with predicates and labels of their arguments.
+    """Read sentences with predicates and labels of their arguments. Errors as of `Reader.read`.
 
     Examples have the columns `tokens`, `predicates` (their `name` in the data, the numbers of their `words`, and
-    `labels`, `None` where it is not known what is right) and `source`. Labels are those of BIO.
-
-    Args:
-        arguments: Fields as of `DataArguments`.
-        known_labels: Labels of a trained model. They are kept if they hold all labels of training.
-
-    Raises:
-        `ValueError`: in one line, for data that cannot be read.
+    `labels`, `None` where it is not known what is right) and `source`. Labels are those of BIO; those of a trained
+    model are kept if they hold all labels of training.
     """
-    understood = Understood("sentence")
-    examples = read_examples(arguments, understood, PredicateReader(arguments, understood))
-    for split, dataset in examples.items():
-        predicates = [one for row in values(dataset, "predicates") for one in row]
-        if not predicates:
-            raise ValueError(f"{dataset[0]['source']}: no sentence for {split} has a predicate")
-        counts = f"{split}: {len(predicates):,} predicates"
-        labeled = [one["labels"] for one in predicates if one["labels"] is not None]
-        understood.notes.append(f"{counts}, of which {len(labeled):,} have labels")
-        if not understood.label_counts:
-            understood.label_counts.update(span.type for labels in labeled for span in spans(labels))
-    names = list(known_labels or ())
-    if "train" in examples:
-        found = labels_of_scheme(understood.label_counts, "BIO")
-        names = names if set(found) <= set(names) else found
-    first = next(iter(examples.values()))[0]
-    understood.first = " ".join(first["tokens"])[:200]
-    return Splits(understood, names, **examples)
+    return PredicateReader(arguments, known_labels).read()
 
 
-class PredicateReader:
-    """Reader of one run's files and datasets."""
-
-    schema = SCHEMA
-
-    def __init__(self, arguments: Any, understood: Understood):
-        self.arguments, self.understood = arguments, understood
+class PredicateReader(Reader):
+    unit, schema = "sentence", SCHEMA
 
     def read_file(self, path: str, split: str) -> Iterator[dict]:
         if is_table(path):
-            wanted = getattr(self.arguments, f"{split}_split")
-            yield from self.read_rows(read_table(path, (), self.arguments.split_column, wanted), split)
+            yield from super().read_file(path, split)
             return
         layout = find_layout(path)
         self.understood.record(split, layout.kind, words=f"column {layout.word}", labels="one column a predicate")
@@ -102,7 +74,7 @@ class PredicateReader:
             if line.startswith("#") and (layout.word or not rows):  # a comment, unless words come first
                 continue
             if line.strip():
-                rows.append((Place(path, number), line.split("\t") if "\t" in line else line.split()))
+                rows.append((Place(path, number), columns_of(line)))
             elif rows:
                 yield read_sentence(rows, layout)
                 rows = []
@@ -127,13 +99,29 @@ class PredicateReader:
         unlabeled = any(predicate["labels"] is None for predicate in example["predicates"])
         return "sentences with predicates without labels" if split != "test" and unlabeled else None
 
+    def finish(self, examples: dict[str, Dataset]) -> list[str]:
+        for split, dataset in examples.items():
+            predicates = [one for row in values(dataset, "predicates") for one in row]
+            if not predicates:
+                raise ValueError(f"{dataset[0]['source']}: no sentence for {split} has a predicate")
+            labeled = [one["labels"] for one in predicates if one["labels"] is not None]
+            counts = f"{split}: {len(predicates):,} predicates, of which {len(labeled):,} have labels"
+            self.understood.notes.append(counts)
+            if not self.understood.label_counts:
+                self.understood.label_counts.update(span.type for labels in labeled for span in spans(labels))
+        found = labels_of_scheme(self.understood.label_counts, "BIO")
+        return self.known if "train" not in examples or set(found) <= set(self.known) else found
+
+    def shown(self, example: dict) -> str:
+        return " ".join(example["tokens"])[:200]
+
 
 def find_layout(path: str) -> Layout:
     """Return the layout of a file, by its first lines."""
     for _, line in islice(numbered_lines(path), LINES_TO_JUDGE):
         if line.startswith("#begin document"):
             return LAYOUTS["CoNLL-2012"]
-        columns = line.split("\t") if "\t" in line else line.split()
+        columns = columns_of(line)
         if columns and not line.startswith("#"):
             return LAYOUTS["numbered" if columns[0] == "1" and len(columns) >= 6 else "CoNLL-2005"]
     raise ValueError(f"{path}: there is no sentence in it")
@@ -142,7 +130,7 @@ def find_layout(path: str) -> Layout:
 def has_columns_of_predicates(path: str) -> bool:
     """Return whether a file has words in the numbered columns or those of CoNLL-2005."""
     lines = [line for _, line in islice(numbered_lines(path), LINES_TO_JUDGE) if line.strip() and line[0] != "#"]
-    rows = [line.split("\t") if "\t" in line else line.split() for line in lines]
+    rows = [columns_of(line) for line in lines]
     if not rows or find_layout(path) == LAYOUTS["CoNLL-2012"]:
         return False
     if find_layout(path) == LAYOUTS["numbered"]:
@@ -174,9 +162,8 @@ def read_sentence(rows: list[tuple[Place, list[str]]], layout: Layout) -> dict:
     marked = [number for number, cell in enumerate(table[named]) if cell not in NOT_LABELED]
     if layout.kind == "CoNLL-2012":  # a frame is named only where it is annotated
         labeled = table[11 : layout.last]
-        marked = (
-            marked if not labeled else [column.index(v) for column in labeled for v in column if v.startswith("(V*")]
-        )
+        if labeled:
+            marked = [column.index(cell) for column in labeled for cell in column if cell.startswith("(V*")]
     else:
         labeled = table[named + 1 :]
     if labeled and len(labeled) != len(marked):
@@ -184,7 +171,7 @@ def read_sentence(rows: list[tuple[Place, list[str]]], layout: Layout) -> dict:
             f"{rows[0][0]}: {len(marked)} predicates in column {named}, but {len(labeled)} columns of labels behind it"
         )
     places = [place for place, _ in rows]
-    read = labels_of_brackets if layout.kind != LAYOUTS["numbered"].kind else labels_of_iob
+    read = labels_of_iob if layout == LAYOUTS["numbered"] else partial(labels_of_brackets, what="arguments")
     predicates = []
     for number, word in enumerate(marked):
         labels = read(labeled[number], places) if labeled else None
@@ -198,24 +185,6 @@ def labels_of_iob(cells: Sequence[str], places: Sequence[Place]) -> list[str]:
         if not IOB.fullmatch(cell):
             raise ValueError(f"{place}: a label must be O, or B- or I- and a role, but is {cell!r}")
     return list(cells)
-
-
-def labels_of_brackets(cells: Sequence[str], places: Sequence[Place]) -> list[str]:
-    """Return BIO labels of the arguments that are enclosed in brackets: `(A0*`, `*`, `*)`, `(V*)`."""
-    labels, role, first = [], None, places[0]
-    for cell, place in zip(cells, places):
-        found = BRACKETS.fullmatch(cell)
-        if found is None or (found[1] and role) or (found[2] and not (found[1] or role)):
-            raise ValueError(f"{place}: arguments must be bracketed one by one, (A0*, * and *), but are {cell!r}")
-        if found[1]:
-            role, first = found[1], place
-            labels.append(f"B-{role}")
-        else:
-            labels.append(f"I-{role}" if role else "O")
-        role = None if found[2] else role
-    if role:
-        raise ValueError(f"{first}: the argument {role} begins here, but does not end in its sentence")
-    return labels
 
 
 def read_predicate(value: Any, words: list[str], place: Place) -> dict:
@@ -248,11 +217,11 @@ def write_props(path: str | Path, sentences: Dataset, labels: Sequence[Sequence[
     Args:
         labels: For each sentence, the labels of its words for each of its predicates.
     """
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
-        for tokens, predicates, rows in zip(values(sentences, "tokens"), values(sentences, "predicates"), labels):
-            named = [(one["words"], one["name"]) for one in predicates]
-            file.writelines("\t".join(row) + "\n" for row in props_of(len(tokens), named, rows))
-            file.write("\n")
+    lines = []
+    for tokens, predicates, rows in zip(values(sentences, "tokens"), values(sentences, "predicates"), labels):
+        named = [(one["words"], one["name"]) for one in predicates]
+        lines += ["\t".join(row) + "\n" for row in props_of(len(tokens), named, rows)] + ["\n"]
+    write_lines(path, lines)
 
 
 def props_of(
@@ -268,9 +237,8 @@ def props_of(
     names = {predicates[number][0][0]: predicates[number][1] for number in order}
     columns = [brackets(labels[number]) for number in order]
     for place in range(count):
-        name = "_".join(names.get(place, "-").split())
-        name = "_" if name == "-" and place in names else name
-        yield [name, *(column[place] for column in columns)]
+        name = one_word(names[place]) if place in names else "-"
+        yield ["_" if name == "-" and place in names else name, *(column[place] for column in columns)]
 
 
 def brackets(labels: Sequence[str]) -> list[str]:

@@ -18,6 +18,7 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from ..batches import id_type
 from .splits import values
 
 # Positions for an answer that is not in a window, and for one whose position is not known
@@ -48,6 +49,9 @@ class ScoredAnswer(NamedTuple):
     score: float
 
 
+BestAnswers = Sequence[Sequence[ScoredAnswer]]  # to each question
+
+
 def make_windows(
     examples: Dataset, tokenizer: PreTrainedTokenizerBase, max_context_words: int = 400, stride: int = 128
 ) -> tuple[list[Window], list[dict]]:
@@ -76,18 +80,12 @@ def make_windows(
         for row, (ids, mask) in enumerate(zip(rows["input_ids"], rows["attention_mask"])):
             offsets = zip(rows["offset_mapping"][row], rows.sequence_ids(row))
             window = Window(number, [span if sequence == 1 else None for span, sequence in offsets])
-            feature = {"input_ids": compact(ids), "attention_mask": np.asarray(mask, dtype=np.int8)}
+            feature = {"input_ids": np.array(ids, id_type(tokenizer)), "attention_mask": np.array(mask, np.int8)}
             if example["answers"]["text"] or example["is_impossible"]:
                 feature["start_positions"], feature["end_positions"] = answer_positions(window, example)
             windows.append(window)
             features.append(feature)
     return windows, features
-
-
-def compact(rows: list[list[int]]) -> np.ndarray:
-    """Return rows of ids in the smallest type that holds them: a list of lists needs many times that."""
-    ids = np.asarray(rows)
-    return ids.astype(np.int16 if ids.max(initial=0) < 1 << 15 else np.int32)
 
 
 def answer_positions(window: Window, example: Mapping) -> tuple[int, int]:
@@ -162,10 +160,7 @@ def best_spans(
 
 
 def no_answer_scores(
-    answers: Sequence[Sequence[ScoredAnswer]],
-    windows: Sequence[Window],
-    start_logits: np.ndarray,
-    end_logits: np.ndarray,
+    answers: BestAnswers, windows: Sequence[Window], start_logits: np.ndarray, end_logits: np.ndarray
 ) -> list[float]:
     """Return, for each question, the score that its text has no answer minus that of its best answer.
 
@@ -184,10 +179,7 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def answer_texts(
-    examples: Dataset,
-    answers: Sequence[Sequence[ScoredAnswer]],
-    no_answer: Sequence[float] | None = None,
-    threshold: float = 0.0,
+    examples: Dataset, answers: BestAnswers, no_answer: Sequence[float] | None = None, threshold: float = 0.0
 ) -> dict[str, str]:
     """Return the best answer to each question, by the question's id; `""` where `no_answer` is above the threshold."""
     found = zip(values(examples, "id"), answers, no_answer or [-np.inf] * len(answers))
@@ -197,7 +189,7 @@ def answer_texts(
 def write_answers(
     path: Path,
     examples: Dataset,
-    answers: Sequence[Sequence[ScoredAnswer]],
+    answers: BestAnswers,
     no_answer: Sequence[float] | None = None,
     threshold: float = 0.0,
 ) -> None:

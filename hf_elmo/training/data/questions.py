@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+from datasets import Dataset
 
 from .files import numbered_lines
-from .splits import Splits, Understood, read_examples, values
-from .tables import Row, load_json, read_table
+from .splits import Reader, Splits, values
+from .tables import Row, load_json
 
 ANSWERS = pa.struct({"text": pa.list_(pa.string()), "answer_start": pa.list_(pa.int32())})
 TEXTS = dict.fromkeys(("id", "question", "context", "source"), pa.string())
@@ -22,45 +23,22 @@ SCHEMA = pa.schema({**TEXTS, "answers": ANSWERS, "is_impossible": pa.bool_()})
 
 
 def read_questions(arguments: Any) -> Splits:
-    """Read questions on texts.
+    """Read questions on texts. Errors as of `Reader.read`, with the path to the field.
 
     Examples have the columns `id`, `question`, `context`, `answers` (lists `text` and `answer_start`, the latter `None`
     for an answer that is not where the data say), `is_impossible` and `source`. With `is_impossible`, no answer is
     right; without it and without answers, it is not known what is right: such questions are left out of training.
-
-    Args:
-        arguments: Fields as of `QuestionArguments`.
-
-    Raises:
-        `ValueError`: in one line, with the path to the field, for data that cannot be read.
     """
-    understood = Understood("question")
-    examples = read_examples(arguments, understood, QuestionReader(arguments, understood))
-    for split, dataset in examples.items():
-        impossible = sum(values(dataset, "is_impossible"))
-        if impossible:
-            understood.notes.append(f"{split}: {impossible:,} questions have no answer in their text (SQuAD 2.0)")
-        if split == "validation" and not impossible and not any(row["text"] for row in values(dataset, "answers")):
-            raise ValueError(f"{dataset[0]['source']}: no question of the validation examples has an answer")
-    first = next(iter(examples.values()))[0]
-    answer = first["answers"]["text"][:1] or ["no answer"]
-    understood.first = f"{first['question']} {answer[0]} | {first['context'][:100]}"
-    return Splits(understood, **examples)
+    return QuestionReader(arguments).read()
 
 
-class QuestionReader:
-    """Reader of one run's files and datasets."""
+class QuestionReader(Reader):
+    unit, schema = "question", SCHEMA
 
-    schema = SCHEMA
-
-    def __init__(self, arguments: Any, understood: Understood):
-        self.arguments, self.understood = arguments, understood
-
-    def read_file(self, path: str, split: str) -> Iterator[dict]:
+    def read_file(self, path: str, split: str) -> Iterable[dict]:
         if path.removesuffix(".gz").endswith(".json") and not is_array(path):
             return self.distinct(self.read_squad(path, split), path)
-        rows = read_table(path, (), self.arguments.split_column, getattr(self.arguments, f"{split}_split"))
-        return self.read_rows(rows, split)
+        return super().read_file(path, split)
 
     def read_rows(self, rows: Iterable[Row], split: str) -> Iterator[dict]:
         self.understood.record(split, "a table with the columns of squad")
@@ -117,6 +95,20 @@ class QuestionReader:
             return "questions without an answer"
         return "questions whose answers are not in the text" if set(starts) == {None} else None
 
+    def finish(self, examples: dict[str, Dataset]) -> None:
+        for split, dataset in examples.items():
+            impossible = sum(values(dataset, "is_impossible"))
+            if impossible:
+                self.understood.notes.append(
+                    f"{split}: {impossible:,} questions have no answer in their text (SQuAD 2.0)"
+                )
+            if split == "validation" and not impossible and not any(row["text"] for row in values(dataset, "answers")):
+                raise ValueError(f"{dataset[0]['source']}: no question of the validation examples has an answer")
+
+    def shown(self, example: dict) -> str:
+        answer = example["answers"]["text"][:1] or ["no answer"]
+        return f"{example['question']} {answer[0]} | {example['context'][:100]}"
+
 
 def is_array(path: str) -> bool:
     return next((line for _, line in numbered_lines(path) if line.strip()), "").lstrip().startswith("[")
@@ -152,20 +144,16 @@ def read_answers(entry: "Field", context: str, keep_unplaced: bool) -> dict[str,
         text, start = text.text(), start.whole_number()
         is_placed = start >= 0 and context.startswith(text, start)
         if not is_placed and not keep_unplaced:
-            raise ValueError(f"{place}: {misplaced(text, start, context)}")
+            there = f"which reads {context[start : start + len(text)]!r}" if start >= 0 else "which is no place"
+            found_at = context.find(text)
+            raise ValueError(
+                f"{place}: the answer {text!r:.60} is not in its context at answer_start {start}, {there}; it is "
+                f"{'nowhere there' if found_at < 0 else f'at {found_at}'}. Correct it, or leave such answers out of "
+                "training with --keep_unplaced_answers True"
+            )
         found["text"].append(text)
         found["answer_start"].append(start if is_placed else None)
     return found
-
-
-def misplaced(text: str, start: int, context: str) -> str:
-    there = f"which reads {context[start : start + len(text)]!r}" if start >= 0 else "which is no place"
-    found = context.find(text)
-    return (
-        f"the answer {text!r:.60} is not in its context at answer_start {start}, {there}; it is "
-        f"{'nowhere there' if found < 0 else f'at {found}'}. Correct it, or leave such answers out of training with "
-        "--keep_unplaced_answers True"
-    )
 
 
 @dataclass(frozen=True)

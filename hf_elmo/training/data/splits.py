@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 
-from .tables import Row, dataset_rows
+from .tables import Row, dataset_rows, read_table
 
 SPLITS = {"train": "max_train_samples", "validation": "max_eval_samples", "test": "max_predict_samples"}
 CHUNK = 1000  # examples that are Python objects at a time; all others are in Arrow tables
@@ -23,28 +23,19 @@ SHOWN_LABELS = 40
 
 @dataclass
 class Understood:
-    """How the data were read, for the user to check before training.
+    """How the data were read, for the user to check before training."""
 
-    Args:
-        unit: Name of an example: sentence, text, pair, question.
-        format, columns: Format of the files, and which column holds what, of the first split that was read.
-        scheme: Scheme of the labels of words, as found and as learned.
-        label_counts: Labels of the training examples as the model learns them; without training, of the test examples.
-        examples: Number of examples of each split.
-        notes: What was read by rule or differs between splits, a sentence each.
-        left_out: For each split and reason, how many examples were left out, and the place of the first.
-        first: The first example.
-    """
-
-    unit: str
-    format: str = ""
-    columns: dict[str, str] = field(default_factory=dict)
-    scheme: str | None = None
-    label_counts: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, int] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    left_out: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
-    first: str = ""
+    unit: str  # name of an example: sentence, text, pair, question
+    format: str = ""  # of the files of the first split that was read
+    columns: dict[str, str] = field(default_factory=dict)  # which column of it holds what
+    scheme: str | None = None  # of the labels of words, as found and as learned
+    label_counts: Counter[str] = field(default_factory=Counter)  # of training as learned; without training, of tests
+    examples: dict[str, int] = field(default_factory=dict)  # their number in each split
+    notes: list[str] = field(default_factory=list)  # what was read by rule or differs between splits, a sentence each
+    left_out: dict[tuple[str, str], tuple[int, str]] = field(
+        default_factory=dict
+    )  # by split and reason: count, first place
+    first: str = ""  # the first example
 
     def record(self, split: str, format: str, **columns: str | None):
         """Record format and columns of a split; where they differ from those of the first split, as a note."""
@@ -55,23 +46,13 @@ class Understood:
         elif (format, named) != (self.format, self.columns):
             self.notes.append("; ".join([f"{split} is read as {format}", *(f"{key} in {named[key]}" for key in named)]))
 
-    def leave_out(self, split: str, reason: str, place: str):
-        count, first = self.left_out.get((split, reason), (0, place))
-        self.left_out[split, reason] = count + 1, first
-
 
 @dataclass
 class Splits:
-    """Examples of a run, each split a `Dataset` or `None`, with the columns that its reader names.
-
-    Args:
-        understood: How the data were read.
-        label_names: Labels in the order of the model's outputs, or `None` for tasks without classes.
-        train, validation, test: The splits. A column `source` has the place of each example.
-    """
+    """Examples of a run, with the columns that their reader names; the column `source` has the place of each."""
 
     understood: Understood
-    label_names: list[str] | None = None
+    label_names: list[str] | None = None  # in the order of the model's outputs; `None` for tasks without classes
     train: Dataset | None = None
     validation: Dataset | None = None
     test: Dataset | None = None
@@ -110,60 +91,81 @@ class Splits:
 # ---- Reading
 
 
-class Reader(Protocol):
-    """The part of a task in reading its data: the columns of an example, and how examples are read."""
+class Reader:
+    """The base class of the tasks' readers: how examples are read, and which of them are left out.
 
-    schema: pa.Schema
+    Args:
+        arguments: Fields as of `DataArguments`, and those of the task.
+        known: Labels of a trained model.
+    """
+
+    unit: str  # what an example is called
+    schema: pa.Schema  # the columns of examples
+
+    def __init__(self, arguments: Any = None, known: Iterable[str] | None = None):
+        self.arguments, self.known = arguments, list(known or ())
+        self.understood = Understood(self.unit)
 
     def read_file(self, path: str, split: str) -> Iterable[dict]:
         """Yield the examples of a file for the split train, validation or test."""
+        return self.read_rows(self.table(path, split), split)
 
-    def read_rows(self, rows: Iterator[Row], split: str) -> Iterable[dict]:
-        """Yield the examples of the rows of a dataset."""
+    def read_rows(self, rows: Iterable[Row], split: str) -> Iterable[dict]:
+        """Yield the examples of the rows of a table or a dataset."""
+        raise NotImplementedError
 
     def problem(self, example: dict, split: str) -> str | None:
         """Say why an example is left out of the split, if it is."""
 
+    def finish(self, examples: dict[str, Dataset]) -> list[str] | None:
+        """Check the examples of all splits, and return the labels in the order of the model's outputs, if any."""
 
-def read_examples(arguments: Any, understood: Understood, reader: Reader) -> dict[str, Dataset]:
-    """Read those of the splits train, validation and test that the arguments name.
+    def shown(self, example: dict) -> str:
+        """Return an example as the user sees it."""
+        raise NotImplementedError
 
-    Args:
-        arguments: Fields as of `DataArguments`.
-        understood: Records the number of examples, and those left out.
-        reader: Reads the examples of the task.
+    def table(self, path: str, split: str, chosen: Iterable[str | None] = ()) -> Iterator[Row]:
+        """Yield the rows of a table that are of a split."""
+        return read_table(path, chosen, self.arguments.split_column, getattr(self.arguments, f"{split}_split"))
 
-    Raises:
-        `ValueError`: if neither files nor a dataset are given, or both, or a split has no example.
-    """
-    files = {split: getattr(arguments, f"{split}_file") for split in SPLITS}
-    files = {split: path for split, path in files.items() if path is not None}
-    if bool(files) == (arguments.dataset_name is not None):
-        raise ValueError("give the examples: either files (--train_file, ...) or --dataset_name")
-    if files:
-        sources = {split: (path, reader.read_file(path, split)) for split, path in files.items()}
-    else:
-        found = named_splits(arguments)
-        sources = {
-            name: (where, reader.read_rows(dataset_rows(rows, where), name)) for name, (where, rows) in found.items()
-        }
-    examples = {}
-    for split, (name, read) in sources.items():
-        kept = keep(read, split, reader, understood)
-        examples[split] = to_dataset(islice(kept, getattr(arguments, SPLITS[split])), reader.schema)
-        understood.examples[split] = len(examples[split])
-        if not understood.examples[split]:
-            out = [f"; {n} left out: {why}" for (which, why), (n, _) in understood.left_out.items() if which == split]
-            raise ValueError(f"{name}: there is no example for {split} in it{''.join(out)}")
-    return examples
+    def read(self) -> Splits:
+        """Read those of the splits train, validation and test that the arguments name.
 
-
-def keep(examples: Iterable[dict], split: str, reader: Reader, understood: Understood) -> Iterator[dict]:
-    for example in examples:
-        if problem := reader.problem(example, split):
-            understood.leave_out(split, problem, example["source"])
+        Raises:
+            `ValueError`: in one line, for data that cannot be read or are most likely misread; if neither files nor a
+                dataset are given, or both; or if a split has no example.
+        """
+        files = {split: getattr(self.arguments, f"{split}_file") for split in SPLITS}
+        files = {split: path for split, path in files.items() if path is not None}
+        if bool(files) == (self.arguments.dataset_name is not None):
+            raise ValueError("give the examples: either files (--train_file, ...) or --dataset_name")
+        if files:
+            sources = {split: (path, self.read_file(path, split)) for split, path in files.items()}
         else:
-            yield example
+            sources = {
+                split: (name, self.read_rows(dataset_rows(dataset, name), split))
+                for split, (name, dataset) in named_splits(self.arguments).items()
+            }
+        examples = {}
+        for split, (name, read) in sources.items():
+            kept = islice(self.kept(read, split), getattr(self.arguments, SPLITS[split]))
+            examples[split] = to_dataset(kept, self.schema)
+            self.understood.examples[split] = len(examples[split])
+            if not len(examples[split]):
+                left_out = self.understood.left_out.items()
+                out = [f"; {count} left out: {why}" for (which, why), (count, _) in left_out if which == split]
+                raise ValueError(f"{name}: there is no example for {split} in it{''.join(out)}")
+        names = self.finish(examples)
+        self.understood.first = self.shown(next(iter(examples.values()))[0])
+        return Splits(self.understood, names, **examples)
+
+    def kept(self, examples: Iterable[dict], split: str) -> Iterator[dict]:
+        for example in examples:
+            if problem := self.problem(example, split):
+                count, first = self.understood.left_out.get((split, problem), (0, example["source"]))
+                self.understood.left_out[split, problem] = count + 1, first
+            else:
+                yield example
 
 
 def to_dataset(examples: Iterator[dict], schema: pa.Schema) -> Dataset:
@@ -171,17 +173,14 @@ def to_dataset(examples: Iterator[dict], schema: pa.Schema) -> Dataset:
     while chunk := list(islice(examples, CHUNK)):
         try:
             batches.append(pa.RecordBatch.from_pylist(chunk, schema=schema))
-        except UnicodeEncodeError:
-            raise ValueError(half_character(chunk)) from None
+        except UnicodeEncodeError:  # half of a character, an escape such as \\ud800 in JSON without its partner
+            texts = (json.dumps(example, ensure_ascii=False, default=str) for example in chunk)
+            found = ((place["source"], re.search("[\ud800-\udfff]", text)) for place, text in zip(chunk, texts))
+            place, half = next(pair for pair in found if pair[1])
+            raise ValueError(
+                f"{place}: the text has half of a character, {half[0]!a}, and cannot be encoded: remove it"
+            ) from None
     return Dataset(pa.Table.from_batches(batches, schema=schema))
-
-
-def half_character(examples: list[dict]) -> str:
-    """Describe the first example with half of a character, an escape such as \\ud800 in JSON without its partner."""
-    texts = (json.dumps(example, ensure_ascii=False, default=str) for example in examples)
-    found = ((example, half) for example, text in zip(examples, texts) if (half := re.search("[\ud800-\udfff]", text)))
-    example, half = next(found)
-    return f"{example['source']}: the text has half of a character, {half[0]!a}, and cannot be encoded: remove it"
 
 
 def named_splits(arguments: Any) -> dict[str, tuple[str, Dataset]]:
@@ -216,9 +215,9 @@ def values(dataset: Dataset, column: str) -> list:
     return dataset.select_columns(column).with_format("arrow")[:][column].to_pylist()
 
 
-def sample(dataset: Dataset | None, fraction: float, seed: int) -> Dataset | None:
+def sample(dataset: Dataset, fraction: float, seed: int) -> Dataset:
     """Return a random part of the examples, drawn by the seed, in their order; at least one."""
-    if dataset is None or fraction == 1:
+    if fraction == 1:
         return dataset
     count = max(1, round(fraction * len(dataset)))
     return dataset.select(sorted(random.Random(f"{seed}/{fraction}").sample(range(len(dataset)), count)))
@@ -228,7 +227,7 @@ def sample(dataset: Dataset | None, fraction: float, seed: int) -> Dataset | Non
 
 
 def check_classes(
-    examples: dict[str, Dataset], understood: Understood, known: Sequence[str] | None, is_chosen: bool
+    examples: dict[str, Dataset], understood: Understood, known: Sequence[str], is_chosen: bool
 ) -> Counter[str]:
     """Check the column `label` of texts or pairs, and return how often each label is in training.
 
@@ -239,23 +238,21 @@ def check_classes(
     Raises:
         `ValueError`: if the labels of training are implausible, or no example of a split has a label of the model.
     """
-    counts = {split: Counter(values(dataset, "label")) for split, dataset in examples.items()}
-    counted = counts.get("train", counts.get("test", Counter()))
-    if "train" in counts and not is_chosen and (problem := implausible(counted)):
+    counts = {split: Counter(filter(None, values(dataset, "label"))) for split, dataset in examples.items()}
+    understood.label_counts = counts.get("train", counts.get("test", Counter()))
+    if "train" in counts and not is_chosen and (problem := implausible(counts["train"])):
         file, column = examples["train"][0]["source"].split(", line ")[0], understood.columns.get("labels", "trees")
         raise ValueError(
             f"{file}: {problem}, read from {column}: name the column of labels with --label_column; if it is this one, "
             "name it all the same"
         )
-    names = dict.fromkeys([*(known or ()), *counts.get("train", ())])
+    names = dict.fromkeys([*known, *counts.get("train", ())])
     for split in ("validation", "test"):
-        labels = counts.get(split, Counter())
-        if names and labels.keys() - {None} and not labels.keys() & names.keys():
-            found = ", ".join(sorted(labels.keys() - {None}))
-            place = examples[split][0]["source"]
+        labels = counts.get(split, Counter()).keys()
+        if names and labels and not labels & names.keys():
+            place, found = examples[split][0]["source"], ", ".join(sorted(labels))
             raise ValueError(f"{place}: labels are {found}, but the model's are {', '.join(names)}")
     note_unknown(examples, "label", names, understood, f"{understood.unit}s", "wrong")
-    understood.label_counts = Counter({label: count for label, count in counted.items() if label is not None})
     return understood.label_counts
 
 

@@ -33,10 +33,10 @@ def read_table(
     """Yield the rows of a table, each with its place.
 
     The first line of `.csv`, `.tsv` and files without a table's suffix is the header, unless a column is chosen by its
-    number, from 0: then the columns are named by their numbers. Columns of `.tsv` and of files
-    without such a suffix are separated by tabs, and quotes mean nothing in them. In `.csv` the delimiter is that which
-    the header has most of: comma, semicolon, tab or `|`. `.json` and `.jsonl` hold an object a line, or one array of
-    objects. Empty lines are skipped.
+    number, from 0: then the columns are named by their numbers. Columns of `.tsv` and of files without such a suffix
+    are separated by tabs, and quotes mean nothing in them. In `.csv` the delimiter is that which the header has most
+    of: comma, semicolon, tab or `|`. `.json` and `.jsonl` hold an object a line, or one array of objects. Empty lines
+    are skipped.
 
     Args:
         chosen: Columns that the user named.
@@ -109,9 +109,10 @@ def json_rows(path: str, may_be_whole: bool) -> Iterator[Row]:
         content = load_json(path)
         lists = [value for value in content.values() if isinstance(value, list)] if isinstance(content, dict) else []
         for number, row in enumerate(lists[0] if len(lists) == 1 else content):
+            place = Place(path, number, "item")
             if not isinstance(row, dict):
-                raise ValueError(f"{path}, item {number}: must be an object with a value for each column: {row!r:.60}")
-            yield Place(path, number, "item"), row
+                raise ValueError(f"{place}: must be an object with a value for each column: {row!r:.60}")
+            yield place, row
         return
     for number, line in numbered_lines(path):
         if line.strip():
@@ -145,40 +146,36 @@ def load_json(path: str) -> Any:
 
 
 def delimited_rows(path: str, is_csv: bool, chosen: Collection[str | None] = ()) -> Iterator[Row]:
-    csv.field_size_limit(2**31 - 1)  # the default refuses texts beyond 131,072 characters
-    lines = (f"{line}\n" for _, line in numbered_lines(path))
-    if is_csv:
-        first = next((line for _, line in numbered_lines(path) if line.strip()), "")
-        if first.lower().startswith("sep=") and len(first) == 5:  # names the delimiter, for spreadsheets
-            lines = chain(["\n"], islice(lines, 1, None))
-        reader = csv.reader(lines, delimiter=max(",;\t|", key=first.count), strict=True, skipinitialspace=True)
-        rows = reader
-    else:
-        reader, rows = None, (line.rstrip("\n").split("\t") for line in lines)
-    header, number = None, 0
-    while True:
-        try:
-            cells = next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise ValueError(f"{path}, line {reader.line_num}: not CSV ({error})") from None
-        number = number + 1 if reader is None else reader.line_num
+    header = None
+    for number, cells in csv_cells(path) if is_csv else ((n, line.split("\t")) for n, line in numbered_lines(path)):
         if not any(cell.strip() for cell in cells):
             continue
+        place = Place(path, number)
         if header is None:
-            twice = next((cell for cell in cells if cell.strip() and cells.count(cell) > 1), None)
             names, numbers = [cell.strip() for cell in cells], [str(column) for column in range(len(cells))]
             header = numbers if set(chosen) & set(numbers) - set(names) else names
-            if header is names and twice:
-                raise ValueError(f"{path}, line {number}: two columns are named {twice.strip()!r}")
             if header is names:
+                if twice := next((name for name in names if name and names.count(name) > 1), None):
+                    raise ValueError(f"{place}: two columns are named {twice!r}")
                 continue
         if len(cells) != len(header):
-            raise ValueError(
-                f"{path}, line {number}: {len(cells)} columns where the header has {len(header)} ({', '.join(header)})"
-            )
-        yield Place(path, number), dict(zip(header, cells))
+            raise ValueError(f"{place}: {len(cells)} columns where the header has {len(header)} ({', '.join(header)})")
+        yield place, dict(zip(header, cells))
+
+
+def csv_cells(path: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the cells of each row of `.csv`, and the number of its last line."""
+    csv.field_size_limit(2**31 - 1)  # the default refuses texts beyond 131,072 characters
+    lines = (f"{line}\n" for _, line in numbered_lines(path))
+    first = next((line for _, line in numbered_lines(path) if line.strip()), "")
+    if first.lower().startswith("sep=") and len(first) == 5:  # names the delimiter, for spreadsheets
+        lines = chain(["\n"], islice(lines, 1, None))
+    reader = csv.reader(lines, delimiter=max(",;\t|", key=first.count), strict=True, skipinitialspace=True)
+    try:
+        for cells in reader:
+            yield reader.line_num, cells
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num}: not CSV ({error})") from None
 
 
 def peek(rows: Iterable[Row]) -> tuple[list[Row], list[str], Iterator[Row]]:

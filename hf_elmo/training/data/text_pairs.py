@@ -9,16 +9,15 @@ class -1 keeps it.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from datasets import Dataset
 
-from .files import Place, numbered_lines
-from .splits import Splits, Understood, check_classes, read_examples, values
-from .tables import Row, as_number, clean_label, find_column, find_label_column, peek, read_table
+from .files import Place, parallel_lines
+from .splits import Reader, Splits, check_classes, values
+from .tables import Row, as_number, clean_label, find_column, find_label_column, peek
 
 # Names of columns in SNLI, MultiNLI and GLUE; the same on the Hub; in SICK; in the other tasks of GLUE
 FIRST = ("sentence1", "premise", "sentence_A", "question1", "text1")
@@ -30,49 +29,38 @@ MINUS_ONE = "-1"  # in SNLI as the Hub has it, no gold label
 
 
 def read_text_pairs(arguments: Any, known_labels: Sequence[str] | None = None) -> Splits:
-    """Read pairs of texts with a class label, or with `--regression` a value, each.
+    """Read pairs of texts with a class label, or with `--regression` a value, each. Errors as of `Reader.read`.
 
     Examples have the columns `text`, `text_pair`, `label` (text or number, `None` if there is none), `id` (in the
     corpus, or the number of line or row) and `source`. Pairs with an empty text are left out of training, and pairs
     without a label out of training and validation.
-
-    Args:
-        arguments: Fields as of `PairArguments`.
-        known_labels: Labels of a trained model.
-
-    Raises:
-        `ValueError`: in one line, for data that cannot be read or are most likely misread.
     """
-    understood = Understood("pair")
-    reader = PairReader(arguments, understood, known_labels or ())
-    examples = read_examples(arguments, understood, reader)
-    reader.check_unlabeled(examples)
-    names = None
-    if not arguments.regression:
-        counts = check_classes(examples, understood, known_labels, arguments.label_column is not None)
-        names = sorted(counts) if "train" in examples else list(known_labels or ())
-    first = next(iter(examples.values()))[0]
-    understood.first = f"{first['label']}: {first['text'][:100]} | {first['text_pair'][:100]}"
-    return Splits(understood, names, **examples)
+    return PairReader(arguments, known_labels).read()
 
 
-class PairReader:
-    """Reader of one run's files and datasets."""
+class PairReader(Reader):
+    unit = "pair"
 
-    def __init__(self, arguments: Any, understood: Understood, known: Sequence[str] = ()):
-        self.arguments, self.understood = arguments, understood
-        self.has_minus_one = arguments.regression or MINUS_ONE in known
+    def __init__(self, arguments: Any, known: Sequence[str] | None):
+        super().__init__(arguments, known)
+        self.has_minus_one = arguments.regression or MINUS_ONE in self.known
         self.minus_ones: dict[str, list[Place]] = {}  # of each split
         self.columns = arguments.first_column, arguments.second_column, arguments.label_column
-        label_type = pa.float64() if arguments.regression else pa.string()
         texts = [(name, pa.string()) for name in ("text", "text_pair", "id", "source")]
-        self.schema = pa.schema([*texts, ("label", label_type)])
+        self.schema = pa.schema([*texts, ("label", pa.float64() if arguments.regression else pa.string())])
 
     def read_file(self, path: str, split: str) -> Iterator[dict]:
-        if Path(path).name.split(".")[0] in PARALLEL:
-            return self.read_parallel(path, split)
-        wanted = getattr(self.arguments, f"{split}_split")
-        return self.read_rows(read_table(path, self.columns, self.arguments.split_column, wanted), split)
+        name, *ending = Path(path).name.split(".", 1)
+        if name not in PARALLEL:
+            yield from self.read_rows(self.table(path, split, self.columns), split)
+            return
+        files = [Path(path).with_name(".".join([name, *ending])) for name in PARALLEL]
+        if split == "test" and not files[2].is_file():
+            del files[2]
+        names = dict(zip(("first", "second", "labels"), (file.name for file in files)))
+        self.understood.record(split, "parallel lines", **names)
+        for number, (first, second, *label) in parallel_lines(files):
+            yield self.pair(first, second, "".join(label), Place(str(files[0]), number), str(number), split)
 
     def read_rows(self, rows: Iterable[Row], split: str) -> Iterator[dict]:
         head, names, rows = peek(rows)
@@ -88,21 +76,6 @@ class PairReader:
                 if text is not None and not isinstance(text, str):
                     raise ValueError(f"{place}: {column} must be a sentence, but is {text!r:.60}")
             yield self.pair(*texts, row.get(label), place, str(row.get(identifier, place.number)), split)
-
-    def read_parallel(self, path: str, split: str) -> Iterator[dict]:
-        """Yield the pairs of parallel lines; test pairs without the file of labels have none."""
-        ending = Path(path).name.split(".", 1)[1:]
-        paths = [Path(path).with_name(".".join([name, *ending])) for name in PARALLEL]
-        if split == "test" and not paths[2].is_file():
-            del paths[2]
-        names = dict(zip(("first", "second", "labels"), (file.name for file in paths)))
-        self.understood.record(split, "parallel lines", **names)
-        for number, lines in enumerate(zip_longest(*map(numbered_lines, paths)), start=1):
-            if None in lines:
-                ended, longer = paths[lines.index(None)], next(file for file, line in zip(paths, lines) if line)
-                raise ValueError(f"{longer}, line {number}: {ended.name} has no such line, and the lines are to match")
-            first, second, label = [line.strip() for _, line in [*lines, (0, "")]][:3]
-            yield self.pair(first, second, label, Place(str(paths[0]), number), str(number), split)
 
     def pair(
         self, first: str | None, second: str | None, label: Any, place: Place, identifier: str, split: str
@@ -122,7 +95,7 @@ class PairReader:
             return "pairs with an empty text"
         return "pairs without a label" if split != "test" and example["label"] is None else None
 
-    def check_unlabeled(self, examples: dict[str, Dataset]):
+    def finish(self, examples: dict[str, Dataset]) -> list[str] | None:
         """Note that -1 was read as no label; refuse it where it is as frequent as a class, which it then may be."""
         for split, places in self.minus_ones.items():
             self.understood.notes.append(f"{split}: {len(places):,} pairs with the label -1 have no label")
@@ -132,3 +105,10 @@ class PairReader:
                     f"{places[0]}: {len(places)} pairs of {split} have the label -1, which stands for no label: give "
                     "the class a name if it is one, or remove these pairs"
                 )
+        if self.arguments.regression:
+            return None
+        counts = check_classes(examples, self.understood, self.known, self.arguments.label_column is not None)
+        return sorted(counts) if "train" in examples else self.known
+
+    def shown(self, example: dict) -> str:
+        return f"{example['label']}: {example['text'][:100]} | {example['text_pair'][:100]}"

@@ -13,13 +13,14 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
+from datasets import Dataset
 
 from .files import Place, numbered_lines
-from .splits import Splits, Understood, check_classes, implausible, note_unknown, read_examples, values
-from .tables import Row, as_number, clean_label, find_column, find_label_column, is_table, peek, read_table
+from .splits import Reader, Splits, check_classes, implausible, note_unknown, values
+from .tables import Row, as_number, clean_label, find_column, find_label_column, is_table, peek
 
 TEXT_COLUMNS = ("text", "sentence", "tokens", "words", "review", "content", "comment", "tweet")
 LABEL_COLUMNS = ("label", "labels", "sentiment", "class", "category", "stars")
@@ -30,6 +31,7 @@ NEUTRAL = 2
 PIECES = re.compile(r"\((\d+)|\)|[^\s()]+")
 ESCAPED = {"-LRB-": "(", "-RRB-": ")", "-lrb-": "(", "-rrb-": ")"}
 FASTTEXT = "__label__"
+Phrase = tuple[list[str], str]  # the words below a node of a tree, and the label of the node
 LINES_TO_JUDGE = 20_000  # lines by which the layout of a file is recognized
 
 
@@ -38,55 +40,30 @@ def read_texts(arguments: Any, known_labels: Sequence[str] | None = None) -> Spl
 
     Examples have the columns `text`, or `words` where the data are split into words (the other is `None`), `label` (a
     text, a list of texts or a number; `None` if there is none), `source`, and for pairs `text_pair`. Texts without
-    words are left out of training, and texts without a label out of training and validation.
-
-    Args:
-        arguments: Fields as of `TextLabelArguments`.
-        known_labels: Labels of a trained model.
-
-    Raises:
-        `ValueError`: in one line, for data that cannot be read or are most likely misread.
+    words are left out of training, and texts without a label out of training and validation. Errors as of
+    `Reader.read`.
     """
-    understood = Understood("text")
-    examples = read_examples(arguments, understood, TextReader(arguments, understood, known_labels or ()))
-    names = None
-    if arguments.problem_type == "multi_label":
-        counts = Counter(label for row in values(next(iter(examples.values())), "label") for label in row or ())
-        understood.label_counts = counts
-    elif arguments.problem_type == "single_label":
-        counts = check_classes(examples, understood, known_labels, arguments.label_column is not None)
-    first = next(iter(examples.values()))[0]
-    understood.first = f"{first['label']}: {(first['text'] or ' '.join(first['words'] or ()))[:200]}"
-    if arguments.problem_type != "regression":
-        names = (
-            sorted(counts, key=lambda label: (len(label), label)) if "train" in examples else [*(known_labels or ())]
-        )
-    if arguments.problem_type == "multi_label":
-        note_unknown(examples, "label", names, understood, "labels", "not found")
-    return Splits(understood, names, **examples)
+    return TextReader(arguments, known_labels).read()
 
 
-class TextReader:
-    """Reader of one run's files and datasets; test files are read as the labels of training suggest."""
+class TextReader(Reader):
+    """Reads texts; test files are read as the labels of training suggest."""
 
-    def __init__(self, arguments: Any, understood: Understood, known: Iterable[str]):
-        self.arguments, self.understood, self.known = arguments, understood, set(known)
+    unit = "text"
+
+    def __init__(self, arguments: Any, known: Sequence[str] | None):
+        super().__init__(arguments, known)
+        self.seen = set(self.known)  # labels of the model and of training
         self.schema = SCHEMA.set(2, pa.field("label", LABEL_TYPES[arguments.problem_type]))
         if arguments.text_pair_column is not None:
             self.schema = self.schema.append(pa.field("text_pair", STRING))
         self.columns = arguments.text_column, arguments.label_column
 
     def read_file(self, path: str, split: str) -> Iterator[dict]:
-        layout, pairs = (
-            find_layout(path, split, self.known, self.arguments.label_column),
-            self.arguments.text_pair_column,
-        )
+        layout, pairs = find_layout(path, split, self.seen, self.columns[1]), self.arguments.text_pair_column
         if layout == "table":
             columns = table_columns(path, *self.columns)
-            rows = read_table(
-                path, (*columns, pairs), self.arguments.split_column, getattr(self.arguments, f"{split}_split")
-            )
-            yield from self.read_rows(rows, split, columns)
+            yield from self.read_rows(self.table(path, split, (*columns, pairs)), split, columns)
             return
         if pairs is not None:
             raise ValueError(f"{path}: {LAYOUTS[layout]}, where --text_pair_column {pairs} needs a table of columns")
@@ -116,7 +93,7 @@ class TextReader:
     def read_trees(self, path: str, split: str) -> Iterator[dict]:
         with_phrases = self.arguments.phrases and split == "train"
         for place, phrases in read_trees(path):
-            for words, label in phrases if with_phrases else phrases[-1:]:
+            for words, label in phrases if with_phrases else phrases[-1:]:  # the last is the whole sentence
                 if not self.arguments.binary:
                     yield example(words, label, place)
                 elif int(label) != NEUTRAL:  # SST-2 leaves out neutral sentences
@@ -128,19 +105,16 @@ class TextReader:
             text_column, label_column = columns or self.columns
             text_column = find_column(names, text_column, TEXT_COLUMNS, place, "--text_column")
             label_column = find_label_column(names, label_column, LABEL_COLUMNS, place, split)
-            pairs = self.arguments.text_pair_column
-            second = {}
-            if pairs is not None:
-                second = {"second": find_column(names, pairs, (), place, "--text_pair_column")}
-            self.understood.record(split, "a table", texts=text_column, **second, labels=label_column)
+            second = find_column(names, self.arguments.text_pair_column, (), place, needed=False)
+            self.understood.record(split, "a table", texts=text_column, second=second, labels=label_column)
         for place, row in rows:
             text = row.get(text_column)
             text = "" if text is None else text
             if not isinstance(text, str) and not (isinstance(text, list) and all(isinstance(w, str) for w in text)):
                 raise ValueError(f"{place}: the text must be a string, or a list of words, but is {text!r:.60}")
             found = example(text, self.label(row.get(label_column), place), place)
-            if second:
-                found["text_pair"] = row.get(second["second"]) or ""
+            if second is not None:
+                found["text_pair"] = row.get(second) or ""
                 for part in (text, found["text_pair"]):
                     if not isinstance(part, str):
                         raise ValueError(f"{place}: both texts of a pair must be strings, but one is {part!r:.60}")
@@ -169,19 +143,35 @@ class TextReader:
         return clean_label(labels[0], place) if labels else None
 
     def problem(self, example: dict, split: str) -> str | None:
-        texts = example["words"] or (example["text"] or "").strip(), example.get("text_pair", "-").strip()
+        texts = example.get("words") or example.get("text", "").strip(), example.get("text_pair", "-").strip()
         if split == "train" and not all(texts):
             return "texts without words"
         if split != "test" and example["label"] is None:
             return "texts without a label"
         if split == "train" and isinstance(example["label"], str):
-            self.known.add(example["label"])
+            self.seen.add(example["label"])
         return None
+
+    def finish(self, examples: dict[str, Dataset]) -> list[str] | None:
+        kind = self.arguments.problem_type
+        if kind == "regression":
+            return None
+        if kind == "single_label":
+            counts = check_classes(examples, self.understood, self.known, self.arguments.label_column is not None)
+        else:
+            counts = Counter(label for row in values(next(iter(examples.values())), "label") for label in row or ())
+            self.understood.label_counts = counts
+        names = sorted(counts, key=lambda label: (len(label), label)) if "train" in examples else self.known
+        if kind == "multi_label":
+            note_unknown(examples, "label", names, self.understood, "labels", "not found")
+        return names
+
+    def shown(self, example: dict) -> str:
+        return f"{example['label']}: {(example['text'] or ' '.join(example['words'] or ()))[:200]}"
 
 
 def example(text: str | list[str], label: str | list[str] | float | None, place: Place) -> dict:
-    words = text if isinstance(text, list) else None
-    return {"text": text if words is None else None, "words": words, "label": label, "source": str(place)}
+    return {"words" if isinstance(text, list) else "text": text, "label": label, "source": str(place)}
 
 
 # ---- Lines
@@ -243,13 +233,6 @@ def table_columns(path: str, text_column: str | None, label_column: str | None) 
 # ---- Trees
 
 
-class Phrase(NamedTuple):
-    """Words below a node of a tree, and the label of the node."""
-
-    words: list[str]
-    label: str
-
-
 def read_trees(path: str) -> Iterator[tuple[Place, list[Phrase]]]:
     """Yield the phrases of each tree of a file; the whole sentence is the last."""
     for number, line in numbered_lines(path):
@@ -273,7 +256,7 @@ def phrases_of(line: str, place: Place) -> list[Phrase]:
             first, label = opened.pop()
             if first == len(words):
                 raise ValueError(f"{place}: there is no word in '({label})'")
-            phrases.append(Phrase(words[first:], label))
+            phrases.append((words[first:], label))
         else:
             words.append(ESCAPED.get(piece[0]) or re.sub(r"\\([/*])", r"\1", piece[0]))
     if opened or not phrases:

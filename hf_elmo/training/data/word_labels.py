@@ -21,81 +21,52 @@ from datasets import Dataset
 from ...label_schemes import convert, find_used_scheme, join_label, labels_of_scheme
 from ...model.label_schemes_elmo import find_scheme, parse_label
 from .files import Place
-from .splits import Splits, Understood, note_unknown, read_examples, values
-from .tables import Row, clean_label, find_column, find_label_column, is_table, peek, read_table
+from .splits import Reader, Splits, Understood, note_unknown, values
+from .tables import Row, clean_label, find_column, find_label_column, is_table, peek
 from .word_lines import OUTSIDE, SENTENCE_NAMES, Layout, find_layout, looks_like_entities, read_label, read_word_lines
 
 LABEL_SCHEMES = ("bio", "bioul", "keep", "plain")
 WORD_COLUMNS = ("tokens", "words", "token", "word", "form", "text", "sentence")
 LABEL_COLUMNS = ("ner_tags", "labels", "tags", "ner", "label", "tag", "upos", "pos_tags", "pos")
+NAME = re.compile(r"[^\W\d_][\w.-]+")
 WORDS, LINES = pa.list_(pa.string()), pa.list_(pa.int32())
 SCHEMA = pa.schema({"tokens": WORDS, "labels": WORDS, "lines": LINES, "source": pa.string()})
 
 
 def read_word_labels(arguments: Any, known_labels: Sequence[str] | None = None) -> Splits:
-    """Read sentences with a label for each word.
+    """Read sentences with a label for each word. Errors as of `Reader.read`.
 
     Examples have the columns `tokens`, `labels` (`None` where there are none), `lines` (the number of each word's line,
-    `None` for rows of lists) and `source`. Labels of entities are those of the scheme to learn.
-
-    Args:
-        arguments: Fields as of `WordLabelArguments`.
-        known_labels: Labels of a trained model. They are kept if they hold all labels of training.
-
-    Raises:
-        `ValueError`: in one line, for data that cannot be read or are most likely misread.
+    `None` for rows of lists) and `source`. Labels of entities are those of the scheme to learn; those of a trained
+    model are kept if they hold all labels of training.
     """
-    understood, scheme = Understood("sentence"), arguments.label_scheme
-    reader = WordLabelReader(arguments, understood, known_labels or ())
-    examples = read_examples(arguments, understood, reader)
-    meanings = read_labels(reader.places, reader.counts, scheme, understood)
-    change_labels(examples, lambda labels: [meanings[label] for label in labels])
-    if "train" in examples and arguments.label_column is None:
-        check_plausible(examples["train"])
-    names = label_names(examples.get("train"), known_labels, scheme, understood)
-    target = None if scheme in ("keep", "plain") else find_scheme(names)
-    if target is not None:
-        for label, meaning in meanings.items():
-            if parse_label(meaning) is None:
-                raise ValueError(
-                    f"{reader.places[label]}: {label!r} is no label of entities, as those of the model are"
-                )
-        change_labels(examples, lambda labels: convert(labels, target))
-        understood.scheme = f"{understood.scheme or target}, learned as {target}"
-    note_unknown(examples, "labels", names, understood, "words", "not found")
-    counted = values(next(iter(examples.values())), "labels")
-    understood.label_counts = Counter(label for labels in counted for label in labels or ())
-    first = next(iter(examples.values()))[0]
-    pairs = zip(first["tokens"], first["labels"] or first["tokens"])
-    understood.first = " ".join(f"{word}/{label}" if first["labels"] else word for word, label in pairs)[:200]
-    return Splits(understood, names, **examples)
+    return WordLabelReader(arguments, known_labels).read()
 
 
-class WordLabelReader:
-    """Reader of one run's files and datasets; it keeps count and first place of each label as the data have it."""
+class WordLabelReader(Reader):
+    """Reads sentences; keeps count and first place of each label as the data have it."""
 
-    schema = SCHEMA
+    unit, schema = "sentence", SCHEMA
 
-    def __init__(self, arguments: Any, understood: Understood, known: Iterable[str]):
-        self.arguments, self.understood, self.known = arguments, understood, set(known)
+    def __init__(self, arguments: Any, known: Sequence[str] | None):
+        super().__init__(arguments, known)
+        self.seen = set(self.known)  # labels of the model and of training
         self.counts: Counter[str] = Counter()
-        self.places: dict[str, str] = {}
+        self.places: dict[str, Place] = {}
         self.layout: Layout | None = None  # layout of the training file
 
     # ---- Files with a word per line
 
     def read_file(self, path: str, split: str) -> Iterator[dict]:
-        arguments = self.arguments
-        columns = arguments.word_column, arguments.label_column
+        columns = self.arguments.word_column, self.arguments.label_column
         if not is_table(path) or path.removesuffix(".gz").endswith(".tsv"):
-            layout = find_layout(path, *columns, split == "test", self.known, self.layout)
+            layout = find_layout(path, *columns, split == "test", self.seen, self.layout)
             if layout.kind != "table":
                 yield from self.read_lines(path, split, layout)
                 return
             if layout.header is None:
                 columns = str(layout.word), str(layout.label)
-        rows = read_table(path, columns, arguments.split_column, getattr(arguments, f"{split}_split"))
-        yield from self.row_sentences(rows, split, *columns)
+        yield from self.read_rows(self.table(path, split, columns), split, columns)
 
     def read_lines(self, path: str, split: str, layout: Layout) -> Iterator[dict]:
         self.layout = self.layout or layout
@@ -108,14 +79,13 @@ class WordLabelReader:
             self.understood.notes.append(f"{path}: column {columns} also holds labels; not read")
         empty = []
         for words, labels, lines in read_word_lines(path, layout):
+            places = [Place(path, line) for line in lines]
             if labels is None and split != "test":
-                raise ValueError(
-                    f"{path}, line {lines[0]}: there is no label to learn; a line must have a word and its label"
-                )
-            self.count(labels or (), (Place(path, line) for line in lines), split)
+                raise ValueError(f"{places[0]}: there is no label to learn; a line must have a word and its label")
+            self.count(labels or (), places, split)
             empty += [line for word, line in zip(words, lines) if not word.strip()]
             numbers = None if layout.kind == "sentences" else lines
-            yield {"tokens": words, "labels": labels, "lines": numbers, "source": f"{path}, line {lines[0]}"}
+            yield {"tokens": words, "labels": labels, "lines": numbers, "source": str(places[0])}
         if empty:
             self.understood.notes.append(
                 f"{path}: {len(empty)} empty words are words of their own, the first in line {empty[0]}"
@@ -124,30 +94,24 @@ class WordLabelReader:
     def count(self, labels: Iterable[str], places: Iterable[Place], split: str):
         for label, place in zip(labels, places):
             self.counts[label] += 1
-            if label not in self.places:
-                self.places[label] = str(place)
+            self.places.setdefault(label, place)
             if split == "train":
-                self.known.add(label)
+                self.seen.add(label)
 
     # ---- Tables and datasets
 
-    def read_rows(self, rows: Iterable[Row], split: str) -> Iterator[dict]:
-        return self.row_sentences(rows, split, self.arguments.word_column, self.arguments.label_column)
-
-    def row_sentences(
-        self, rows: Iterable[Row], split: str, word_column: str | None, label_column: str | None
-    ) -> Iterator[dict]:
-        arguments = self.arguments
+    def read_rows(self, rows: Iterable[Row], split: str, columns: Sequence[str | None] = ()) -> Iterator[dict]:
         head, names, rows = peek(rows)
         if not head:
             return
         place = head[0][0]
+        word_column, label_column = columns or (self.arguments.word_column, self.arguments.label_column)
         word_column = find_column(names, word_column, WORD_COLUMNS, place, "--word_column")
         label_column = find_label_column(names, label_column, LABEL_COLUMNS, place, split)
         sentences = ((place, row.get(word_column), row.get(label_column), None) for place, row in rows)
         column = None
         if all(isinstance(row.get(word_column), str) and " " not in row[word_column].strip() for _, row in head):
-            chosen, others = arguments.sentence_column, [name for name in names if name != word_column]
+            chosen, others = self.arguments.sentence_column, [name for name in names if name != word_column]
             column = find_column(others, chosen, sorted(SENTENCE_NAMES), place, needed=False)
             numbers = [place.number for place, _ in head]
             if column is None and numbers == [*range(numbers[0], numbers[0] + len(numbers))] and len(head) > 1:
@@ -173,6 +137,29 @@ class WordLabelReader:
         if not example["tokens"]:
             return "sentences without words"
         return "sentences without labels" if split != "test" and example["labels"] is None else None
+
+    def finish(self, examples: dict[str, Dataset]) -> list[str]:
+        scheme, understood = self.arguments.label_scheme, self.understood
+        meanings = read_labels(self.places, self.counts, scheme, understood)
+        change_labels(examples, lambda labels: [meanings[label] for label in labels])
+        if "train" in examples and self.arguments.label_column is None:
+            check_plausible(examples["train"])
+        names = label_names(examples.get("train"), self.known, scheme, understood)
+        target = None if scheme in ("keep", "plain") else find_scheme(names)
+        if target is not None:
+            other = next((label for label, meaning in meanings.items() if parse_label(meaning) is None), None)
+            if other is not None:
+                raise ValueError(f"{self.places[other]}: {other!r} is no label of entities, as those of the model are")
+            change_labels(examples, lambda labels: convert(labels, target))
+            understood.scheme = f"{understood.scheme or target}, learned as {target}"
+        note_unknown(examples, "labels", names, understood, "words", "not found")
+        counted = values(next(iter(examples.values())), "labels")
+        understood.label_counts = Counter(label for labels in counted for label in labels or ())
+        return names
+
+    def shown(self, example: dict) -> str:
+        columns = [example["tokens"], example["labels"]] if example["labels"] else [example["tokens"]]
+        return " ".join("/".join(parts) for parts in zip(*columns))[:200]
 
     def named(self, labels: list[str], place: Place) -> list[str] | None:
         """Return labels with the names of `--label_list` in place of numbers, or `None` if one is negative."""
@@ -225,7 +212,7 @@ def as_list(cell: Any) -> Any:
 # ---- Labels
 
 
-def read_labels(places: dict[str, str], counts: Counter[str], scheme: str, understood: Understood) -> dict[str, str]:
+def read_labels(places: dict[str, Place], counts: Counter[str], scheme: str, understood: Understood) -> dict[str, str]:
     """Return the meaning of each label of the data: itself, or a label of an entity scheme in the usual form.
 
     Labels mark entities if all but those for `O` have a position, as in `B-PER`. If only most have one, the others are
@@ -238,11 +225,10 @@ def read_labels(places: dict[str, str], counts: Counter[str], scheme: str, under
     if scheme == "plain" or not counts:
         return meanings
     if all(re.fullmatch(r"-?\d+", label) for label in counts):
-        place = next(iter(places.values()))
         raise ValueError(
-            f"{place}: the labels are numbers ({', '.join(sorted(counts, key=int)[:5])}, ...) without names: give the "
-            "names in the order of the numbers, --label_list O B-PER I-PER ..., or learn the numbers as they are with "
-            "--label_scheme plain"
+            f"{next(iter(places.values()))}: the labels are numbers ({', '.join(sorted(counts, key=int)[:5])}, ...) "
+            "without names: give the names in the order of the numbers, --label_list O B-PER I-PER ..., or learn the "
+            "numbers as they are with --label_scheme plain"
         )
     inside = [label for label in counts if label not in OUTSIDE]
     parsed = {label: read_label(label) for label in inside}
@@ -268,7 +254,7 @@ def read_labels(places: dict[str, str], counts: Counter[str], scheme: str, under
             f"{places[odd[0]]}: {share} labels mark entities ({', '.join(usual[:4])}, ...), but not {shown}: "
             "correct them, or learn all labels as they are, without entities, with --label_scheme plain"
         )
-    elif not has_positions and inside and counts["O"] == max(counts.values()) and are_names(inside):
+    elif not has_positions and inside and counts["O"] == max(counts.values()) and all(map(NAME.fullmatch, inside)):
         understood.notes.append(
             f"the labels {', '.join(sorted(inside)[:5])} have no B- or I-: neighboring words with the same label are "
             "one entity; --label_scheme plain learns the labels as they are"
@@ -279,10 +265,6 @@ def read_labels(places: dict[str, str], counts: Counter[str], scheme: str, under
         more = ", ..." if len(changed) > 8 else ""
         understood.notes.append(f"labels are read in the usual form: {', '.join(changed[:8])}{more}")
     return meanings
-
-
-def are_names(labels: Iterable[str]) -> bool:
-    return all(re.fullmatch(r"[^\W\d_][\w.-]+", label) for label in labels)
 
 
 def check_plausible(train: Dataset):
@@ -296,10 +278,10 @@ def check_plausible(train: Dataset):
         )
 
 
-def label_names(train: Dataset | None, known: Sequence[str] | None, scheme: str, understood: Understood) -> list[str]:
+def label_names(train: Dataset | None, known: list[str], scheme: str, understood: Understood) -> list[str]:
     """Return the labels in the order of the model's outputs, and record the scheme that the data follow."""
     if train is None:
-        return list(known or ())
+        return known
     found = sorted(
         {label for labels in values(train, "labels") for label in labels}, key=lambda label: (label != "O", label)
     )
@@ -307,7 +289,7 @@ def label_names(train: Dataset | None, known: Sequence[str] | None, scheme: str,
     if understood.scheme is not None and scheme != "keep":
         types = {parse_label(label).type for label in found if label != "O"}
         found = labels_of_scheme(types, scheme)
-    return list(known) if known and set(found) <= set(known) else found
+    return known if set(found) <= set(known) else found
 
 
 def change_labels(examples: dict[str, Dataset], change: Callable[[list[str]], list[str]]):

@@ -15,11 +15,10 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain, islice
-from pathlib import Path
 from typing import NamedTuple
 
 from ...model.label_schemes_elmo import Label, parse_label
-from .files import numbered_lines
+from .files import Place, numbered_lines, one_word
 
 Line = tuple[int, list[str]]  # number and columns
 
@@ -35,35 +34,28 @@ CHUNKS = {*"NP VP PP ADVP ADJP SBAR PRT CONJP INTJ LST UCP NC VC PC".split()}
 OPEN = ("CoNLL-2009", "CoNLL-2012")  # kinds with any number of columns at the end
 OUTSIDE = {"O", "o", "0", "-", "_"}  # labels of words outside of entities
 COMMENT = re.compile(r"#\s+(id\s|\S+\s*=)")
+BRACKETS = re.compile(r"(?:\(([^()*\s]+))?\*(\))?")
+HEADS = re.compile(r"(\d+|_) (\d+|_) \S+ \S+ [Y_]")  # of CoNLL-2009, and whether a word is a predicate
 RANGE = re.compile(r"\d+[-.]\d+")
 
 
 class Layout(NamedTuple):
     """Where a file with a word per line has its words and labels.
 
-    Args:
-        kind: columns, CoNLL-U, CoNLL-2009, CoNLL-2012, sentences, or table, if rows are sentences or a column numbers
-            them.
-        has_tabs: Whether tabs separate the columns.
-        width: Number of columns; the least number in CoNLL-2009 and CoNLL-2012.
-        names: Names of the columns, where they have any.
-        is_numbered: Whether the first column counts the words of a sentence.
-        header: Number of the line with the names of columns.
-        word, label: Columns from 0; `None` for a file without labels.
-        attribute: Attribute of the label column that holds the label, in MISC of CoNLL-U.
-        ignored: Further columns that look like labels.
+    Its kind is columns, CoNLL-U, CoNLL-2009, CoNLL-2012, sentences, or table, if rows are sentences or a column numbers
+    them.
     """
 
     kind: str
-    has_tabs: bool = False
-    width: int = 0
-    names: Sequence[str] = ()
-    is_numbered: bool = False
-    header: int | None = None
-    word: int = 0
-    label: int | None = None
-    attribute: str | None = None
-    ignored: Sequence[int] = ()
+    has_tabs: bool = False  # which separate the columns
+    width: int = 0  # number of columns; the least number in CoNLL-2009 and CoNLL-2012
+    names: Sequence[str] = ()  # of the columns
+    is_numbered: bool = False  # the first column counts the words of a sentence
+    header: int | None = None  # number of the line with the names of columns
+    word: int = 0  # column from 0
+    label: int | None = None  # column from 0; `None` for a file without labels
+    attribute: str | None = None  # of the label column, in MISC of CoNLL-U, that holds the label
+    ignored: Sequence[int] = ()  # further columns that look like labels
 
     def describe(self) -> tuple[str, str | None, str | None]:
         """Return descriptions of the format and of the columns of words and labels."""
@@ -105,10 +97,11 @@ def find_layout(
     has_tabs = 2 * sum("\t" in line for line in body) > len(body)
     widths = Counter(len(split_line(line, has_tabs)) for line in body)
     width = widths.most_common(1)[0][0] if widths else 1
-    if any(line.startswith("#begin document") for line in filled[:3]) or is_conll2012(body[:50]):
+    first = [line.split() for line in body[:50]]
+    if any(line.startswith("#begin document") for line in filled[:3]) or have_numbers(first, len(CONLL2012), (1, 2)):
         layout = Layout("CoNLL-2012", False, len(CONLL2012), CONLL2012)
         return choose_columns(path, layout, [Counter()] * layout.width, word_column or "word", label_column or "ner")
-    if is_conll2009(body[:50]):
+    if have_numbers(first, len(CONLL2009), (0,)) and all(HEADS.fullmatch(" ".join(row[8:13])) for row in first):
         layout = Layout("CoNLL-2009", has_tabs, len(CONLL2009), CONLL2009, is_numbered=True)
         return choose_columns(path, layout, [Counter()] * layout.width, word_column or "form", label_column or "pos")
     rows = [(number, split_line(line, has_tabs)) for number, line in lines]
@@ -116,9 +109,9 @@ def find_layout(
     sentences = [sentence for sentence in blocks(rows) if sentence]
     plus = next((line.split("=", 1)[1].split() for line in filled[:50] if line.startswith("# global.columns")), ())
     layout = Layout("columns", has_tabs, width)
-    if sentences and is_header(sentences[0][0][1]):
-        header, cells = sentences[0].pop(0)
-        layout = layout._replace(header=header, names=[cell.strip() for cell in cells])
+    names = [cell.strip() for cell in sentences[0][0][1]] if sentences else []
+    if WORD_NAMES.intersection(map(str.lower, names)) and LABEL_NAMES.intersection(map(str.lower, names)):
+        layout = layout._replace(header=sentences[0].pop(0)[0], names=names)
     layout = layout._replace(is_numbered=width > 1 and all(map(is_numbered, sentences)))
     if layout.is_numbered and width in (len(plus), len(CONLLU)):
         layout = layout._replace(kind="CoNLL-U", names=plus if len(plus) == width else CONLLU)
@@ -127,7 +120,9 @@ def find_layout(
         return layout._replace(kind="table", label=1)
     values = [Counter(columns[column].strip() for columns in cells) for column in range(width)]
     is_open = not (has_tabs or layout.is_numbered or word_column or label_column) and width > 1
-    if is_open and not is_test and (mark := joining_mark(body)):
+    texts = [cell for line in body for cell in line.split()]
+    mark = next((mark for mark in "/|_" if all(0 < cell.rfind(mark) < len(cell) - 1 for cell in texts)), None)
+    if is_open and not is_test and mark is not None:  # as in `Oslo/NNP is/VBZ`
         raise ValueError(
             f"{path}: each word seems to be joined with its label by {mark!r} ({body[0].split()[0]!r}): write a word "
             "per line, its label after a tab"
@@ -147,17 +142,9 @@ def find_layout(
     return layout._replace(label=None) if is_unknown and label_column is None else layout
 
 
-def is_conll2009(lines: list[str]) -> bool:
-    """Return whether lines have a number, two numbers of heads, and whether they hold a predicate."""
-    rows = [line.split() for line in lines]
-    numbers = [row[column] for row in rows if len(row) >= len(CONLL2009) for column in (0, 8, 9)]
-    are_numbers = len(numbers) == 3 * len(rows) and all(number.isdecimal() or number == "_" for number in numbers)
-    return bool(rows) and are_numbers and all(row[12] in "Y_" for row in rows)
-
-
-def is_conll2012(lines: list[str]) -> bool:
-    rows = [line.split() for line in lines]
-    return all(len(row) >= len(CONLL2012) and row[1].isdecimal() and row[2].isdecimal() for row in rows) and bool(rows)
+def have_numbers(rows: list[list[str]], width: int, columns: Sequence[int]) -> bool:
+    """Return whether rows have at least so many columns, and numbers in some of them."""
+    return bool(rows) and all(len(row) >= width and all(row[n].isdecimal() for n in columns) for row in rows)
 
 
 def split_line(line: str, has_tabs: bool) -> list[str]:
@@ -189,21 +176,10 @@ def is_numbered(block: list[Line]) -> bool:
     return any(numbers == [*map(str, count)] for count in counts)
 
 
-def is_header(cells: Sequence[str]) -> bool:
-    names = {cell.strip().lower() for cell in cells}
-    return bool(WORD_NAMES & names) and bool(LABEL_NAMES & names)
-
-
 def hold_sentences(cells: list[list[str]]) -> bool:
     """Return whether rows of two cells hold a sentence and as many labels each."""
     lengths = [[len(cell.strip().split(" ")) for cell in row] for row in cells]
     return all(words == labels for words, labels in lengths) and any(words > 1 for words, _ in lengths)
-
-
-def joining_mark(lines: list[str]) -> str | None:
-    """Return the character that stands between word and label in all cells, as in `Oslo/NNP is/VBZ`; None if none."""
-    cells = [cell for line in lines for cell in line.split()]
-    return next((mark for mark in "/|_" if all(0 < cell.rfind(mark) < len(cell) - 1 for cell in cells)), None)
 
 
 def is_text(
@@ -242,7 +218,8 @@ def choose_columns(
     ignored = ()
     if label is None:
         entities = [column for column in entities if column != word]
-        entities = [column for column in entities if not are_chunks(values[column])] or entities
+        types = {column: {label.type for label in map(parse_label, values[column]) if label} for column in entities}
+        entities = [column for column in entities if types[column] - {""} - CHUNKS] or entities
         label, ignored = choose_label(path, layout, values, word, entities), entities[1:]
     return layout._replace(word=word, label=label, attribute=attribute, ignored=ignored)
 
@@ -301,10 +278,6 @@ def looks_like_entities(values: Counter[str]) -> bool:
     labels = {value: label for value in inside if (label := read_label(value))}
     is_begun = any(label.letter in "BIU" for label in labels.values())
     return is_begun and sum(inside[value] for value in labels) >= 0.8 * sum(inside.values())
-
-
-def are_chunks(values: Counter[str]) -> bool:
-    return {label.type for label in map(parse_label, values) if label and label.type} <= CHUNKS
 
 
 def find_attribute(misc: Counter[str], wanted: str | None) -> str | None:
@@ -382,7 +355,9 @@ def is_comment(line: str, columns: list[str], layout: Layout, is_first: bool) ->
 def read_sentence(path: str, rows: list[Line], layout: Layout) -> WordLines:
     labels = None
     if layout.kind == "CoNLL-2012" and layout.label == CONLL2012.index("ner"):
-        labels = labels_of_brackets(path, [(number, columns[layout.label]) for number, columns in rows])
+        cells = [columns[layout.label] for _, columns in rows]
+        cells = [cell if "*" in cell else cell.replace(")", "*)") for cell in cells]  # (GPE) as (GPE*)
+        labels = labels_of_brackets(cells, [Place(path, number) for number, _ in rows], "entities")
     elif layout.label is not None:
         labels = [columns[layout.label].strip() for _, columns in rows]
         if layout.attribute is not None:  # a word without it is outside of entities
@@ -393,20 +368,21 @@ def read_sentence(path: str, rows: list[Line], layout: Layout) -> WordLines:
     return WordLines(words, labels, [number for number, _ in rows])
 
 
-def labels_of_brackets(path: str, cells: list[tuple[int, str]]) -> list[str]:
-    """Return BIO labels of the entities that CoNLL-2012 encloses in brackets: `(ORG*`, `*`, `*)`, `(GPE)`."""
-    labels, open_type = [], None
-    for number, cell in cells:
-        opening = re.fullmatch(r"\(([^()*]+)\*?\)?|\*\)?", cell)
-        if opening is None or (opening[1] and open_type):
-            raise ValueError(f"{path}, line {number}: entities must be bracketed as (TYPE* and *), but are {cell!r}")
-        if opening[1]:
-            open_type = opening[1]
-            labels.append(f"B-{open_type}")
+def labels_of_brackets(cells: Sequence[str], places: Sequence[Place], what: str) -> list[str]:
+    """Return BIO labels of what is enclosed in brackets: `(A0*`, `*`, `*)`, `(V*)`, and for a word by itself `(A0)`."""
+    labels, name, first = [], None, places[0]
+    for cell, place in zip(cells, places):
+        found = BRACKETS.fullmatch(cell)
+        if found is None or (found[1] and name) or (found[2] and not (found[1] or name)):
+            raise ValueError(f"{place}: {what} must be bracketed one by one, (TYPE*, * and *), but are {cell!r}")
+        if found[1]:
+            name, first = found[1], place
+            labels.append(f"B-{name}")
         else:
-            labels.append(f"I-{open_type}" if open_type else "O")
-        if cell.endswith(")"):
-            open_type = None
+            labels.append(f"I-{name}" if name else "O")
+        name = None if found[2] else name
+    if name:
+        raise ValueError(f"{first}: {name} begins here, but does not end in its sentence")
     return labels
 
 
@@ -414,12 +390,6 @@ def labels_of_brackets(path: str, cells: list[tuple[int, str]]) -> list[str]:
 
 
 Labeled = tuple[Sequence[str], Sequence[str] | None, Sequence[str], Sequence[int] | None]
-
-
-def write_conll(path: str | Path, sentences: Iterable[Labeled]):
-    """Write `conll_blocks` to a file."""
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
-        file.writelines(conll_blocks(sentences))
 
 
 def conll_blocks(sentences: Iterable[Labeled]) -> Iterator[str]:
@@ -442,7 +412,7 @@ def conll_blocks(sentences: Iterable[Labeled]) -> Iterator[str]:
             written += gap + len(words)
             dropped += lines[-1] + 1 - lines[0] - len(words)
         columns = zip(words, *([] if labels is None else [labels]), predicted)
-        rows = [" ".join("_".join(column.split()) or "_" for column in row) + "\n" for row in columns]
+        rows = [" ".join(map(one_word, row)) + "\n" for row in columns]
         yield "".join(["\n" * gap, *rows, *([] if lines else ["\n"])])
     if written:
         yield "\n"

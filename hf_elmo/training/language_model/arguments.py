@@ -9,15 +9,8 @@ from ..script import option
 
 # By the beginning of an optimizer's name. Adagrad's is that of bilm-tf. With 1e-3, Adam is about as fast as Adagrad in
 # the first 150 steps of a tiny model on WikiText-2 (sampled perplexities 296 and 308).
-LEARNING_RATES = {
-    "adagrad": 0.2,
-    "adamw": 1e-3,
-    "stable_adamw": 1e-3,
-    "ademamix": 1e-3,
-    "paged_adamw": 1e-3,
-    "paged_ademamix": 1e-3,
-    "adafactor": 1e-3,
-}
+LIKE_ADAM = ("adamw", "stable_adamw", "ademamix", "paged_adamw", "paged_ademamix", "adafactor")
+LEARNING_RATES = {"adagrad": 0.2, **dict.fromkeys(LIKE_ADAM, 1e-3)}
 
 
 @dataclass

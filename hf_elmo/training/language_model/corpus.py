@@ -30,12 +30,7 @@ ATTACHED_FULL_STOP = re.compile(r""".*[^\W\d_][.,;:?!]['"\u2019\u201d]*""")
 
 
 class Corpus:
-    """Sentences in shards, each of which can be read any number of times.
-
-    Args:
-        shards: Names of the shards.
-        split: Name of the rule that splits a sentence into words, as in [`ElmoTokenizer`].
-    """
+    """Sentences in shards that can be read any number of times; `split` names the rule that gives their words."""
 
     def __init__(self, shards: list[str], split: str = "whitespace"):
         self.shards, self.split = shards, split
@@ -45,7 +40,6 @@ class Corpus:
         raise NotImplementedError
 
     def words_of(self, sentence: str) -> list[str]:
-        """Split a sentence into words."""
         return splitting_rule(self.split).findall(sentence)
 
     def digest(self) -> str | None:
@@ -62,7 +56,6 @@ class TextFiles(Corpus):
 
     Args:
         patterns: Paths or globs (`**` for any depth); names that end in `.gz` are decompressed.
-        split: Name of the rule that splits a line into words.
 
     Raises:
         `ValueError`: if a pattern matches no file; while reading, if a file is not UTF-8 or not gzip.
@@ -79,7 +72,7 @@ class TextFiles(Corpus):
         super().__init__(list(found), split)
 
     def sentences(self, shard: str) -> Iterator[str]:
-        return (line for _, line in numbered_lines(shard) if line and not line.isspace())
+        return (line for _, line in numbered_lines(shard) if line.strip())
 
     def digest(self) -> str:
         seen = hashlib.sha256()
@@ -111,10 +104,9 @@ class DatasetTexts(Corpus):
         for number, row in enumerate(self.dataset):
             value = row[self.column]
             if not self.has_words and isinstance(value, str):
-                yield from (line for line in value.splitlines() if line and not line.isspace())
+                yield from filter(str.strip, value.splitlines())
             elif self.has_words and isinstance(value, list) and all(isinstance(word, str) for word in value):
-                if value:
-                    yield " ".join(value)
+                yield from [" ".join(value)] if value else []
             else:
                 raise ValueError(
                     f"row {number} of the dataset: {self.column!r} must be a text or a list of words, in all rows "
@@ -216,16 +208,9 @@ def choose_split(corpus: Corpus, split: str | None, default: str) -> str:
 
 @dataclass
 class TextStatistics:
-    """Counts and identity of a text, which has to be read once for them.
+    """Counts of a text, and a digest of all its sentences in their order, for which it has to be read once."""
 
-    Args:
-        counts: How often each word occurs.
-        num_sentences: Number of sentences.
-        first_sentence: Words of the first sentence.
-        digest: Digest of all sentences in their order.
-    """
-
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)  # of each word
     num_sentences: int = 0
     first_sentence: list[str] = field(default_factory=list)
     digest: str = ""
@@ -264,7 +249,6 @@ def build_vocabulary(counts: Counter[str], max_size: int | None = None, min_coun
     """Return a vocabulary: special tokens, then the counted words, most frequent first, ties sorted as strings.
 
     Args:
-        counts: How often each word occurs in the text.
         max_size: Maximum number of words, including the special ones.
         min_count: How often a word must occur in the text.
     """

@@ -9,6 +9,7 @@ In both, `</S>` is predicted forward and `<S>` backward, words that are not in t
 softmax is over all words.
 """
 
+import contextlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 import torch
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from ...model.character_ids_elmo import BOS_WORD, EOS_WORD, UNKNOWN_WORD
@@ -26,18 +28,11 @@ from .streams import Streams, Window, WordTable
 
 @dataclass
 class BatchSizes:
-    """Sizes of batches, on which the results do not depend.
+    """Sizes of batches, on which the results do not depend."""
 
-    Args:
-        window: Maximum number of tokens of a row that are computed at once, with the state carried on.
-        tokens: Maximum number of tokens of all rows that are computed at once; on a CPU, where sentences follow each
-            other in rows that are always busy, twice as many.
-        pool: Number of sentences that are sorted by length at once.
-    """
-
-    window: int = 256
-    tokens: int = 4096
-    pool: int = 4096
+    window: int = 256  # tokens of a row that are computed at once, with the state carried on
+    tokens: int = 4096  # those of all rows; on a CPU, where sentences follow each other, twice as many
+    pool: int = 4096  # sentences that are sorted by length at once
 
 
 DEFAULT_SIZES = BatchSizes()
@@ -56,7 +51,7 @@ class Losses:
     of words that each direction predicted.
     """
 
-    def __init__(self, model: ElmoForPreTraining, table: WordTable, unknown: torch.Tensor | None = None):
+    def __init__(self, model: ElmoForPreTraining, table: WordTable, unknown: Tensor | None = None):
         self.model, self.table, self.unknown = model, table, unknown
         self.sums, self.tokens = torch.zeros(2, dtype=torch.float64), 0
 
@@ -64,9 +59,9 @@ class Losses:
         self,
         forward: Window,
         backward: Window,
-        state: tuple[torch.Tensor, torch.Tensor] | None = None,
+        state: tuple[Tensor, Tensor] | None = None,
         lengths: list[int] | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+    ) -> tuple[Tensor, Tensor] | None:
         """Score a window, and return the state after it; or sentences of these lengths in one row."""
         batch = {name: tensor.to(self.model.device) for name, tensor in self.table.batch(forward, backward).items()}
         outputs = self.model(
@@ -86,7 +81,7 @@ class Losses:
         self.tokens += sum(map(len, forward.targets))
         return outputs.state
 
-    def joined_loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def joined_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the sum of one direction's losses, where all `unknown` words count as one."""
         counted = targets != -100
         scores, targets = logits[counted].log_softmax(dim=-1), targets[counted]
@@ -109,24 +104,6 @@ class Losses:
         state = None
         for start in range(0, max(map(len, forward)) - 1, window):
             state = self.score(cut(forward, start, window), cut(backward, start, window), state)
-
-    def score_streams(self, forward: Streams, backward: Streams, window: int) -> Iterator[int]:
-        """Score streams until one finds no further sentence, and return the number of steps of each window.
-
-        As in bilm-tf, rows get their sentences step by step.
-        """
-        state, more = None, True
-        while more:
-            steps = []
-            while more and len(steps) < window:
-                try:
-                    steps.append((forward.window(1), backward.window(1)))
-                except StopIteration:
-                    more = False
-            if steps:
-                forward_window, backward_window = map(concatenate, zip(*steps))
-                state = self.score(forward_window, backward_window, state)
-                yield len(steps)
 
     def metrics(self) -> dict[str, float]:
         forward, backward = (self.sums / self.tokens).tolist()
@@ -191,16 +168,10 @@ def sentence_losses(
     num_processes: int = 1,
     progress: tqdm | None = None,
     sizes: BatchSizes = DEFAULT_SIZES,
-    unknown: torch.Tensor | None = None,
+    unknown: Tensor | None = None,
 ) -> Losses:
-    """Score a text by the protocol `sentences`; of several processes, each scores its share of the batches.
-
-    Args:
-        model: Language model in evaluation mode.
-        table: Encodes words, and knows the ids of the model's softmax.
-        sentences: Words of each sentence.
-        unknown: As in [`Losses`].
-    """
+    """Score a text by the protocol `sentences`; of several processes, each scores its share of the batches. Arguments
+    as of [`Losses`]."""
     losses = Losses(model, table, unknown)
     batches = length_grouped_batches(sentences, sizes)
     if model.device.type == "cpu":
@@ -222,7 +193,7 @@ def stream_losses(
     batch_size: int,
     progress: tqdm | None = None,
     sizes: BatchSizes = DEFAULT_SIZES,
-    unknown: torch.Tensor | None = None,
+    unknown: Tensor | None = None,
 ) -> Losses:
     """Score a text by the protocol `stream` with `batch_size` streams. Other arguments as in `sentence_losses`.
 
@@ -233,12 +204,21 @@ def stream_losses(
         raise ValueError(
             f"{batch_size} streams need as many sentences, and the text has {len(sentences)}: lower the batch size"
         )
-    losses = Losses(model, table, unknown)
-    forward, backward = (Streams(iter(sentences), batch_size, backward) for backward in (False, True))
-    for num_steps in losses.score_streams(forward, backward, max(1, min(sizes.window, sizes.tokens // batch_size))):
+    losses, state = Losses(model, table, unknown), None
+    steps = steps_of(*(Streams(iter(sentences), batch_size, backward) for backward in (False, True)))
+    while part := list(islice(steps, max(1, min(sizes.window, sizes.tokens // batch_size)))):
+        forward, backward = map(concatenate, zip(*part))
+        state = losses.score(forward, backward, state)
         if progress is not None:
-            progress.update(num_steps * batch_size)
+            progress.update(len(part) * batch_size)
     return losses
+
+
+def steps_of(forward: Streams, backward: Streams) -> Iterator[tuple[Window, Window]]:
+    """Yield the steps of streams until one finds no further sentence. As in bilm-tf, rows get theirs step by step."""
+    with contextlib.suppress(StopIteration):
+        while True:
+            yield forward.window(1), backward.window(1)
 
 
 def unigram_perplexity(training: TextStatistics, vocabulary: Iterable[str], sentences: Iterable[list[str]]) -> float:
@@ -248,7 +228,6 @@ def unigram_perplexity(training: TextStatistics, vocabulary: Iterable[str], sent
     sentence's `</S>`. One is added to each count (Laplace); `<S>`, which is never predicted forward, has no count.
 
     Args:
-        training: Counts of the training text.
         vocabulary: Words of the softmax.
         sentences: Words of each sentence of the text.
     """

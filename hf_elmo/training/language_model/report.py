@@ -7,12 +7,10 @@ from pathlib import Path
 from huggingface_hub import EvalResult
 from transformers.training_args import OptimizerNames
 
-from ...hub import keep_written_card
 from ...model.language_model_elmo import ElmoForPreTraining
 from ...splitting_rules import DESCRIPTIONS
 from ...tables import Table
-from ..run_card import command_block
-from ..run_plots import drawn, pictures
+from ..run_card import save_card
 from .arguments import PretrainingArguments, TextArguments
 from .corpus import Corpus, TextStatistics
 from .streams import TrainingWindows
@@ -62,7 +60,7 @@ def report_results(metrics: dict[str, float]) -> None:
         logger.info("\n%s\n", Table("perplexity of the held-out text", ["model", "perplexity"], rows, digits=2).text())
 
 
-def save_card(
+def save_model_card(
     trainer: BiLMTrainer,
     text: TextArguments,
     corpus: Corpus,
@@ -72,16 +70,8 @@ def save_card(
     command: list[str],
     folder: Path,
 ) -> None:
-    """Write the card of the trained model into a folder, unless somebody wrote one in the output folder or on the Hub.
-
-    Args:
-        metrics: Results on the held-out text, `eval_*`.
-        command: The command line of the run.
-    """
-    args = trainer.args
-    if keep_written_card(Path(args.output_dir), trainer.hub_model_id, args.hub_token):
-        (folder / "README.md").unlink(missing_ok=True)  # the one that saving the model writes
-        return
+    """Write the card of the trained model into its folder."""
+    args, model = trainer.args, trainer.accelerator.unwrap_model(trainer.model)
     results = [
         EvalResult(
             task_type="text-generation",
@@ -104,30 +94,26 @@ def save_card(
         )
     shards = ", ".join("/".join(Path(shard).parts[-2:]) for shard in corpus.shards)
     origin = f"Trained as a bidirectional language model on {text.dataset_name or shards}{size}."
-    if trainer.model.trained_from:
-        origin = f"{origin} Training started from `{trainer.model.trained_from}`."
+    if model.trained_from:
+        origin = f"{origin} Training started from `{model.trained_from}`."
     unigram = metrics.get("eval_unigram_perplexity")
     training = f"""\
-{command_block(command, args)}
-
 {trainer.state.global_step} steps of {len(trainer.train_dataset.forward.rows)} streams of {args.unroll_steps} words, \
 {args.optim.value} with learning rate {args.learning_rate:g} ({args.lr_scheduler_type.value}), \
 {trainer.num_negative_samples or "all"} words in the softmax of a training step, {args.world_size} process(es) on \
 {args.device.type}. Perplexities are of held-out text, by the full softmax, from a zero state at each sentence\
 {f"; word frequencies alone (unigrams, one added to each count) reach {unigram:.2f}" if unigram else ""}."""
-    training = "\n\n".join(filter(None, [training, pictures(drawn(folder))]))
-    name = trainer.hub_model_id or Path(args.output_dir).resolve().name
-    card = trainer.accelerator.unwrap_model(trainer.model).card(
-        name,
-        online=trainer.hub_model_id is not None,
+    save_card(
+        model,
+        folder,
+        args,
+        trainer.hub_model_id,
+        command,
+        training,
         eval_results=results or None,
         origin=origin,
         tokenization=describe_split(corpus, trainer.processing_class.split),
-        training=training,
-        license=args.license,
-        language=args.language,
     )
-    card.save(folder / "README.md")
 
 
 def describe_split(corpus: Corpus, tokenizer_split: str) -> str:

@@ -10,10 +10,12 @@ same row, so that the LSTM's state can be carried from one to the next.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from ...model.character_ids_elmo import BOS_WORD, EOS_WORD, UNKNOWN_WORD
@@ -38,7 +40,6 @@ class Streams(Generic[Sentences]):
 
     Args:
         sentences: Iterator from which the rows get their sentences, in the order in which they need them.
-        num_rows: Number of rows.
         backward: Whether sentences are read from their end.
         table: If given, windows hold the places of words in this table, looked up once for each sentence.
     """
@@ -63,7 +64,7 @@ class Streams(Generic[Sentences]):
                 if self.used[row] >= len(self.rows[row]) - 1:
                     words = next(self.sentences)
                     words = [EOS_WORD, *reversed(words), BOS_WORD] if self.backward else [BOS_WORD, *words, EOS_WORD]
-                    self.words[row], self.rows[row], self.used[row] = words, self.tokens(words), 0
+                    self.words[row], self.rows[row], self.used[row] = words, self.places_of(words), 0
                 tokens, start = self.rows[row], self.used[row]
                 end = min(len(tokens) - 1, start + num_steps - len(row_inputs))
                 row_inputs += tokens[start:end]
@@ -73,7 +74,7 @@ class Streams(Generic[Sentences]):
             targets.append(row_targets)
         return Window(inputs, targets)
 
-    def tokens(self, words: list[str]) -> list:
+    def places_of(self, words: list[str]) -> list:
         """Return what windows hold of a sentence."""
         return words if self.table is None else self.table.places_of(words)
 
@@ -83,7 +84,7 @@ class Streams(Generic[Sentences]):
 
     def restore(self, state: list[list[str]]) -> None:
         self.words, self.used = [list(words) for words in state], [0] * len(state)
-        self.rows = [self.tokens(words) for words in self.words]
+        self.rows = [self.places_of(words) for words in self.words]
         self.generation = None if self.table is None else self.table.generation
 
 
@@ -119,21 +120,6 @@ class WordTable:
 
         return cls(encode, tokenizer.word_vocab)
 
-    def rows(self, words: Words) -> np.ndarray:
-        """Return character ids `(rows, steps, W)`, 0 for padding."""
-        places = self.places(words)
-        return self.characters[places]
-
-    def labels(self, words: Words) -> np.ndarray:
-        """Return vocabulary ids `(rows, steps)`: that of `<UNK>` for words without one, -100 for padding."""
-        places = self.places(words)
-        return self.word_ids[places]
-
-    def places(self, words: Words) -> np.ndarray:
-        """Return the place of each word in the table, `(rows, steps)`; a full table is emptied before."""
-        self.make_space()
-        return np.array([self.places_of(row) for row in words]).reshape(len(words), -1)
-
     def places_of(self, words: list[str | None]) -> list[int]:
         """Return the place of each word in the table, to which new words are added."""
         try:
@@ -155,12 +141,14 @@ class WordTable:
             self.word_ids = np.full(1 << 14, self.ids[PADDING], dtype=np.int64)
         start, end = len(self.index), len(self.index) + len(words)
         if end > len(self.characters):
-            self.characters, self.word_ids = (enlarged(part, 2 * end) for part in (self.characters, self.word_ids))
+            more = 2 * end - len(self.characters)
+            self.characters = np.pad(self.characters, ((0, more), (0, 0)))
+            self.word_ids = np.pad(self.word_ids, (0, more))
         self.characters[start:end] = encoded
         self.word_ids[start:end] = [self.ids.get(word, self.unknown_id) for word in words]
         self.index.update(zip(words, range(start, end)))
 
-    def batch(self, forward: Window, backward: Window) -> dict[str, torch.Tensor]:
+    def batch(self, forward: Window, backward: Window) -> dict[str, Tensor]:
         """Return the model's inputs for a window of words of each direction.
 
         The backward window is reversed into the natural order of the text, which the model reads from its end. The
@@ -168,14 +156,13 @@ class WordTable:
         """
         self.make_space()
         length = max(map(len, forward.inputs))
-        padded = (pad(words, length) for words in forward)
-        reversed_ones = (pad([row[::-1] for row in words], length) for words in backward)
-        parts = [[self.places_of(row) for row in words] for words in (*padded, *reversed_ones)]
-        return self.batch_of_places(*(np.array(part) for part in parts))
+        natural = (*forward, *([row[::-1] for row in words] for words in backward))
+        padded = [[row + [PADDING] * (length - len(row)) for row in words] for words in natural]
+        return self.batch_of_places(*(np.array([self.places_of(row) for row in words]) for words in padded))
 
     def batch_of_places(
         self, inputs: np.ndarray, targets: np.ndarray, backward_inputs: np.ndarray, backward_targets: np.ndarray
-    ) -> dict[str, torch.Tensor]:
+    ) -> dict[str, Tensor]:
         """Return the model's inputs for the places `(rows, steps)` of words, in the natural order of the text."""
         rows = self.characters[np.concatenate([inputs, backward_inputs])].astype(np.int64)
         labels = self.word_ids[np.stack([targets, backward_targets], axis=1)]
@@ -186,51 +173,29 @@ class WordTable:
         }
 
 
-def enlarged(array: np.ndarray, rows: int) -> np.ndarray:
-    """Return a copy with space for so many rows."""
-    larger = np.zeros((rows, *array.shape[1:]), dtype=array.dtype)
-    larger[: len(array)] = array
-    return larger
-
-
-def pad(words: list[list[str]], length: int) -> Words:
-    return [row + [PADDING] * (length - len(row)) for row in words]
-
-
+@dataclass(eq=False)
 class TrainingWindows(IterableDataset):
     """The batches of one process, and their position in the text, which can be saved.
 
     The rows of a training step are those of all processes for the first batch of a gradient accumulation, then for its
     second batch, and so on. A step of 2n rows is therefore the same for one process, for two processes of n rows, and
     for two accumulated batches of n rows. Every process reads all the text, and encodes only its own rows.
-
-    Args:
-        table: Encodes words.
-        forward, backward: Streams of all rows of a step.
-        num_steps: Number of tokens in a row of a window.
-        rows_per_batch: Number of rows in one batch of one process.
-        process, num_processes: Rank of this process, and number of processes.
-        num_windows: Number of windows in an epoch; None for text that was not counted, which has no epochs.
     """
 
-    def __init__(
-        self,
-        table: WordTable,
-        forward: Streams[SentenceQueue],
-        backward: Streams[SentenceQueue],
-        num_steps: int,
-        rows_per_batch: int,
-        process: int = 0,
-        num_processes: int = 1,
-        num_windows: int | None = None,
-    ):
-        self.table, self.forward, self.backward, self.num_steps = table, forward, backward, num_steps
-        for streams in (forward, backward):
-            streams.table = table
+    table: WordTable
+    forward: Streams[SentenceQueue]  # of all rows of a step
+    backward: Streams[SentenceQueue]
+    num_steps: int  # tokens in a row of a window
+    rows_per_batch: int  # of one process
+    process: int = 0
+    num_processes: int = 1
+    num_windows: int | None = None  # in an epoch; None for text that was not counted, which has no epochs
+
+    def __post_init__(self):
+        for streams in (self.forward, self.backward):
+            streams.table = self.table
             streams.restore(streams.state())
-        self.rows_per_batch, self.process, self.num_processes = rows_per_batch, process, num_processes
-        self.num_batches = len(forward.rows) // (rows_per_batch * num_processes)  # accumulated in a step
-        self.num_windows = num_windows
+        self.num_batches = len(self.forward.rows) // (self.rows_per_batch * self.num_processes)  # of a step
         self.windows_read = 0
 
     @classmethod
@@ -290,16 +255,14 @@ class TrainingWindows(IterableDataset):
 
     def state(self) -> dict:
         """Return the position after the last window that was read, as JSON can hold it."""
-        return {
-            "windows_read": self.windows_read,
-            **{
-                name: {"rows": streams.state(), "position": streams.sentences.position}
-                for name, streams in (("forward", self.forward), ("backward", self.backward))
-            },
-        }
+        forward, backward = (
+            {"rows": streams.state(), "position": streams.sentences.position}
+            for streams in (self.forward, self.backward)
+        )
+        return {"windows_read": self.windows_read, "forward": forward, "backward": backward}
 
     def restore(self, state: dict) -> None:
         self.windows_read = state["windows_read"]
-        for name, streams in (("forward", self.forward), ("backward", self.backward)):
-            streams.restore(state[name]["rows"])
-            streams.sentences.restore(state[name]["position"])
+        for streams, saved in ((self.forward, state["forward"]), (self.backward, state["backward"])):
+            streams.restore(saved["rows"])
+            streams.sentences.restore(saved["position"])

@@ -21,9 +21,10 @@ from ..checkpoints import (
     TRAINER_STATE_FILE,
     AtomicCheckpointTrainer,
     correct_best_checkpoint,
+    empty,
     intact_checkpoint,
 )
-from ..runs import duration, empty
+from ..runs import duration
 from .arguments import PretrainingArguments
 from .corpus import SentenceQueue
 from .perplexity import MAX_LOSS, sentence_losses
@@ -94,8 +95,9 @@ class BiLMTrainer(AtomicCheckpointTrainer):
         num_items_in_batch: Tensor | int | None = None,
     ):
         accumulation = inputs.pop("accumulation")
-        # Every process and every batch of a step draws the same negative samples.
-        generator = torch.Generator().manual_seed(seed_of_step(self.args.seed, self.state.global_step))
+        # Every process and every batch of a step draws the same negative samples, by a seed unlike those around it.
+        seed = hashlib.sha256(f"{self.args.seed}/{self.state.global_step}".encode()).digest()[:8]
+        generator = torch.Generator().manual_seed(int.from_bytes(seed, "little") >> 1)
         extra = {
             "state": self.lstm_states[accumulation],
             "use_state": True,
@@ -174,18 +176,20 @@ class BiLMTrainer(AtomicCheckpointTrainer):
 
     def measure_rows(self, rows: int) -> float:
         """Return the seconds of the forward and backward pass of one batch."""
-        args, model, corpus = self.args, self.model.train(), self.train_dataset.forward.sentences.corpus
-        forward, backward = (Streams(SentenceQueue(corpus, block_size=rows), rows, turned) for turned in (False, True))
-        batch = self.table.batch(forward.window(args.unroll_steps), backward.window(args.unroll_steps))
+        args, corpus = self.args, self.train_dataset.forward.sentences.corpus
+        forward, backward = (
+            Streams(SentenceQueue(corpus, block_size=rows), rows, turned).window(args.unroll_steps)
+            for turned in (False, True)
+        )
+        batch = {name: tensor.to(args.device) for name, tensor in self.table.batch(forward, backward).items()}
         with torch.random.fork_rng([args.device] if args.device.type == "cuda" else []):
             started = time.perf_counter()
             with self.compute_loss_context_manager():
-                batch = {name: tensor.to(args.device) for name, tensor in batch.items()}
-                loss = model(**batch, num_negative_samples=self.num_negative_samples).loss
+                loss = self.model.train()(**batch, num_negative_samples=self.num_negative_samples).loss
             loss.backward()
             loss.item()  # waits for the device
             seconds = time.perf_counter() - started
-        model.zero_grad()
+        self.model.zero_grad()
         return seconds
 
     # ---- Logs and evaluation
@@ -354,12 +358,6 @@ class TimeEstimate(TrainerCallback):
     ) -> None:
         if args.should_log:
             seconds, steps = self.trainer.measure_step(), state.max_steps - state.global_step
+            step, all_steps = f"{seconds:.1g}" if seconds < 1 else f"{seconds:.0f}", duration(seconds * steps)
             message = "A step takes about %s s here, and %s steps about %s, evaluations not included"
-            logger.info(
-                message, f"{seconds:.1g}" if seconds < 1 else f"{seconds:.0f}", f"{steps:,}", duration(seconds * steps)
-            )
-
-
-def seed_of_step(seed: int, step: int) -> int:
-    """Return a seed for one training step that is unrelated to those of its neighbors."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{step}".encode()).digest()[:8], "little") >> 1
+            logger.info(message, step, f"{steps:,}", all_steps)
