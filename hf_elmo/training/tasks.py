@@ -1,4 +1,4 @@
-"""What a task brings to its runs: how its examples are encoded, and how predictions are scored and written."""
+"""The steps that tasks have in common: examples are encoded, and predictions scored and written."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
