@@ -62,7 +62,7 @@ class Task:
 
     def metric_names(self, splits: Splits) -> list[str]:
         """Return the names of the metrics by which checkpoints can be selected."""
-        examples = splits.validation or splits.train
+        examples = splits.validation or splits.train or splits.test
         gold = self.gold(examples) if examples else []
         return list(self.of_known(self.metrics, gold, gold) or ())
 

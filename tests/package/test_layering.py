@@ -194,6 +194,7 @@ def test_the_private_api_that_the_code_leans_on_is_listed_here():
     leaned_on |= {name for path in files for name in overridden_names(path) if is_private(name)}
     public = {"_asdict", "_replace"}  # of named tuples
     made_by_others = {"_abc_impl", "_auto_class", "_backward_cls", "_is_protocol", "_sklearn_auto_wrap_output_keys"}
+    made_by_others |= {"_can_set_experts_implementation_cached_value"}  # by transformers, once a model was made
     assert leaned_on - public - made_by_others == LEANED_ON
 
 

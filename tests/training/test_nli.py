@@ -189,3 +189,11 @@ def test_labels_that_training_never_saw_count_as_wrong(model, tmp_path, caplog):
         assert trained(*arguments, "--output_dir", str(tmp_path / "out")) == 0
     assert "test: 1 pairs have labels that the model does not know, which count as wrong: paradox" in caplog.text
     assert results(tmp_path / "out")["mean"]["test_accuracy"] == 0.5
+
+
+def test_a_metric_is_known_without_training_too(model, tmp_path, capsys):
+    write_lines(tmp_path / "test.jsonl", [row(), row()])
+    arguments = ["--model_name_or_path", str(model), "--test_file", str(tmp_path / "test.jsonl"), *QUIET]
+    assert trained(*arguments, "--metric_for_best_model", "bleu", "--output_dir", str(tmp_path / "out")) == 2
+    assert "--metric_for_best_model bleu: the metrics are loss, accuracy" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
