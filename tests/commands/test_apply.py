@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 import toy_tasks
+from fresh_process import forking_python
 from shaken import shake
 
 from hf_elmo.cli import main
@@ -214,7 +215,7 @@ def test_lines_before_a_bad_one_are_answered(models, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_each_line_of_a_stream_is_answered_before_the_next_is_there(models):
-    command = [sys.executable, "-m", "hf_elmo.cli", "apply", str(models[0] / "classifier")]
+    command = [forking_python("everything"), "-m", "hf_elmo.cli", "apply", str(models[0] / "classifier")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         for number, text in enumerate(SENTENCES, start=1):
             process.stdin.write(text + "\n")

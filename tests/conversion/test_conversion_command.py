@@ -5,14 +5,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import h5py
 import huggingface_hub
 import numpy as np
 import pytest
-from fresh_process import run_python
+from fresh_process import forking_python, run_python
 from lanes import first_fast
 from loopback_hub import running_hub
 from numpy_bilm import all_layers
@@ -306,24 +305,38 @@ WIDE = {
     "char_cnn": {**OPTIONS["char_cnn"], "filters": [[1, 64], [2, 448]]},
 }
 
+# Converts in a fork, sends it a signal as soon as weights are being written, and prints the fork's exit code.
+INTERRUPTED = """
+import os, signal, sys, time
+from pathlib import Path
+from hf_elmo.cli import main
+
+number, source, folder = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+child = os.fork()
+if not child:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background ignore it
+    code = main(["convert", source, str(folder / "model")])
+    sys.stdout.flush()
+    os._exit(code)
+ended = status = 0
+while not ended and not list(folder.glob(".model.*.partial/model.safetensors*")):
+    time.sleep(0.001)
+    ended, status = os.waitpid(child, os.WNOHANG)
+if not ended:
+    os.kill(child, number)
+    _, status = os.waitpid(child, 0)
+print(os.waitstatus_to_exitcode(status))
+"""
+
 
 def convert_until(number: signal.Signals, source: Path, folder: Path) -> tuple[int, str, str]:
     """Exit code and output of a conversion that gets a signal while it writes; another one if it was done before."""
     for _ in range(5):
-        command = [sys.executable, "-m", "hf_elmo.cli", "convert", source, folder / "model"]
-        process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
-        )
-        while not list(folder.glob(".model.*.partial/model.safetensors*")) and process.poll() is None:
-            time.sleep(0.001)
-        process.send_signal(number)
-        out, errors = process.communicate(timeout=60)
-        if process.returncode:
-            return process.returncode, out, errors
+        command = [forking_python("everything"), "-c", INTERRUPTED, str(int(number)), source, folder]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        *out, code = run.stdout.splitlines()
+        if int(code):
+            return int(code), "".join(out), run.stderr
         shutil.rmtree(folder)
     raise AssertionError("no conversion could be interrupted")
 

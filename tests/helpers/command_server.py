@@ -4,13 +4,17 @@
                                                  input ends; the package is imported, the scripts of training are not
     python command_server.py FOLDER libraries    `python` only, with what is below Hugging Face's libraries imported:
                                                  a fork still reads their settings from its own environment
+    python command_server.py FOLDER transformers the same, and transformers with the settings of this process
+    python command_server.py FOLDER everything   `python` only, with the package imported as by the first, for whatever
+                                                 shares the settings of this process
 
-All hand their arguments, environment, folder and streams to the server, and end with the code of its fork. `python`
-does so for scripts, code and modules, and is the interpreter of the server where it has options of its own, or where
-the package is imported and something else is to run.
+All hand their arguments, environment, folder and streams to the server, and end with the code of its fork, or killed if
+that was. `python` does so for scripts, code and modules, and is the interpreter of the server where it has options of
+its own, or where it stands beside `hf-elmo` and something else than a module of the package is to run.
 """
 
 import atexit
+import gc
 import importlib
 import json
 import os
@@ -20,6 +24,7 @@ import select
 import signal
 import socket
 import sys
+import tempfile
 import traceback
 import types
 from contextlib import suppress
@@ -37,7 +42,10 @@ with socket.socket(socket.AF_UNIX) as server:
     request = [{name!r}, arguments, os.getcwd(), dict(os.environ)]
     socket.send_fds(server, [json.dumps(request).encode()], [0, 1, 2])
     server.shutdown(socket.SHUT_WR)
-    sys.exit((server.recv(1) or b"\\1")[0])
+    answer = server.recv(1)
+    if not answer:
+        os.kill(os.getpid(), 9)
+    sys.exit(answer[0])
 """
 
 
@@ -54,6 +62,13 @@ def import_libraries() -> None:
     assert not sys.modules.keys() & {"huggingface_hub", "transformers", "datasets", "accelerate", "hf_elmo"}
 
 
+def import_transformers() -> None:
+    """Import what most processes use of transformers."""
+    import_libraries()
+    for name in ("modeling_utils", "models.auto", "models.auto.tokenization_auto", "pipelines"):
+        importlib.import_module(f"transformers.{name}")
+
+
 def import_package() -> None:
     """Import the package, but leave the scripts of training to be run as if for the first time."""
     import hf_elmo
@@ -64,12 +79,25 @@ def import_package() -> None:
     for name in [name for name in sys.modules if name.startswith("hf_elmo.training.")]:
         if hasattr(sys.modules[name], "main"):
             del sys.modules[name]
+    open_a_model()
+
+
+def open_a_model() -> None:
+    """Open a small model, for which transformers compiles some thousand patterns that it keeps for the next one."""
+    import hf_elmo
+
+    sizes = {"char_embedding_size": 2, "char_cnn_filters": [[1, 2]], "projection_size": 2, "cell_size": 2}
+    with tempfile.TemporaryDirectory() as folder:
+        hf_elmo.ElmoModel(hf_elmo.ElmoConfig(**sizes)).save_pretrained(folder)
+        hf_elmo.ElmoModel.from_pretrained(folder)
 
 
 def serve(folder: Path, what: str) -> None:
     """Write the commands, say so with a line, and fork for each call until standard input ends."""
     package = what == "package"
-    import_package() if package else import_libraries()
+    {"libraries": import_libraries, "transformers": import_transformers}.get(what, import_package)()
+    gc.collect()
+    gc.freeze()  # a fork that collects garbage, as each training does, need not look at all that was imported
     address = str(folder / "socket")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(address)
@@ -97,7 +125,8 @@ def run_and_exit(call: socket.socket, streams: list[int], name: str, arguments: 
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
-    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", buffering=1)  # noqa: SIM115
+    sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(env)

@@ -12,12 +12,18 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @cache
-def forking_python() -> str:
-    """Start a process that has torch and the like imported, and return an interpreter that is a fork of it."""
+def forking_python(imported: str = "libraries", **settings: str) -> str:
+    """Start a process that has torch and the like imported, and return an interpreter that is a fork of it.
+
+    Where `"transformers"` is imported, too, it is with these settings of Hugging Face's libraries; where `"everything"`
+    is, so is the package, and they are those of this process.
+    """
     folder = tempfile.TemporaryDirectory()
-    command = [sys.executable, str(Path(__file__).parent / "command_server.py"), folder.name, "libraries"]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTHONPATH"))}
-    environment = {**kept, "OMP_NUM_THREADS": "1"}
+    python = forking_python() if imported == "transformers" else sys.executable
+    command = [python, str(Path(__file__).parent / "command_server.py"), folder.name, imported]
+    dropped = "PYTHONPATH" if imported == "everything" else ("HF_", "PYTHONPATH")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+    environment = {**kept, "OMP_NUM_THREADS": "1", **settings}
     server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
     assert server.stdout.readline() == b"ready\n"
     atexit.register(folder.cleanup)
@@ -26,16 +32,19 @@ def forking_python() -> str:
 
 
 def run_python(
-    *arguments, home: Path, check: bool = True, anew: bool = False, **environment
+    *arguments, home: Path, check: bool = True, anew: bool = False, again: bool = False, **environment
 ) -> subprocess.CompletedProcess:
     """A fresh process with its own Hugging Face home, offline unless told otherwise, off the repository.
 
     It is a fork of one that has torch imported, and nothing of Hugging Face; `anew`, an interpreter of its own, for
-    what torch reads from the environment.
+    what torch reads from the environment; `again`, a fork of one that has transformers imported, for the many that
+    share a home.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTHONPATH"))}
     environment = {**kept, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **environment}
-    command = [sys.executable if anew else forking_python(), *map(str, arguments)]
+    settings = {name: value for name, value in environment.items() if name.startswith("HF_") and name != "HF_TOKEN"}
+    fork = forking_python("transformers", **settings) if again else forking_python()
+    command = [sys.executable if anew else fork, *map(str, arguments)]
     process = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=300)
     assert not check or process.returncode == 0, process.stderr[-3000:]
     return process
@@ -43,6 +52,6 @@ def run_python(
 
 def two_processes(*arguments) -> list[str]:
     """Return a command that runs a script or a module in two processes, as `torchrun` does, which all are forks."""
-    python = forking_python()
+    python = forking_python("everything")
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--no-python", python]
     return [python, *launcher, *map(str, arguments)]

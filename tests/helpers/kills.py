@@ -6,6 +6,7 @@ since nothing changes on the disk in between. Each run is a fork of this process
 """
 
 import argparse
+import gc
 import json
 import os
 import random
@@ -124,6 +125,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         data = write_data(Path(folder) / "data")
+        gc.freeze()  # a training collects garbage, and would look at all that was imported
         for name in arguments.scripts or SCRIPTS:
             script, make_command = SCRIPTS[name]
             check(name, script, partial(make_command, data), Path(folder), arguments.kills, arguments.seed)

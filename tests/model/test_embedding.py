@@ -3,7 +3,6 @@
 import itertools
 import os
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from fresh_process import REPOSITORY, run_python
+from fresh_process import REPOSITORY, run_python, two_processes
 from lanes import first_fast
 from shaken import shake
 from torch.testing import assert_close
@@ -474,9 +473,8 @@ def test_two_processes_give_what_one_gives(tiny_model, tokenizer, tmp_path):
     tiny_model.save_pretrained(tmp_path / "model")
     (tmp_path / "text.txt").write_text("\n".join(sentences), encoding="utf-8")
     script = Path(__file__).parents[1] / "helpers" / "embedding_in_two_processes.py"
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    run = subprocess.run([*launcher, script, tmp_path], capture_output=True, text=True, env=environment, timeout=300)
+    run = subprocess.run(two_processes(script, tmp_path), capture_output=True, text=True, env=environment, timeout=300)
     assert run.returncode == 0, run.stderr[-3000:]
 
     def saved(name: str) -> list[list[torch.Tensor]]:

@@ -406,7 +406,8 @@ def test_it_is_for_elmo_only():
 
 
 STRANGER = """
-import sys
+import sys, warnings
+warnings.simplefilter("error", UserWarning)
 sys.path.insert(0, {tests!r})
 if {installed}:
     import hf_elmo
@@ -436,7 +437,7 @@ def test_the_code_travels(int8, int8_folder, installed, tmp_path):
         tests=str(REPOSITORY / "tests" / "helpers"), installed=installed, folder=str(int8_folder), sentences=SENTENCES
     )
     path = {"PYTHONPATH": str(REPOSITORY)} if installed else {}
-    process = run_python("-W", "error::UserWarning", "-c", script, home=tmp_path, **path)
+    process = run_python("-c", script, home=tmp_path, **path)
     name, total = process.stdout.split()
     assert name == "int8"
     with torch.no_grad():

@@ -4,10 +4,10 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from fresh_process import forking_python
 
 SPEED = Path(__file__).resolve().parents[2] / "benchmarks" / "speed.py"
 
@@ -15,7 +15,11 @@ SPEED = Path(__file__).resolve().parents[2] / "benchmarks" / "speed.py"
 def speed(*arguments: str) -> str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     run = subprocess.run(
-        [sys.executable, str(SPEED), *arguments], capture_output=True, text=True, timeout=600, env=environment
+        [forking_python("everything"), str(SPEED), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env=environment,
     )
     assert run.returncode == 0, run.stderr[-3000:]
     return run.stdout
@@ -51,7 +55,7 @@ def test_memory_is_measured_in_a_process_of_its_own():
 def test_the_gpu_benchmark_runs_its_layers_on_a_cpu(tmp_path):
     script, output = SPEED.with_name("gpu.py"), tmp_path / "gpu.json"
     options = ["--device", "cpu", "--size", "tiny", "--batches", "3", "--rounds", "1", "--skip", "tests", "pretraining"]
-    command = [sys.executable, str(script), *options, "--output", str(output)]
+    command = [forking_python("everything"), str(script), *options, "--output", str(output)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert run.returncode == 0, run.stderr[-3000:]
     rows = json.loads(output.read_text(encoding="utf-8"))["layer"]["rows"]

@@ -28,10 +28,14 @@ def name_of(page) -> str | None:
 
 @pytest.fixture(scope="module")
 def demonstrated(tmp_path_factory) -> tuple[Path, str]:
-    """A clone in which the first block of the README was run, for real, and what it printed."""
+    """A clone in which the first block of the README was run, for real, and what it printed.
+
+    It brings a command `hf-elmo` that starts.
+    """
     folder = clone(REPOSITORY, tmp_path_factory.mktemp("pages") / "clone")
     session = Session(folder, **OFFLINE)
     printed = session.run(blocks_of(README)[0])
+    assert session.run(Block("sh", "command -v hf-elmo; hf-elmo --help\n", None)).startswith(f"{folder / '.venv'}")
     session.close()
     return folder, printed
 
@@ -62,19 +66,17 @@ def interpreter(demonstrated, tmp_path_factory):
 
 
 @pytest.fixture
-def session(demonstrated, page, request):
+def session(demonstrated, commands, interpreter):
     """A shell after the first block of the README, whose last line activates the environment.
 
-    The commands of the README are processes of their own. Those of other pages are forks of one, and so is what runs
-    their Python blocks.
+    Commands are forks of one, and so is what runs the Python blocks.
     """
     session = Session(demonstrated[0], **OFFLINE)
     activate = blocks_of(README)[0].code.splitlines()[-1]
     session.run(Block("sh", f"{activate}\n", None))
-    if page != README:
-        path = f"'{request.getfixturevalue('commands')}':$PATH:'{Path(sys.executable).parent}'"  # the last: accelerate
-        session.run(Block("sh", f"PATH={path}\n", None))
-        session.interpreter = request.getfixturevalue("interpreter")
+    path = f"'{commands}':$PATH:'{Path(sys.executable).parent}'"  # the last: accelerate
+    session.run(Block("sh", f"PATH={path}\n", None))
+    session.interpreter = interpreter
     yield session
     session.close()
 

@@ -1,11 +1,13 @@
 """The notebooks of `docs/tutorials`: each runs from top to bottom in an empty folder, and reads well as a page."""
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from fresh_process import forking_python
 
 nbformat = pytest.importorskip("nbformat")
 pytest.importorskip("nbclient")
@@ -52,9 +54,21 @@ def test_a_notebook_is_stored_as_it_is_written(path):
             assert (path.parent / target).exists() or (path.parent / f"{target}.md").exists(), target
 
 
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory) -> Path:
+    """A folder in which Jupyter finds a kernel that has torch imported, and the package not."""
+    folder = tmp_path_factory.mktemp("jupyter")
+    command = [forking_python(), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    kernel = folder / "kernels" / "python3" / "kernel.json"
+    kernel.parent.mkdir(parents=True)
+    kernel.write_text(json.dumps({"argv": command, "display_name": "Python 3", "language": "python"}))
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs(path, pages, tmp_path):
+def test_a_notebook_runs(path, pages, kernels, tmp_path, monkeypatch):
+    monkeypatch.setenv("JUPYTER_PATH", str(kernels))
     text, pictures = pages.to_markdown(pages.run(path, tmp_path), path.stem)
     assert re.search(SHOWN[path.stem], text)
     assert pictures

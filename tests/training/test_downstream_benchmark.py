@@ -1,14 +1,13 @@
 """The benchmark of tasks runs their scripts, repeats nothing, and prints what they found."""
 
 import json
-import os
-import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 import toy_tasks
+from fresh_process import forking_python
 from toy_finetuning import QUIET, SMALL, write_encoder, write_words
 from toy_scripts import write_documents, write_predicates
 
@@ -21,7 +20,7 @@ KINDS = (("write_words", "conll"), ("write_predicates", "srl"), ("write_document
 TASKS = sorted((DOWNSTREAM.parent / "tasks").glob("*.json"))
 
 
-def test_each_row_is_a_command_that_is_run_once(tmp_path):
+def test_each_row_is_a_command_that_is_run_once(tmp_path, monkeypatch, capsys):
     write_words(tmp_path)
     settings = {
         "script": "ner",
@@ -33,16 +32,15 @@ def test_each_row_is_a_command_that_is_run_once(tmp_path):
     }
     (tmp_path / "names.json").write_text(json.dumps(settings))
 
+    options = ["--model", "encoder", "--tasks", "names.json", "--output_dir", "runs", "--fractions", "1"]
+    monkeypatch.setattr(sys, "argv", ["", *options, "--seeds", "1", "2"])
+    monkeypatch.setattr(sys, "executable", forking_python("everything"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(DOWNSTREAM.parent)
+
     def run():
-        options = ["--model", "encoder", "--tasks", "names.json", "--output_dir", "runs", "--fractions", "1"]
-        return subprocess.run(
-            [sys.executable, str(DOWNSTREAM), *options, "--seeds", "1", "2"],
-            cwd=tmp_path,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+        import_module("downstream").main()
+        return capsys.readouterr().out
 
     first, again = run(), run()
     commands = [line for line in first.splitlines() if line.startswith("$ ")]

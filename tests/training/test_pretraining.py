@@ -8,7 +8,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -234,7 +233,9 @@ sys.exit(pretrain.main(arguments))
 @pytest.mark.parametrize("place", ["step", "checkpoint"])
 def test_a_killed_run_resumes_exactly(texts, uninterrupted, tmp_path, place):
     arguments = command(texts, tmp_path, *SCHEDULED)
-    killed = subprocess.run([sys.executable, "-c", KILLED, place, *arguments], capture_output=True, timeout=300)
+    killed = subprocess.run(
+        [forking_python("everything"), "-c", KILLED, place, *arguments], capture_output=True, timeout=300
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-4"]
     assert (place == "checkpoint") == (tmp_path / "_unfinished").exists()
@@ -297,7 +298,7 @@ def test_runs_killed_at_random_moments_end_as_the_unbroken_run(tmp_path):
     """A few kills here, and a run that has ended stays as it is; the script kills any number of times."""
     script = Path(__file__).parents[1] / "helpers" / "killed_pretraining.py"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    arguments = [forking_python(), str(script), str(tmp_path), "--kills", "5"]
+    arguments = [forking_python("everything"), str(script), str(tmp_path), "--kills", "5"]
     run = subprocess.run(arguments, capture_output=True, text=True, env=environment, timeout=300)
     assert run.returncode == 0, run.stderr[-3000:]
     assert json.loads(run.stdout.splitlines()[-1])["kills"] >= 5

@@ -166,7 +166,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_complete(texts, finished, tmp_pa
     """Whichever file finds no room: one line, and the run resumes to the same weights."""
     arguments = command(texts, tmp_path)
     full = subprocess.run(
-        [forking_python(), "-c", FULL, str(room), *arguments], capture_output=True, text=True, timeout=300
+        [forking_python("everything"), "-c", FULL, str(room), *arguments], capture_output=True, text=True, timeout=300
     )
     assert full.returncode == 2, full.stderr
     last = full.stderr.strip().splitlines()[-1]

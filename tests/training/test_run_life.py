@@ -369,5 +369,11 @@ GROUPS = [[*SCRIPTS][:6], [*SCRIPTS][6:]]
 @pytest.mark.parametrize("scripts", GROUPS, ids=" ".join)
 def test_a_run_that_is_killed_ends_as_one_that_is_not(scripts):
     """At its last moment, and then at random ones; `kills.py 100` does it more often."""
-    arguments = [forking_python(), str(REPOSITORY / "tests" / "helpers" / "kills.py"), "1", "--scripts", *scripts]
+    arguments = [
+        forking_python("everything"),
+        str(REPOSITORY / "tests" / "helpers" / "kills.py"),
+        "1",
+        "--scripts",
+        *scripts,
+    ]
     subprocess.run(arguments, check=True, timeout=1200, cwd=REPOSITORY)

@@ -134,7 +134,13 @@ def test_texts_are_classified_from_the_command_line(texts, tmp_path):
     settings |= {"use_cpu": True, "disable_tqdm": True}
     (tmp_path / "settings.json").write_text(json.dumps(settings))
     more = ["--test_file", str(texts / "test.txt"), "--num_train_epochs", "12", "--early_stopping_patience", "0"]
-    arguments = [forking_python(), "-m", "hf_elmo.training.sentiment", str(tmp_path / "settings.json"), *more]
+    arguments = [
+        forking_python("everything"),
+        "-m",
+        "hf_elmo.training.sentiment",
+        str(tmp_path / "settings.json"),
+        *more,
+    ]
     subprocess.run(arguments, check=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
     results = results_of(tmp_path / "model")
     assert results["runs"][0]["steps"] == 12 * 16
