@@ -1,11 +1,12 @@
 """Opens saved models as a stranger does: with transformers, and without this package. Tests run it in a fresh process.
 
-    python stranger.py RESULTS SAVED [SAVED ...] [--with-package] [--own]
+    python stranger.py RESULTS SAVED [SAVED ...] [--with-package] [--every COUNT]
 
-Every folder or repository SAVED is opened with every Auto class that its configuration names, or its own only. What
+The first COUNT folders or repositories SAVED are opened with every Auto class that their configurations name, the
+others with their own only. What
 the encoder computes goes to RESULTS/results.safetensors under "SAVED Auto class", the full names of the classes to
-RESULTS/classes.json. A model that is opened as what it was saved is saved again, with its tokenizer, to
-RESULTS/SAVED/Auto class.
+RESULTS/classes.json. Of the first COUNT, the model that is opened as what it was saved is saved again, with its
+tokenizer, to RESULTS/SAVED/Auto class.
 """
 
 import argparse
@@ -27,7 +28,7 @@ def main():
     parser.add_argument("results", type=Path)
     parser.add_argument("saved", nargs="+")
     parser.add_argument("--with-package", action="store_true")
-    parser.add_argument("--own", action="store_true")
+    parser.add_argument("--every", type=int, default=0)
     arguments = parser.parse_args()
     if arguments.with_package:
         import hf_elmo  # noqa: F401
@@ -41,13 +42,13 @@ def main():
 
     outputs, classes = {}, {}
     options = {"trust_remote_code": True, "ignore_mismatched_sizes": True}  # a scorer of choices has one output
-    for saved in arguments.saved:
+    for number, saved in enumerate(arguments.saved):
         config = transformers.AutoConfig.from_pretrained(saved, trust_remote_code=True)
         tokenizer = transformers.AutoTokenizer.from_pretrained(saved, trust_remote_code=True)
         batch = tokenizer(["The bank was closed.", "I went to the river bank."], padding=True, return_tensors="pt")
         for auto_class in config.auto_map:
             is_own = config.auto_map[auto_class].split(".")[-1] in config.architectures
-            if auto_class == "AutoConfig" or (arguments.own and not is_own):
+            if auto_class == "AutoConfig" or not (is_own or number < arguments.every):
                 continue
             model = getattr(transformers, auto_class).from_pretrained(saved, **options).eval()
             with torch.no_grad():
@@ -57,7 +58,7 @@ def main():
             classes[key] = " ".join(
                 f"{type(part).__module__}.{type(part).__name__}" for part in (config, tokenizer, model)
             )
-            if is_own:
+            if is_own and number < arguments.every:
                 again = arguments.results / Path(saved).name / auto_class
                 model.save_pretrained(again)
                 tokenizer.save_pretrained(again)

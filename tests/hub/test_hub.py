@@ -79,7 +79,7 @@ def online(hub, home):
     def run(*arguments, check=True, **environment):
         arguments = [textwrap.dedent(argument) if isinstance(argument, str) else argument for argument in arguments]
         environment = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", **environment}
-        return run_python(*arguments, home=home, check=check, **environment)
+        return run_python(*arguments, home=home, check=check, again=True, **environment)
 
     return run
 
@@ -132,9 +132,11 @@ def test_a_pushed_model_opens_in_one_line_without_the_package_and_with_it(hub, o
     assert 'AutoModel.from_pretrained("ada/elmo", trust_remote_code=True)' in card.text
     assert "more than 10 bytes is cut to its first 10" in card.text  # the rule of these 12 characters a word
 
-    for environment in ({"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0"}, {}):  # pulled over HTTP, then offline
-        outputs, classes = open_as_stranger(tmp_path / "results", "ada/elmo", home=home, **environment)
-        assert len(outputs) == len(AUTO_MAP) - 1  # each but AutoConfig
+    # Pulled over HTTP, for each Auto class; then offline, as what it is
+    for environment, every in (({"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0"}, 1), ({}, 0)):
+        told = "ada/elmo", "--every", every
+        outputs, classes = open_as_stranger(tmp_path / "results", *told, home=home, **environment)
+        assert len(outputs) == (len(AUTO_MAP) - 1 if every else 1)  # each but AutoConfig
         for key, output in outputs.items():
             torch.testing.assert_close(output, expected, rtol=0, atol=1e-6)
             assert all(name.startswith("transformers_modules.ada.elmo.") for name in classes[key])

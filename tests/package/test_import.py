@@ -14,7 +14,7 @@ from transformers.generation.streamers import BaseStreamer
 from transformers.modeling_layers import GradientCheckpointingLayer
 """
 
-# Reports the modules that an import loads, and every socket made and file written on the way.
+# Reports the modules that imports load, and every socket made and file written on the way.
 WATCHED = """
 import json, sys
 seen = []
@@ -25,28 +25,29 @@ def watch(event, arguments):
         if not str(arguments[0]).endswith(".pyc") and "__pycache__" not in str(arguments[0]):
             seen.append(f"open {arguments[0]}")
 sys.addaudithook(watch)
+found = []
+def note():
+    found.append({"modules": sorted(sys.modules), "seen": list(seen)})
 def answer():
-    json.dump({"modules": sorted(sys.modules), "seen": seen}, open(sys.argv[1], "w"))
+    json.dump(found, open(sys.argv[1], "w"))
 """
 
 
-def watched(import_lines: str, tmp_path) -> tuple[set[str], list[str]]:
-    """Modules loaded and things done by these lines, which must print nothing."""
+def watched(tmp_path, *imports: str) -> list[tuple[set[str], list[str]]]:
+    """Modules loaded and things done after each of the imports, one after the other, which must print nothing."""
     answer = tmp_path / "answer.json"
     home = tmp_path / "home"
     home.mkdir(exist_ok=True)
-    script = f"{WATCHED}\n{import_lines}\nseen = list(seen)\nanswer()"
+    script = "\n".join([WATCHED, *(f"{lines}\nnote()" for lines in imports), "answer()"])
     process = run_python("-c", script, answer, home=home, anew=True, PYTHONPATH=str(REPOSITORY))
     assert process.stdout == ""
     assert process.stderr == ""
-    told = json.loads(answer.read_text())
-    return set(told["modules"]), told["seen"]
+    return [(set(told["modules"]), told["seen"]) for told in json.loads(answer.read_text())]
 
 
 @pytest.mark.slow
 def test_import_loads_no_module_beside_those_of_its_base_classes(tmp_path):
-    before, done_before = watched(BASE_CLASSES, tmp_path)
-    after, done = watched("import hf_elmo", tmp_path)
+    (before, done_before), (after, done) = watched(tmp_path, BASE_CLASSES, "import hf_elmo")
     assert "hf_elmo" in after
     assert {name for name in after - before if name.split(".")[0] != "hf_elmo"} == set()
     assert not [event for event in done if event.startswith("socket.")]
