@@ -67,6 +67,14 @@ WORDS_ARE_ROWS = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def brief_messages():
+    """The suites print every parameter into a message that a test which passes has no use for."""
+    torch.set_printoptions(threshold=0, edgeitems=1)
+    yield
+    torch.set_printoptions(profile="default")
+
+
 class SaysWhy:
     """A suite's test case that skips itself for true reasons only."""
 

@@ -214,7 +214,7 @@ def test_question_answering(checkpoint, tmp_path):
         words = [
             chance.choice(toy_tasks.NAMES),
             chance.choice(toy_tasks.PLACES),
-            *chance.choices(toy_tasks.OTHERS, k=10),
+            *chance.choices(toy_tasks.OTHERS, k=6),
         ]
         answer = words[0]
         chance.shuffle(words)

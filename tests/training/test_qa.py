@@ -192,7 +192,8 @@ def test_questions_without_an_answer(folder, tmp_path):
     for seed, (split, count) in enumerate({"train": 120, "dev": 21, "test": 21}.items()):
         (tmp_path / f"{split}.json").write_text(json.dumps(with_impossible(count, seed)))
     shutil.copytree(folder / "elmo", tmp_path / "elmo")
-    assert trained(*command(tmp_path, tmp_path / "model", "--num_train_epochs", "14")) == 0
+    more = ["--num_train_epochs", "14", "--learning_rate", "1e-2", "--per_device_train_batch_size", "16"]
+    assert trained(*command(tmp_path, tmp_path / "model", *more)) == 0
     found = read(tmp_path / "model" / "all_results.json")["mean"]
     assert found["test_no_answer_exact_match"] > 90
     assert found["test_has_answer_exact_match"] > 90
