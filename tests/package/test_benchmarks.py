@@ -68,7 +68,7 @@ def test_the_gpu_benchmark_runs_its_layers_on_a_cpu(tmp_path):
 @pytest.mark.slow
 def test_the_pretraining_benchmark_runs_all_contestants():
     options = ["--rows", "2", "--rounds", "1", "--vocabulary", "100", "--negatives", "10"]
-    command = [sys.executable, str(SPEED.with_name("pretraining.py")), *options]
+    command = [forking_python("everything"), str(SPEED.with_name("pretraining.py")), *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     run = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
     assert run.returncode == 0, run.stderr[-3000:]
