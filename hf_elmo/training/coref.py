@@ -115,6 +115,12 @@ class MentionClusters(Task):
             return [None if None in (pronoun["is_a"], pronoun["is_b"]) else pronoun for pronoun in pronouns]
         return [one and [[tuple(mention) for mention in cluster] for cluster in one] for one in clusters]
 
+    def metric_names(self, splits: Splits) -> list[str]:
+        """Return the names of the metrics by which checkpoints can be selected; GAP, which is only a test, has none."""
+        gold = self.gold(splits.validation or splits.train or splits.test)
+        gold = [None if isinstance(one, dict) else one for one in gold]
+        return list(self.of_known(self.metrics, gold, gold) or ())
+
     def predicted(self, dataset: EncodedDataset, predictions: tuple[np.ndarray, ...]) -> list[Clusters]:
         rows = zip(*(prediction.tolist() for prediction in predictions), dataset.places)
         return [
