@@ -176,7 +176,7 @@ def read_word_vocabulary(path: str | Path) -> list[str]:
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """Return the lines of a vocabulary file without the white space around them; errors as above."""
+    """Return the lines of a vocabulary file without white space around them; errors as of `read_word_vocabulary`."""
     opened = gzip.open if str(path).endswith(".gz") else open
     try:
         with opened(path, "rb") as file:

@@ -407,8 +407,8 @@ def antecedent_loss(pairs: AntecedentScores, clusters: Tensor) -> Tensor:
 def clusters_of_antecedents(
     spans: Sequence[Sequence[int]], mention_logits: Sequence[float], antecedents: Sequence[int], keep_singletons: bool
 ) -> list[list[tuple[int, int]]]:
-    """Return the clusters that the spans of a row of [`ElmoCoreferenceOutput`] form with their antecedents, in the
-    order of their first mentions. A span that has no antecedent and is none may be one if its score is above 0."""
+    """Return the clusters that the spans of a row of [`ElmoCoreferenceOutput`] form with their antecedents, by their
+    first mentions; with `keep_singletons` also those of one mention, if its score is above 0."""
     clusters: list[list[int]] = []
     cluster_of: dict[int, list[int]] = {}
     for number, antecedent in enumerate(antecedents):

@@ -58,9 +58,9 @@ def parse_label(name: str) -> Label | None:
 def find_scheme(names: Collection[str]) -> str | None:
     """Return the scheme of a set of labels, in the table above, or `None` if they are labels of another kind.
 
-    A set that holds both `B` and `I` may be used as BIO or as IOB1, and is `BIO` here. One name that
-    cannot be read makes the result `None`. Names other than those written like `B-PER` may look like labels by chance
-    (`e-mail`, `S` and `O`), so they are a scheme only with a `B`, or with `I` alone.
+    A set that holds both `B` and `I` may be used as BIO or as IOB1, and is `BIO` here. One name that cannot be read
+    makes the result `None`. Names other than those written like `B-PER` may look like labels by chance (`e-mail`, `S`
+    and `O`), so they are a scheme only with a `B`, or with `I` alone.
     """
     labels = [parse_label(name) for name in names]
     letters = {label.letter for label in labels if label} - {"O"}
@@ -105,7 +105,7 @@ def forbidden_transitions(names: Sequence[str], device: torch.device | None = No
 
     An inner or last word goes on with an entity of its type. Where the scheme marks ends (BIOUL, BIOES, BMES), an
     entity moreover has to end. Names of no scheme forbid nothing, and neither does IOB1, where any `I` may begin an
-    entity. Names are in the order of their ids; the result is on the device.
+    entity. Names are in the order of their ids; the result is on `device`.
     """
     scheme = find_scheme(names)
     follows_scheme = scheme not in (None, "IOB1") and "B" in (parse_label(name).letter for name in names)

@@ -90,9 +90,9 @@ class OneDnnLinear(torch.autograd.Function):
 
 
 class StepWeight:
-    """A weight `(N, K)` of products without gradients that many steps need, in the forms that read it fastest for the
-    rows of the first step, which has the most, and for the number of steps; as copies that are kept while the weight is
-    prepared, if it may be."""
+    """A weight `(N, K)` of products without gradients that many steps need, in the forms that are read fastest: by the
+    rows of the first step, which has the most, and the number of steps. If it `may_be_prepared`, copies that are kept
+    while it is prepared are used."""
 
     def __init__(self, weight: Tensor, rows: int, steps: int, may_be_prepared: bool = True):
         # The fewest rows for which oneDNN is faster, see `onednn_is_faster`.
@@ -234,7 +234,7 @@ def prepared(model: nn.Module) -> Iterator[None]:
 
 
 class Copies:
-    """The copies of a weight, which hold until it changes. It is referred to, so that no other one gets its id."""
+    """The copies of a weight, which hold until it changes. The reference to the weight keeps its id its own."""
 
     def __init__(self, weight: Tensor):
         self.weight, self.blocks = weight, 0

@@ -285,7 +285,7 @@ class ModelCardMixin(PushToHubMixin):
         return loaded
 
     def after_loading(self, options: dict, info: dict) -> None:
-        """Finish `from_pretrained`, which got these options, and perhaps reports what was missing in this dict."""
+        """Finish `from_pretrained`: `options` are its arguments, and `info` is what it reports, if it was asked to."""
 
     def save_pretrained(
         self, save_directory: str | Path, is_main_process: bool = True, *args, push_to_hub: bool = False, **kwargs

@@ -193,7 +193,7 @@ class ElmoPreTrainedModel(ModelCardMixin, PreTrainedModel):
             logger.warning(f"{type(self).__name__} starts with untrained parts that {saved[0]} does not have: {parts}")
 
     def use_int8_layers(self) -> None:
-        """Replace the encoder's linear layers, but those of pooling, which learn, by int8 layers, yet to be loaded."""
+        """Replace the encoder's linear layers, but those of pooling, which learn, by empty int8 layers to be loaded."""
         for name, module in list(self.base_model.named_modules()):
             if type(module) is nn.Linear and not name.startswith("sentence_pooling"):
                 layer = Int8Linear(module.in_features, module.out_features, module.bias is not None)
@@ -269,7 +269,8 @@ class ElmoModel(ElmoPreTrainedModel):
             output_hidden_states (`bool`, *optional*): Whether to return all layers.
             token_type_ids (`(B, T)`, *optional*): 0 for the words of a row's first text and 1 for those of its second.
                 Each text is then encoded as a sentence of its own. By default, a row is one sentence.
-            layers (`(B, T, L + 1, 2P)`, *optional*): Only to be mixed: `torch.stack(output.hidden_states, dim=2)`.
+            layers (`(B, T, L + 1, 2P)`, *optional*): All layers, computed earlier, which are only mixed:
+                `torch.stack(output.hidden_states, dim=2)`.
             sentence_lengths (`list[int]`, *optional*):
                 Lengths of sentences that follow each other in the one row of the batch, each encoded as if alone. On a
                 CPU without gradients, they are computed in rows that are always busy, see `packed_order_elmo`.

@@ -13,7 +13,7 @@ from .configuration_elmo import ElmoConfig
 
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
-    """The softmax of `scores` over the last places where `mask` is True, 0 elsewhere; all 0 without such a place."""
+    """The softmax of `scores` over the last dimension where `mask` is True; 0 elsewhere, all 0 if it is nowhere."""
     lowest = torch.finfo(scores.dtype).min  # finite, so that a row without any place has no NaN
     return scores.masked_fill(~mask, lowest).softmax(-1).masked_fill(~mask, 0)
 
@@ -91,7 +91,7 @@ def starts_with(
 
     It is the second character of a row, after "begin of word", or the only id of a model of whole words. A
     configuration may name one id for a special token, several or none. `words` are `input_ids` `(B, T, W)`, or
-    `inputs_embeds` `(B, T, W, E)`, in which the character is recognized by its embedding, of all these `(V, E)`.
+    `inputs_embeds` `(B, T, W, E)`, in which a character is recognized by its embedding in `characters` `(V, E)`.
     """
     place = min(1, config.max_characters_per_token - 1)
     ids = ids if isinstance(ids, (list, tuple)) else [] if ids is None else [ids]

@@ -253,7 +253,7 @@ class OriginalAttentionFlow(nn.Module):
         self.dropout = nn.Dropout(config.head_dropout)
 
     def forward(self, words: EncodedWords, second: Tensor, context: Tensor) -> Tensor:
-        """As [`BidirectionalAttentionFlow`]."""
+        """Score words `(B, T, 2)`, as [`BidirectionalAttentionFlow`] does."""
         x, first = words.features, words.mask & ~second
         for highway in self.highways:
             x = highway(x)

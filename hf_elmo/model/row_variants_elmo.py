@@ -31,7 +31,7 @@ logger = logging.get_logger(__name__)
 
 class CodePointRows(WordRows):
     """Table from a word to the bytes of its row of int32 ids: W of its characters, then that of the word if there is a
-    dictionary. These are ids by name, of `"characters"`, and of `"words"` where these have embeddings of their own."""
+    dictionary. `dictionaries` are ids by name, of `"characters"`, and of `"words"` if words have embeddings too."""
 
     id_type = np.int32
     unit, original = "characters", "ELMoForManyLangs"
@@ -84,7 +84,7 @@ class CodePointRows(WordRows):
 
 
 class FeatureRows(WordRows):
-    """Table from a word to the bytes of its row of int32 ids: W of ELMo, then those of features. The content is
+    """Table from a word to the bytes of its row of int32 ids: W of ELMo, then those of features. `content` holds
     `"vocabularies"`, ids by name; and `"features"`, a list of dicts with `type` (`"word"` or `"characters"`),
     `vocabulary` (None for bytes), `unknown` (id of what is not in it, or None), `lowercase`, and for characters
     `length`, `start` and `end` (ids before and after them)."""

@@ -331,7 +331,7 @@ class DecomposableClassifier(nn.Module):
         self.aggregation = described_layers(layers.get("aggregate", last), sums, config.num_labels)
 
     def forward(self, words: EncodedWords, second: Tensor) -> Tensor:
-        """As [`InferenceClassifier`]."""
+        """Score pairs of texts `(B, num_labels)`, as [`InferenceClassifier`] does."""
         texts = words.mask & ~second, second
         require_pairs(*texts, "decomposable_attention")
         encoded = words.features

@@ -179,8 +179,8 @@ class StackedCells(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Linear layers to these sizes, each followed by its activation, a name out of `ACTIVATIONS`, and its dropout; with
-    `pools` by maxout, the maximum of so many outputs side by side (Goodfellow et al. 2013)."""
+    """Linear layers of these output `sizes`, each followed by its activation, a name out of `ACTIVATIONS`, and dropout.
+    With `pools`, each output is the maximum of so many that stand side by side (maxout, Goodfellow et al. 2013)."""
 
     def __init__(
         self,
@@ -260,10 +260,10 @@ class OneWord(nn.Module):
 
 
 class CnnPooler(nn.Module):
-    """Convolutions over words, and the maximum of each filter, so many of each width in words (Zhang and Wallace 2016);
-    perhaps projected to `size`. If `counts_padding`, windows over the zeros after a text count too, as they do in
-    AllenNLP before 1.2.1: a text is then read as if at least a window of zeros followed it. Otherwise, a filter that is
-    wider than the text gives 0."""
+    """Convolutions over words, `filters` of each of the `widths` in words, and the maximum of each filter (Zhang and
+    Wallace 2016), perhaps projected to `size`. If `counts_padding`, windows over the zeros after a text count too, as
+    in AllenNLP before 1.2.1: a text is then read as if at least a window of zeros followed it. Otherwise, a filter that
+    is wider than the text gives 0."""
 
     def __init__(
         self,

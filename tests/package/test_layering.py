@@ -33,7 +33,7 @@ ORDER = """
     document_model_elmo coreference_elmo span_classification_elmo
 """.split()
 # Bounds are what there is now; the plan aims at 5500 lines that travel and 3200 of training, before later heads.
-MAX_LINES = {"a file": 550, "the files that travel": 9603, "training": 8636}
+MAX_LINES = {"a file": 550, "the files that travel": 9604, "training": 8635}
 EXTRAS = {"integrations"}  # folders whose modules need more than the package does
 # Private API of other libraries, which a release may change without notice.
 TORCH = "_C _are_functorch_transforms_active _forward_hooks _forward_pre_hooks _higher_order_ops _linear_pointwise"
@@ -97,6 +97,12 @@ def test_every_file_imports_only_from_files_above_it_in_the_order_of_knowing():
     for path in TRAVELLING:
         for name in siblings(path):
             assert ORDER.index(name) < ORDER.index(path.stem), f"{path.name} imports from {name}, which is below it"
+
+
+def test_the_plan_of_the_house_names_every_file_in_the_order_of_knowing():
+    plan = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`\w+_elmo.*?) \|", plan, flags=re.MULTILINE)
+    assert re.findall(r"`(\w+)`", " ".join(rows)) == ORDER
 
 
 def test_the_recurrence_is_tensors_in_tensors_out():

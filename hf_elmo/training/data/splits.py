@@ -32,9 +32,8 @@ class Understood:
     label_counts: Counter[str] = field(default_factory=Counter)  # of training as learned; without training, of tests
     examples: dict[str, int] = field(default_factory=dict)  # their number in each split
     notes: list[str] = field(default_factory=list)  # what was read by rule or differs between splits, a sentence each
-    left_out: dict[tuple[str, str], tuple[int, str]] = field(
-        default_factory=dict
-    )  # by split and reason: count, first place
+    # By split and reason: how many examples were left out, and the place of the first
+    left_out: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
     first: str = ""  # the first example
 
     def record(self, split: str, format: str, **columns: str | None):
