@@ -280,6 +280,10 @@ def test_brackets_are_read_as_they_are_written():
             CONLL2005.replace("(A1* ", "(A1(A2*"),
             "line 3: arguments must be bracketed one by one, (TYPE*, * and *), but are",
         ),
+        (
+            "#begin document (a); part 000\na 0 0 Ada NNP *\n",
+            "a.srl, line 2: 6 columns where CoNLL-2012 has at least 8",
+        ),
         ("", "a.srl: there is no sentence in it"),
         ("1\ta\ta\tX\tX\t_\n", "a.srl, line 1: no sentence for train has a predicate"),
     ],

@@ -37,6 +37,13 @@ def test_trees(tmp_path):
     assert others[-1] == (["(", "bad/sad", ")"], "1")
 
 
+@pytest.mark.parametrize(("problem", "label"), [("regression", 3.0), ("multi_label", ["3"])])
+def test_labels_of_trees_and_lines_are_those_of_the_problem(tmp_path, problem, label):
+    for name, line in (("trees.txt", TREE), ("lines.txt", "It 's a gem . __label__3")):
+        path = write(tmp_path, name, f"{line}\n{line}\n")
+        assert words(path, problem_type=problem)[0] == (["It", "'s", "a", "gem", "."], label)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -147,9 +147,11 @@ def read_sentence(rows: list[tuple[Place, list[str]]], layout: Layout) -> dict:
         `ValueError`: if lines have different numbers of columns, or there are not as many columns of labels as
             predicates, or a label is none.
     """
-    width = len(rows[0][1])
+    width, needed = len(rows[0][1]), max(layout.word + 1, layout.predicate or 0) + 1
+    if width < needed:
+        raise ValueError(f"{rows[0][0]}: {width} columns where {layout.kind} has at least {needed}")
     for place, columns in rows:
-        if len(columns) != width or width < 2 + layout.word:
+        if len(columns) != width:
             raise ValueError(
                 f"{place}: {len(columns)} columns where the sentence begins with {width}: {' '.join(columns)[:60]!r}"
             )

@@ -78,7 +78,7 @@ class TextReader(Reader):
             if layout == "label first":
                 yield self.label_first(line, words, place)
             elif layout == "label last":
-                yield example(words[:-1], words[-1].removeprefix(FASTTEXT), place)
+                yield example(words[:-1], self.label(words[-1].removeprefix(FASTTEXT), place), place)
             else:
                 yield example(words, None, place)
 
@@ -94,10 +94,9 @@ class TextReader(Reader):
         with_phrases = self.arguments.phrases and split == "train"
         for place, phrases in read_trees(path):
             for words, label in phrases if with_phrases else phrases[-1:]:  # the last is the whole sentence
-                if not self.arguments.binary:
-                    yield example(words, label, place)
-                elif int(label) != NEUTRAL:  # SST-2 leaves out neutral sentences
-                    yield example(words, str(int(int(label) > NEUTRAL)), place)
+                if not self.arguments.binary or int(label) != NEUTRAL:  # SST-2 leaves out neutral sentences
+                    label = str(int(int(label) > NEUTRAL)) if self.arguments.binary else label
+                    yield example(words, self.label(label, place), place)
 
     def read_rows(self, rows: Iterable[Row], split: str, columns: Sequence | None = None) -> Iterator[dict]:
         head, names, rows = peek(rows)
