@@ -278,7 +278,9 @@ class ElmoConfig(PreTrainedConfig):
         if push_to_hub:
             self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
 
-    def validate_fields(self):
+    # These run in the order of their names.
+
+    def validate_alone(self):
         """Check each field by itself; `ValueError` for the first that is wrong."""
         for least, names in LEAST.items():
             for name in names:
@@ -323,6 +325,12 @@ class ElmoConfig(PreTrainedConfig):
             )
         if filters and not self.use_char_projection and self.char_features != self.projection_size:
             raise ValueError(f"{self.char_features} filters need `use_char_projection` to give {self.projection_size}")
+        for table in ("word_embedding", "word_vector"):
+            count, size = getattr(self, f"{table}_count"), getattr(self, f"{table}_size")
+            if bool(count) != bool(size):
+                raise ValueError(
+                    f"`{table}_count` and `{table}_size` must both be positive or both 0, but are {count} and {size}"
+                )
         can_have_words = self.character_scheme == "codepoints" and filters and self.use_char_projection
         if self.word_embedding_count and not can_have_words:
             raise ValueError(
@@ -334,12 +342,6 @@ class ElmoConfig(PreTrainedConfig):
                 f"`char_feature_width` must be at most max_characters_per_token ({width}), but is "
                 f"{self.char_feature_width}"
             )
-        for table in ("word_embedding", "word_vector"):
-            count, size = getattr(self, f"{table}_count"), getattr(self, f"{table}_size")
-            if bool(count) != bool(size):
-                raise ValueError(
-                    f"`{table}_count` and `{table}_size` must both be positive or both 0, but are {count} and {size}"
-                )
         if self.word_features is not None and (self.word_vector_count or self.char_feature_filters):
             raise ValueError(
                 "`word_features` describes all vectors of words: leave `word_vector_count` and `char_feature_filters` 0"

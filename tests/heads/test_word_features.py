@@ -218,6 +218,8 @@ def test_the_bilstm_is_that_of_torch():
         ({"char_feature_filters": 3, "char_feature_width": 51}, "`char_feature_width` must be at most"),
         ({"tagger_size": 0}, "`tagger_size` must be at least 1"),
         ({"tagger_layers": -1}, "`tagger_layers` must not be negative"),
+        ({"word_vector_count": -1}, "`word_vector_count` must not be negative"),
+        ({"word_embedding_count": 3}, "`word_embedding_size` must both be positive or both 0"),
         ({"head_dropout": 1.0}, "`head_dropout` must be from 0 to below 1"),
         (
             {"sequence_encoder": "cnn"},
