@@ -253,8 +253,7 @@ class Embedder:
 class PartialRecord(RunRecord):
     """The record of an unfinished run, beside its parts."""
 
-    def way_out(self) -> str:
-        return "give another OUTPUT, or --overwrite to replace what is unfinished"
+    way_out = "give another OUTPUT, or --overwrite to replace what is unfinished"
 
 
 def part_path(folder: Path, number: int) -> Path:

@@ -37,7 +37,6 @@ WITHOUT_EFFECT = {
     *("train_file", "validation_file", "test_file", "train_files", "validation_files", "word_vectors"),
     *("model_name_or_path", "vocab_file", "config_name"),
 }
-WAY_OUT = "give another --output_dir, or --overwrite_output_dir True to replace it"
 # Fields of a configuration that say where and how it was saved, and the labels, which a record lists by themselves
 NOT_OF_A_MODEL = {"auto_map", "_name_or_path", "transformers_version", "id2label", "label2id"}
 
@@ -51,6 +50,8 @@ class RunRecord:
             should call them ("labels", "training data"). Values as JSON has them; content is given by its `digest`.
     """
 
+    way_out = "give another --output_dir, or --overwrite_output_dir True to replace it"
+
     def __init__(self, folder: str | Path, identity: Mapping):
         self.folder, self.path = Path(folder), Path(folder) / RUN_FILE
         self.identity = given(json.loads(json.dumps(identity, default=str)))
@@ -63,7 +64,7 @@ class RunRecord:
         except FileNotFoundError:
             return {}
         except (ValueError, KeyError, TypeError):
-            raise ValueError(f"{self.path}: not the record of a run; {WAY_OUT}") from None
+            raise ValueError(f"{self.path}: not the record of a run; {self.way_out}") from None
 
     def has_ended(self) -> bool:
         """Return whether this very run has ended in the folder before."""
@@ -93,7 +94,7 @@ class RunRecord:
             if not found["ended"]:
                 return
         elif product := next((path for pattern in PRODUCTS for path in sorted(self.folder.glob(pattern))), None):
-            raise ValueError(f"{self.folder} holds {product.name} of an unknown run; {WAY_OUT}")
+            raise ValueError(f"{self.folder} holds {product.name} of an unknown run; {self.way_out}")
         self.write(ended=False)
 
     def finish(self, results: Mapping | None = None) -> None:
@@ -122,7 +123,7 @@ class RunRecord:
         if all(are_digests):
             text = f"the {first} has other content"
         more = f" (and {', '.join(names[1:5])}{', ...' if len(names) > 5 else ''} differ)" if len(names) > 1 else ""
-        return f"{text}{more}; {WAY_OUT}"
+        return f"{text}{more}; {self.way_out}"
 
 
 def given(identity: Mapping) -> dict:
