@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .linear_elmo import pad_rows, round_up_rows
+from .linear_elmo import linear, onednn_supports, pad_rows, reordered, round_up_rows
 
 LEVELS = 127  # on each side of 0
 ZERO = LEVELS + 1  # the unsigned code of an input of 0: oneDNN multiplies unsigned inputs by signed weights
@@ -55,16 +55,19 @@ def quantize_rows(x: Tensor) -> tuple[Tensor, Tensor]:
     return codes.to(torch.uint8), largest  # the conversion rounds down
 
 
-def int8_product(weight: Int8Weight, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+def int8_product(weight: Int8Weight, dtype: torch.dtype, many_calls: bool = False) -> Callable[[Tensor], Tensor]:
     """Return the function from codes `(n, K)` to products `(n, N)` that remain to be multiplied by each row's largest
-    value."""
+    value; with `many_calls`, floats are brought into the layout of fast products first."""
     scales = weight.scales.to(dtype) / LEVELS
     if weight.packed is None or dtype != torch.float32:  # the kernel has float32 results
         values = weight.codes.to(dtype)
+        if many_calls and onednn_supports(values):
+            values = reordered(values, repays=True, may_be_prepared=False)
+        multiply = linear if values.is_mkldnn else F.linear
 
         def product(codes: Tensor) -> Tensor:
             with torch.autocast(codes.device.type, enabled=False):  # 16 bits would hold the codes, but not their sums
-                return F.linear(codes.to(dtype) - ZERO, values) * scales
+                return multiply(codes.to(dtype) - ZERO, values).mul_(scales)
 
     else:
         zeros = torch.zeros(len(scales), dtype=torch.int32, device="cpu")

@@ -30,13 +30,13 @@ import torch
 from torch import Tensor, nn
 
 from .int8_elmo import Int8Weight, int8_product, quantize_rows
-from .linear_elmo import StepWeight, add_linear_, add_product_, linear, onednn_is_faster, reordered
+from .linear_elmo import REPAYING_STEPS, StepWeight, add_linear_, add_product_, linear, onednn_is_faster, reordered
 from .packed_order_elmo import BLOCK_TOKENS, Block, PackedOrder, blocks_of
 
 CACHED_NUMBERS = 1 << 17  # that stay in the cache while the backward prepares the steps of so many tokens
 READING_ROWS = 20  # reading a step's weights from memory takes as long as multiplying them with so many rows
 WORKER_THRESHOLD = 1 << 27  # cost of a step, about a millisecond: between short operations, threads wait for Python
-INT8_SPEEDUP = 4  # of a step, about
+INT8_SPEEDUP = 4  # of a step by oneDNN's integer products, about
 
 
 @dataclass
@@ -166,9 +166,11 @@ class Int8Products:
         double = torch.ones_like(direction.bias, dtype=dtype)
         double[2 * cell : 3 * cell] = 2
         self.bias = with_forget_bias(direction.bias.to(dtype), task.options) * double
+        sizes = [size for block in task.order.blocks for size in block.batch_sizes]
+        many_rows = len(sizes) >= REPAYING_STEPS and max(sizes) > 1
         self.input_product, self.recurrent_product = (
-            int8_product(weight._replace(scales=weight.scales * double), dtype)
-            for weight in (direction.weight_ih, direction.weight_hh)
+            int8_product(weight._replace(scales=weight.scales * double), dtype, many_calls)
+            for weight, many_calls in ((direction.weight_ih, False), (direction.weight_hh, many_rows))
         )
         self.projection = None if direction.weight_hr is None else int8_product(direction.weight_hr, dtype)
 
@@ -461,7 +463,8 @@ def step_cost(direction: Direction) -> int:
     h, c = direction.state
     if c.device.type != "cpu":
         return 0
-    return (len(h) + READING_ROWS) * 4 * c.shape[1] * h.shape[1] // (INT8_SPEEDUP if direction.is_int8 else 1)
+    is_fast = direction.is_int8 and direction.weight_hh.packed is not None
+    return (len(h) + READING_ROWS) * 4 * c.shape[1] * h.shape[1] // (INT8_SPEEDUP if is_fast else 1)
 
 
 def concurrently(function: Callable[[Any], Any], tasks: list[Any], cost: int) -> list[Any]:
