@@ -82,16 +82,21 @@ def address(table: tl.tensor, slot: tl.constexpr, dtype: tl.constexpr) -> tl.ten
 
 
 @triton.jit
-def begin_step(table: tl.tensor, progress: tl.tensor, kernel: tl.constexpr, is_last: tl.constexpr) -> tl.tensor:
-    """Return the address of the step that the `kernel`-th kernel of a step runs: its first token, its active rows, and
-    the first token of the step before it. The number is passed on to the next kernel, or counted for the next step."""
+def begin_step(progress: tl.tensor, kernel: tl.constexpr) -> tl.tensor:
+    """Return the number of the step that the `kernel`-th kernel runs, and pass it on to the next kernel."""
     step = tl.load(progress + kernel)
     if (tl.program_id(0) == 0) & (tl.program_id(1) == 0) & (tl.program_id(2) == 0):
-        if is_last:
-            tl.store(progress, step + 1)
-        else:
-            tl.store(progress + kernel + 1, step)
-    return address(table, SLOT_STEPS, tl.int64) + 3 * step
+        tl.store(progress + kernel + 1, step)
+    return step
+
+
+@triton.jit
+def end_step(progress: tl.tensor, kernel: tl.constexpr) -> tl.tensor:
+    """Return the number of the step, as `begin_step` does, and count it for the next one: in a step's last kernel."""
+    step = tl.load(progress + kernel)
+    if (tl.program_id(0) == 0) & (tl.program_id(1) == 0) & (tl.program_id(2) == 0):
+        tl.store(progress, step + 1)
+    return step
 
 
 @triton.jit
@@ -101,11 +106,15 @@ def forward_cells(
     CELLS: tl.constexpr, INNER: tl.constexpr, TRANSPOSED: tl.constexpr,
 ):  # fmt: skip
     """gates = activate(gates_x + W_hh h); c = clip(f c + i g); m = o tanh(c)."""
-    step = begin_step(table, progress, 0, False)
-    start, n = tl.load(step), tl.load(step + 1)
+    step = begin_step(progress, 0)
+    steps = address(table, SLOT_STEPS, tl.int64)
+    start, n = tl.load(steps + 3 * step), tl.load(steps + 3 * step + 1)
     if tl.program_id(1) * ROWS < n:
-        weight_hh, h = address(table, SLOT_WEIGHT_HH, DTYPE), address(table, SLOT_H, DTYPE)
-        c = address(table, SLOT_C, tl.float32)
+        weight_hh, h, c = (
+            address(table, SLOT_WEIGHT_HH, DTYPE),
+            address(table, SLOT_H, DTYPE),
+            address(table, SLOT_C, tl.float32),
+        )
         m, gates_x = address(table, SLOT_M, DTYPE), address(table, SLOT_GATES_X, DTYPE)
         rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
         cells = tl.program_id(0) * CELLS + tl.arange(0, CELLS)[None, :]
@@ -117,8 +126,10 @@ def forward_cells(
         for first in range(0, P, INNER):
             across, down = first + tl.arange(0, INNER)[None, :], first + tl.arange(0, INNER)[:, None]
             h_part = tl.load(h + rows * P + across, (rows < n) & (across < P), 0.0).to(FACTOR)
-            w = weight_hh + (down * (4 * C) + cells if TRANSPOSED else cells * P + down)
-            inside = (cells < C) & (down < P)
+            w, inside = (
+                weight_hh + (down * (4 * C) + cells if TRANSPOSED else cells * P + down),
+                (cells < C) & (down < P),
+            )
             gate = C if TRANSPOSED else C * P
             i = tl.dot(h_part, tl.load(w, inside, 0.0).to(FACTOR), i, input_precision=PRECISION)
             f = tl.dot(h_part, tl.load(w + gate, inside, 0.0).to(FACTOR), f, input_precision=PRECISION)
@@ -149,8 +160,9 @@ def forward_outputs(
     COLUMNS: tl.constexpr, INNER: tl.constexpr, SLICES: tl.constexpr, TRANSPOSED: tl.constexpr,
 ):  # fmt: skip
     """hidden = W_hr m, or m where there is no projection; h = clip(hidden)."""
-    step = begin_step(table, progress, 1, True)
-    start, n = tl.load(step), tl.load(step + 1)
+    step = end_step(progress, 1)
+    steps = address(table, SLOT_STEPS, tl.int64)
+    start, n = tl.load(steps + 3 * step), tl.load(steps + 3 * step + 1)
     if tl.program_id(1) * ROWS < n:
         h, m, hidden = address(table, SLOT_H, DTYPE), address(table, SLOT_M, DTYPE), address(table, SLOT_HIDDEN, DTYPE)
         rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
@@ -182,8 +194,9 @@ def backward_outputs(
     DTYPE: tl.constexpr, PARTS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """dh = the gradients from the outputs and from the following step, 0 where h was clipped."""
-    step = begin_step(table, progress, 0, False)
-    start, n = tl.load(step), tl.load(step + 1)
+    step = begin_step(progress, 0)
+    steps = address(table, SLOT_STEPS, tl.int64)
+    start, n = tl.load(steps + 3 * step), tl.load(steps + 3 * step + 1)
     if tl.program_id(1) * ROWS < n:
         parts, dh = address(table, SLOT_DH_PARTS, tl.float32), address(table, SLOT_DH, tl.float32)
         rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
@@ -204,8 +217,9 @@ def backward_cells(
     CELLS: tl.constexpr, INNER: tl.constexpr,
 ):  # fmt: skip
     """The gradients for the gates before their activation and for c; and m again, for the gradient of W_hr."""
-    step = begin_step(table, progress, 1, False)
-    start, n, before = tl.load(step), tl.load(step + 1), tl.load(step + 2)
+    step = begin_step(progress, 1)
+    steps = address(table, SLOT_STEPS, tl.int64)
+    start, n, before = tl.load(steps + 3 * step), tl.load(steps + 3 * step + 1), tl.load(steps + 3 * step + 2)
     if tl.program_id(1) * ROWS < n:
         dh, dc = address(table, SLOT_DH, tl.float32), address(table, SLOT_DC, tl.float32)
         rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
@@ -251,11 +265,15 @@ def backward_hidden(
     INNER: tl.constexpr,
 ):  # fmt: skip
     """The gradient for h before this step, as `PARTS` sums over parts of the 4C gates."""
-    step = begin_step(table, progress, 2, True)
-    start, n = tl.load(step), tl.load(step + 1)
+    step = end_step(progress, 2)
+    steps = address(table, SLOT_STEPS, tl.int64)
+    start, n = tl.load(steps + 3 * step), tl.load(steps + 3 * step + 1)
     if tl.program_id(1) * ROWS < n:
-        weight_hh = address(table, SLOT_WEIGHT_HH, DTYPE)
-        parts, d_gates = address(table, SLOT_DH_PARTS, tl.float32), address(table, SLOT_D_GATES, tl.float32)
+        weight_hh, parts, d_gates = (
+            address(table, SLOT_WEIGHT_HH, DTYPE),
+            address(table, SLOT_DH_PARTS, tl.float32),
+            address(table, SLOT_D_GATES, tl.float32),
+        )
         part, block = tl.program_id(0) % PARTS, tl.program_id(0) // PARTS
         rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
         columns = block * COLUMNS + tl.arange(0, COLUMNS)[None, :]
@@ -321,9 +339,17 @@ class Forward:
             self.kept += [gates, unclipped_c]
         elif self.keep == "cells":
             self.kept.append(c[: block.batch_sizes[0]].clone())
-        weights = {"weight_hh": self.weight_hh, "weight_hr": self.weight_hr}
-        state = {"h": self.h, "c": c, "m": self.m, "unclipped_c": unclipped_c, "hidden": self.hidden[block.tokens]}
-        return weights | state | {"gates_x": gates_x, "gates": gates}
+        return {
+            "weight_hh": self.weight_hh,
+            "weight_hr": self.weight_hr,
+            "h": self.h,
+            "c": c,
+            "m": self.m,
+            "gates_x": gates_x,
+            "gates": gates,
+            "unclipped_c": unclipped_c,
+            "hidden": self.hidden[block.tokens],
+        }
 
     def result(self) -> Result:
         shape = *self.direction.x.shape[:2], self.h.shape[1]
@@ -432,27 +458,26 @@ def step_table(block: Block) -> list[tuple[int, int, int]]:
     return list(zip(starts, block.batch_sizes, [-1, *starts]))
 
 
-def launch(kernel: triton.JITFunction, grid: tuple[int, int, int], *arguments: object) -> Callable:
-    """Return the launch of a kernel, which takes the table of addresses and the progress."""
-    return lambda table, progress: kernel[grid](table, progress, *arguments)
-
-
 @functools.lru_cache(maxsize=64)
 def forward_step(
     device: torch.device, stream: int, thread: int, directions: int, dtype: torch.dtype, rows: int, C: int, P: int,
     keep: bool, projected: bool, cell_clip: float, projection_clip: float, precision: str,
 ) -> Step:  # fmt: skip
     ROWS, DTYPE, INNER = min(rows, LARGEST_ROWS), DTYPES[dtype], 128 // dtype.itemsize
-    TRANSPOSED, numbers = exact(dtype, precision), (factor(DTYPE), precision)
+    TRANSPOSED = exact(dtype, precision)
     OUTPUT_ROWS, COLUMNS = tile_of_outputs(rows)
-    cells = launch(
-        forward_cells, (triton.cdiv(C, 32), rows // ROWS, directions),
-        cell_clip, C, P, DTYPE, keep, *numbers, ROWS, 32, INNER, TRANSPOSED,
-    )  # fmt: skip
-    outputs = launch(
-        forward_outputs, (triton.cdiv(P, COLUMNS), rows // OUTPUT_ROWS, directions),
-        projection_clip, C, P, DTYPE, projected, *numbers, OUTPUT_ROWS, COLUMNS, INNER, 128 // COLUMNS, TRANSPOSED,
-    )  # fmt: skip
+
+    def cells(table: Tensor, progress: Tensor) -> None:
+        forward_cells[(triton.cdiv(C, 32), rows // ROWS, directions)](
+            table, progress, cell_clip, C, P, DTYPE, keep, factor(DTYPE), precision, ROWS, 32, INNER, TRANSPOSED
+        )
+
+    def outputs(table: Tensor, progress: Tensor) -> None:
+        forward_outputs[(triton.cdiv(P, COLUMNS), rows // OUTPUT_ROWS, directions)](
+            table, progress, projection_clip, C, P, DTYPE, projected, factor(DTYPE), precision, OUTPUT_ROWS, COLUMNS,
+            INNER, 128 // COLUMNS, TRANSPOSED,
+        )  # fmt: skip
+
     return Step(device, directions, [cells, outputs])
 
 
@@ -462,17 +487,23 @@ def backward_step(
     projected: bool, cell_clip: float, projection_clip: float, precision: str,
 ) -> Step:  # fmt: skip
     ROWS, DTYPE = min(rows, LARGEST_ROWS), DTYPES[dtype]
-    blocks, columns, numbers = rows // ROWS, triton.cdiv(P, 64), (factor(DTYPE), precision)
-    outputs = launch(
-        backward_outputs, (columns, rows // 8, directions), projection_clip, rows, P, DTYPE, SPLITS, 8, 64
-    )  # fmt: skip
-    cells = launch(
-        backward_cells, (triton.cdiv(C, 32), blocks, directions),
-        cell_clip, C, P, DTYPE, projected, *numbers, ROWS, 32, 32,
-    )  # fmt: skip
-    hidden = launch(
-        backward_hidden, (columns * SPLITS, blocks, directions), rows, C, P, DTYPE, SPLITS, *numbers, ROWS, 64, 32
-    )  # fmt: skip
+    blocks = rows // ROWS
+
+    def outputs(table: Tensor, progress: Tensor) -> None:
+        backward_outputs[(triton.cdiv(P, 64), rows // 8, directions)](
+            table, progress, projection_clip, rows, P, DTYPE, SPLITS, 8, 64
+        )
+
+    def cells(table: Tensor, progress: Tensor) -> None:
+        backward_cells[(triton.cdiv(C, 32), blocks, directions)](
+            table, progress, cell_clip, C, P, DTYPE, projected, factor(DTYPE), precision, ROWS, 32, 32
+        )
+
+    def hidden(table: Tensor, progress: Tensor) -> None:
+        backward_hidden[(triton.cdiv(P, 64) * SPLITS, blocks, directions)](
+            table, progress, rows, C, P, DTYPE, SPLITS, factor(DTYPE), precision, ROWS, 64, 32
+        )
+
     return Step(device, directions, [outputs, cells, hidden])
 
 
