@@ -71,6 +71,8 @@ class Runs:
         args, splits, start, task = self.args, self.splits, self.start, self.task
         self.folder, self.seeds = Path(args.output_dir), args.seeds or [args.seed]
         self.cache = EncoderCache(args.cache_dir)
+        if self.data.train_fraction < 1 and splits.train is None:
+            raise ValueError(f"--train_fraction {self.data.train_fraction:g}: there is no training data to draw from")
         select_metric(args, task.metric_names(splits), task.default_metric)
         logger.info("%s", splits.describe())
         model = start.create(seed=0)

@@ -191,9 +191,16 @@ def test_labels_that_training_never_saw_count_as_wrong(model, tmp_path, caplog):
     assert results(tmp_path / "out")["mean"]["test_accuracy"] == 0.5
 
 
-def test_a_metric_is_known_without_training_too(model, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--metric_for_best_model", "bleu", "--metric_for_best_model bleu: the metrics are loss, accuracy"),
+        ("--train_fraction", "0.5", "--train_fraction 0.5: there is no training data to draw from"),
+    ],
+)
+def test_options_are_checked_without_training_too(model, tmp_path, capsys, option, value, message):
     write_lines(tmp_path / "test.jsonl", [row(), row()])
     arguments = ["--model_name_or_path", str(model), "--test_file", str(tmp_path / "test.jsonl"), *QUIET]
-    assert trained(*arguments, "--metric_for_best_model", "bleu", "--output_dir", str(tmp_path / "out")) == 2
-    assert "--metric_for_best_model bleu: the metrics are loss, accuracy" in capsys.readouterr().err
+    assert trained(*arguments, option, value, "--output_dir", str(tmp_path / "out")) == 2
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
