@@ -32,7 +32,7 @@ from pathlib import Path
 
 CLIENT = """#!{python} -IS
 import json, os, socket, sys
-arguments = sys.argv[1:]
+arguments = sys.argv[2 if sys.argv[1:2] == ["-u"] else 1 :]
 is_ours = arguments[:1] == ["-m"] and arguments[1].startswith("hf_elmo.")
 is_plain = arguments[:1] in (["-c"], ["-m"]) or not arguments[0].startswith("-")
 if {name!r} == "python" and not (is_ours if {package!r} else is_plain):
@@ -76,6 +76,8 @@ def import_package() -> None:
     for module in pkgutil.walk_packages(hf_elmo.__path__, "hf_elmo."):
         if not module.name.startswith(("hf_elmo.integrations", "hf_elmo.compat", "hf_elmo.model.lstm_elmo_triton")):
             importlib.import_module(module.name)
+    with suppress(ImportError):
+        importlib.import_module("matplotlib.backends.backend_agg")  # of the plots of each run
     for name in [name for name in sys.modules if name.startswith("hf_elmo.training.")]:
         if hasattr(sys.modules[name], "main"):
             del sys.modules[name]

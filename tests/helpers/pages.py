@@ -47,7 +47,7 @@ class Session:
     def __init__(self, folder: Path, **environment: str):
         self.folder, self.environment = folder, {**os.environ, **environment}
         self.shell = self.start(["bash", "--norc", "-e"])
-        self.interpreter, self.python = folder / ".venv" / "bin" / "python", None
+        self.interpreter, self.python = Path(sys.executable), None
 
     def start(self, command: list[str]) -> subprocess.Popen:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
@@ -89,7 +89,7 @@ class Session:
 
 
 def clone(repository: Path, folder: Path) -> Path:
-    """Copy what a clone of the repository has to `folder`, with an environment that borrows this one's packages."""
+    """Copy what a clone of the repository has to `folder`."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=repository, capture_output=True, text=True)
     if listed.returncode == 0:
         names = [name for name in listed.stdout.split("\0") if name]
@@ -100,8 +100,12 @@ def clone(repository: Path, folder: Path) -> Path:
         if (repository / name).is_file() and name.split("/")[0] not in (".venv", "tests"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes((repository / name).read_bytes())
+    return folder
+
+
+def borrow_packages(folder: Path) -> None:
+    """Make an environment in the clone `folder` that borrows the packages of this one."""
     venv.create(folder / ".venv")
     (site,) = (folder / ".venv").rglob("site-packages")
     borrowed = [path for path in sys.path if Path(path).name == "site-packages"]
     (site / "borrowed.pth").write_text("\n".join(borrowed) + "\n", encoding="utf-8")
-    return folder

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from pages import Block, Session, blocks_of, clone
+from command_server import CLIENT
+from fresh_process import forking_python
+from pages import Block, Session, blocks_of, borrow_packages, clone
 
 from hf_elmo import cli
 
@@ -27,56 +29,43 @@ def name_of(page) -> str | None:
 
 
 @pytest.fixture(scope="module")
-def demonstrated(tmp_path_factory) -> tuple[Path, str]:
-    """A clone in which the first block of the README was run, for real, and what it printed.
+def cloned(tmp_path_factory) -> Path:
+    return clone(REPOSITORY, tmp_path_factory.mktemp("pages") / "clone")
 
-    It brings a command `hf-elmo` that starts.
+
+@pytest.fixture(scope="module")
+def commands(cloned, tmp_path_factory):
+    """A folder with `hf-elmo`, `python` and `accelerate` that take no time to import, while the tests here run.
+
+    They are forks of one process that has the package of the clone imported, and so is what `accelerate` launches; see
+    helpers/command_server.py.
     """
-    folder = clone(REPOSITORY, tmp_path_factory.mktemp("pages") / "clone")
-    session = Session(folder, **OFFLINE)
-    printed = session.run(blocks_of(README)[0])
-    assert session.run(Block("sh", "command -v hf-elmo; hf-elmo --help\n", None)).startswith(f"{folder / '.venv'}")
-    session.close()
-    return folder, printed
-
-
-@contextlib.contextmanager
-def serving(clone, folder, what):
-    """Fork commands of the clone from one process for each call; see helpers/command_server.py."""
-    command = [clone / ".venv" / "bin" / "python", HELPERS / "command_server.py", folder, what]
+    folder = tmp_path_factory.mktemp("commands")
+    command = [forking_python(), HELPERS / "command_server.py", folder, "package"]
+    environment = {**os.environ, **OFFLINE, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(cloned)}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env={**os.environ, **OFFLINE, "OMP_NUM_THREADS": "1"}, **pipes) as server:
+    with subprocess.Popen(command, env=environment, **pipes) as server:
         assert server.stdout.readline() == "ready\n"
+        client = {"python": sys.executable, "name": "python", "address": str(folder / "socket"), "package": False}
+        launched = f'#!/bin/sh\nexec "{folder}/launched" -m accelerate.commands.accelerate_cli "$@"\n'
+        for name, script in (("launched", CLIENT.format(**client)), ("accelerate", launched)):
+            (folder / name).write_text(script)
+            (folder / name).chmod(0o755)
+        subprocess.run([folder / "hf-elmo", "demo"], cwd=cloned, env=environment, check=True, capture_output=True)
         yield folder
         server.stdin.close()
 
 
-@pytest.fixture(scope="module")
-def commands(demonstrated, tmp_path_factory):
-    """A folder with `hf-elmo` and `python` that take no time to import, while the tests of this module run."""
-    with serving(demonstrated[0], tmp_path_factory.mktemp("commands"), "package") as folder:
-        yield folder
-
-
-@pytest.fixture(scope="module")
-def interpreter(demonstrated, tmp_path_factory):
-    """An interpreter that has torch imported, and the package not: a block that forgets its import fails."""
-    with serving(demonstrated[0], tmp_path_factory.mktemp("interpreter"), "libraries") as folder:
-        yield folder / "python"
-
-
 @pytest.fixture
-def session(demonstrated, commands, interpreter):
-    """A shell after the first block of the README, whose last line activates the environment.
+def session(cloned, commands):
+    """A shell in a clone where the demo was run.
 
-    Commands are forks of one, and so is what runs the Python blocks.
+    What runs the Python blocks is a fork of a process that has torch imported, and the package not: a block that
+    forgets its import fails.
     """
-    session = Session(demonstrated[0], **OFFLINE)
-    activate = blocks_of(README)[0].code.splitlines()[-1]
-    session.run(Block("sh", f"{activate}\n", None))
-    path = f"'{commands}':$PATH:'{Path(sys.executable).parent}'"  # the last: accelerate
-    session.run(Block("sh", f"PATH={path}\n", None))
-    session.interpreter = interpreter
+    session = Session(cloned, **OFFLINE, PYTHONPATH=str(cloned), PYTHON_EXEC=str(commands / "launched"))
+    session.run(Block("sh", f"PATH='{commands}':$PATH\n", None))
+    session.interpreter = forking_python()
     yield session
     session.close()
 
@@ -98,10 +87,17 @@ def test_every_block_runs_as_printed(page, session):
 
 
 @pytest.mark.slow
-def test_the_demo_prints_the_similarities_of_the_readme(demonstrated):
+def test_the_demo_prints_the_similarities_of_the_readme(tmp_path):
+    """In a clone, by the first block of the README, for real. It brings a command `hf-elmo` that starts."""
+    folder = clone(REPOSITORY, tmp_path / "clone")
+    borrow_packages(folder)
+    session = Session(folder, **OFFLINE)
+    printed = session.run(blocks_of(README)[0])
+    assert session.run(Block("sh", "command -v hf-elmo; hf-elmo --help\n", None)).startswith(f"{folder / '.venv'}")
+    session.close()
     (table,) = (block.code for block in blocks_of(README) if block.language == "text")
     assert [line.strip() for line in table.splitlines()] == [
-        line.strip() for line in demonstrated[1].splitlines() if re.match(r" +[ -]\d\.\d\d  ", line)
+        line.strip() for line in printed.splitlines() if re.match(r" +[ -]\d\.\d\d  ", line)
     ]
 
 
