@@ -111,8 +111,9 @@ def test(arguments: list[str]) -> int:
     environment.install("[test]")
     workers = str(min(os.cpu_count() or 1, 4))
     pytest = [environment.python, "-m", "pytest", "-n", workers, "--dist", "worksteal"]
-    # One thread for each worker: more would only take turns on the same cores.
-    return environment.run(*pytest, *options, *arguments, OMP_NUM_THREADS="1")
+    # One thread for each worker: more would only take turns on the same cores. The tests start many processes, which
+    # need not compile the same modules again: an empty variable lets them keep the bytecode.
+    return environment.run(*pytest, *options, *arguments, OMP_NUM_THREADS="1", PYTHONDONTWRITEBYTECODE="")
 
 
 def data(arguments: list[str]) -> int:
