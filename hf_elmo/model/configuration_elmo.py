@@ -24,7 +24,9 @@ LEAST = {
     ).split(),
 }
 LAYERS = ("num_hidden_layers", "num_highway_layers", "num_mixes", "tagger_layers", "coref_layers", "coref_depth")
-MOST_LAYERS = 1000  # more can only be a damaged file, and would fill the memory one by one
+DTYPES = ("None", "float16", "bfloat16", "float32", "float64")
+# More can only be a damaged file, and would fill the memory one by one.
+MOST_LAYERS, MOST_LABELS = 1000, 1_000_000
 
 PAIR_ENCODERS = ("esim", "decomposable_attention")  # choices of `sequence_encoder` that need two texts
 CHOICES = {
@@ -36,6 +38,12 @@ CHOICES = {
     "qa_encoder": ("bidaf", "bidaf_original", "linear"),
     "tagger_constraints": (None, "none", "labels", "stored"),
 }
+
+
+def check(name: str, value: Any, holds: bool, rule: str) -> None:
+    """Raise a `ValueError` that names a field and its value, where the rule does not hold."""
+    if not holds:
+        raise ValueError(f"`{name}` must {rule}, but is {value!r:.60}")
 
 
 @strict
@@ -234,10 +242,16 @@ class ElmoConfig(PreTrainedConfig):
         self.aligned_layers = list(self.aligned_layers)
         if self.mix_initial_weights is not None:
             self.mix_initial_weights = list(self.mix_initial_weights)
-        auto_map = kwargs.get("auto_map") or {}
-        if not isinstance(auto_map, dict):
-            raise ValueError(f"`auto_map` must be an object, but is {auto_map!r:.60}")
-        kwargs["auto_map"] = {**AUTO_MAP, **auto_map}
+        given = {**kwargs, **vars(self)}  # transformers reads these before it checks the types of fields
+        for name in ("auto_map", "id2label", "quantization_config"):
+            value = given.get(name) or {}
+            check(name, value, isinstance(value, dict) or hasattr(value, "to_dict"), "be an object")
+        ids, count, dtype = list(self.id2label or ()), kwargs.get("num_labels", 2), given.get("dtype")
+        check("id2label", ids, all(str(key).isdecimal() for key in ids), "have numbers as keys")
+        is_count = isinstance(count, int) and 0 <= count <= MOST_LABELS
+        check("num_labels", count, is_count, f"be a number up to {MOST_LABELS:,}")
+        check("dtype", dtype, str(dtype).removeprefix("torch.") in DTYPES, f"be one of {', '.join(DTYPES[1:])}")
+        kwargs["auto_map"] = {**AUTO_MAP, **(kwargs.get("auto_map") or {})}
         kwargs.pop("hidden_size", None)  # derived; a saved config carries it for readers that know no ELMo
         super().__post_init__(**kwargs)
 
@@ -282,33 +296,24 @@ class ElmoConfig(PreTrainedConfig):
 
     def validate_alone(self):
         """Check each field by itself; `ValueError` for the first that is wrong."""
+        fields = vars(self)
         for least, names in LEAST.items():
             for name in names:
-                if getattr(self, name) < least:
-                    bound = "be at least 1" if least else "not be negative"
-                    raise ValueError(f"`{name}` must {bound}, but is {getattr(self, name)}")
+                check(name, fields[name], fields[name] >= least, "be at least 1" if least else "not be negative")
         for name in LAYERS:
-            if getattr(self, name) > MOST_LAYERS:
-                raise ValueError(f"`{name}` must be at most {MOST_LAYERS}, but is {getattr(self, name)}")
+            check(name, fields[name], fields[name] <= MOST_LAYERS, f"be at most {MOST_LAYERS}")
         for name in ("lstm_dropout", "classifier_dropout", "head_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be from 0 to below 1, but is {getattr(self, name)}")
+            check(name, fields[name], 0 <= fields[name] < 1, "be from 0 to below 1")
         for name in ("cell_clip", "projection_clip"):
-            if getattr(self, name) is not None and not getattr(self, name) > 0:
-                raise ValueError(
-                    f"`{name}` must be a positive number, or None for no clipping, but is {getattr(self, name)}"
-                )
+            check(name, fields[name], fields[name] is None or fields[name] > 0, "be positive, or None for no clipping")
         for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                listed = ", ".join(map(repr, choices))
-                raise ValueError(f"`{name}` must be one of {listed}, but is {getattr(self, name)!r}")
+            check(name, fields[name], fields[name] in choices, f"be one of {', '.join(map(repr, choices))}")
+        names = self.architectures
+        check("architectures", names, isinstance(names or [], (list, tuple)), "be a list of names of classes")
+        check("coref_span_ratio", self.coref_span_ratio, self.coref_span_ratio > 0, "be above 0")
         for number, name in (self.id2label or {}).items():
             if not isinstance(name, str):
                 raise ValueError(f"`id2label` must give each label a name in quotes, but label {number} has {name!r}")
-        if not isinstance(self.architectures or [], (list, tuple)):
-            raise ValueError(f"`architectures` must be a list of names of classes, but is {self.architectures!r}")
-        if not self.coref_span_ratio > 0:
-            raise ValueError(f"`coref_span_ratio` must be above 0, but is {self.coref_span_ratio}")
 
     def validate_characters(self):
         """Check that the fields of the character encoder fit together."""
@@ -337,11 +342,8 @@ class ElmoConfig(PreTrainedConfig):
                 "word embeddings beside the characters need `character_scheme='codepoints'`, `char_cnn_filters` and "
                 "`use_char_projection`"
             )
-        if self.char_feature_filters and self.char_feature_width > width:
-            raise ValueError(
-                f"`char_feature_width` must be at most max_characters_per_token ({width}), but is "
-                f"{self.char_feature_width}"
-            )
+        fits = not self.char_feature_filters or self.char_feature_width <= width
+        check("char_feature_width", self.char_feature_width, fits, f"be at most max_characters_per_token ({width})")
         if self.word_features is not None and (self.word_vector_count or self.char_feature_filters):
             raise ValueError(
                 "`word_features` describes all vectors of words: leave `word_vector_count` and `char_feature_filters` 0"
@@ -354,8 +356,8 @@ class ElmoConfig(PreTrainedConfig):
         if not self.use_cell_projection and self.cell_size != self.projection_size:
             raise ValueError(f"`cell_size` {self.cell_size} needs `use_cell_projection` to give {self.projection_size}")
         known, aligned, weights = range(self.num_hidden_layers + 1), self.aligned_layers, self.mix_initial_weights
-        if len(set(aligned)) < len(aligned) or not all(layer in known for layer in aligned):
-            raise ValueError(f"`aligned_layers` must be different numbers from 0 to {known[-1]}, but is {aligned}")
+        different = len(set(aligned)) == len(aligned) and all(layer in known for layer in aligned)
+        check("aligned_layers", aligned, different, f"be different numbers from 0 to {known[-1]}")
         if weights is not None and len(weights) != len(known):
             raise ValueError(
                 f"`mix_initial_weights` must have a number for each of the {len(known)} layers, token embeddings "
@@ -364,9 +366,7 @@ class ElmoConfig(PreTrainedConfig):
 
     def validate_answers(self):
         limits = self.qa_length_limits or [None, None]
-        if len(limits) != 2:
-            raise ValueError(f"`qa_length_limits` must be two numbers, of question and text, but is {limits}")
+        check("qa_length_limits", limits, len(limits) == 2, "be two numbers, of question and text")
         lengths = {"qa_max_answer_len": self.qa_max_answer_len, "qa_context_len": self.qa_context_len}
         for name, length in (*lengths.items(), *(("qa_length_limits", limit) for limit in limits)):
-            if length is not None and length < 1:
-                raise ValueError(f"`{name}` must be at least 1, or None for no limit, but is {length}")
+            check(name, length, length is None or length >= 1, "be at least 1, or None for no limit")

@@ -4,13 +4,14 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from transformers import Trainer
+import torch
+from transformers import SchedulerType, Trainer, get_scheduler
 from transformers.integrations import get_reporting_integration_callbacks
 from transformers.trainer_utils import HubStrategy
 from transformers.training_args import OptimizerNames
 
 from ..model.modeling_elmo import ElmoPreTrainedModel
-from .arguments import FineTuningArguments
+from .arguments import FineTuningArguments, check_least
 from .checkpoints import TRAINER_STATE_FILE, last_checkpoint
 from .language_model.arguments import PretrainingArguments
 from .run_record import RunRecord
@@ -28,6 +29,11 @@ def check_settings(start: str | None, args: FineTuningArguments | PretrainingArg
     if not args.output_dir:
         raise ValueError("--output_dir is missing: the folder for checkpoints, results and the trained model")
     check_writable(Path(args.output_dir))
+    check_least(args, 1, "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
+    check_least(args, 1, "eval_accumulation_steps")
+    check_least(args, 0, "weight_decay", "max_grad_norm")
+    if args.num_train_epochs <= 0 and args.max_steps <= 0:
+        raise ValueError(f"--num_train_epochs must be above 0, but is {args.num_train_epochs:g}; or give --max_steps")
     if start is not None and Path(start).exists() and Path(start).resolve() == Path(args.output_dir).resolve():
         raise ValueError(f"--output_dir {args.output_dir} is the folder of the model to start from: give another one")
     if args.push_to_hub and args.hub_strategy != "end" and isinstance(args, FineTuningArguments):
@@ -83,11 +89,16 @@ def check_writable(folder: Path) -> None:
 
 
 def check_optimizer(args: FineTuningArguments | PretrainingArguments, model: ElmoPreTrainedModel) -> None:
-    """Raise `ValueError` if the optimizer needs a package that is missing, or does not know its arguments."""
+    """Raise `ValueError` if the optimizer needs a package that is missing, or it or its schedule other arguments."""
     try:
         Trainer.get_optimizer_cls_and_kwargs(args, model)
     except (ImportError, RuntimeError, ValueError) as error:
         raise ValueError(f"--optim {OptimizerNames(args.optim).value}: {error}") from None
+    name, options = SchedulerType(args.lr_scheduler_type).value, args.lr_scheduler_kwargs or {}
+    try:
+        get_scheduler(name, torch.optim.SGD(model.parameters()), 0, 1, scheduler_specific_kwargs={**options})
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"--lr_scheduler_type {name}, --lr_scheduler_kwargs {options}: {error}") from None
 
 
 def select_metric(args: FineTuningArguments, names: Iterable[str], default: str) -> None:

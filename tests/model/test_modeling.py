@@ -109,6 +109,13 @@ def test_fields_given_while_loading_are_checked(tiny_model, tmp_path, wrong):
         ({"num_hidden_layers": 2**31}, "`num_hidden_layers` must be at most 1000, but is 2147483648"),
         ({"auto_map": ["x"]}, r"`auto_map` must be an object, but is \['x'\]"),
         ({"id2label": {"0": "A", "1": 0.5}}, "`id2label` must give each label a name in quotes, but label 1 has 0.5"),
+        ({"id2label": "A"}, "`id2label` must be an object, but is 'A'"),
+        ({"id2label": {"A": "B"}}, r"`id2label` must have numbers as keys, but is \['A'\]"),
+        ({"num_labels": 10**30}, "`num_labels` must be a number up to 1,000,000, but is 1000000000000000000"),
+        ({"num_labels": "2"}, "`num_labels` must be a number up to 1,000,000, but is '2'"),
+        ({"dtype": [1]}, r"`dtype` must be one of float16, bfloat16, float32, float64, but is \[1\]"),
+        ({"dtype": "relu"}, "`dtype` must be one of float16, bfloat16, float32, float64, but is 'relu'"),
+        ({"quantization_config": 8}, "`quantization_config` must be an object, but is 8"),
         ({"architectures": True}, "`architectures` must be a list of names of classes, but is True"),
     ],
 )
