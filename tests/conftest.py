@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 from pathlib import Path
 
 # Nothing in the tests may reach for a network by accident; the tests that serve HTTP themselves say so. The libraries
@@ -42,9 +43,27 @@ def pytest_configure(config):
         config.addinivalue_line("markers", f"{name}: transformers' own")
 
 
-def pytest_collection_finish():
+MANY_MODULES = 100  # that a test may have imported, before it repays to look through everything once
+imported = 0
+
+
+def pass_over_imported() -> None:
     """Let the collection of garbage pass over what the libraries and tests consist of, which stays to the end."""
+    global imported
+    imported = len(sys.modules)
     gc.freeze()
+
+
+def pytest_collection_finish():
+    pass_over_imported()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    """Do so again after a test that imported much: every training collects garbage at its end."""
+    if len(sys.modules) > imported + MANY_MODULES:
+        gc.collect()
+        pass_over_imported()
 
 
 def pytest_sessionfinish():

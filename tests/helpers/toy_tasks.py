@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,6 +48,9 @@ def config(**options) -> ElmoConfig:
 
 def tokenizer() -> ElmoTokenizer:
     return ElmoTokenizer(max_characters_per_token=12)
+
+
+shared_tokenizer = cache(tokenizer)
 
 
 def save_checkpoint(folder: Path) -> Path:
@@ -101,7 +105,7 @@ class Task(NamedTuple):
     def encode(self, words: list[str]) -> dict:
         """A sentence with its labels, as a row of a data set; of pairs, behind a text of its last word."""
         pair = [[words[-1]], words] if self.is_of_pairs else [words]
-        return {**tokenizer()(*pair, is_split_into_words=True), **self.labels(words)}
+        return {**shared_tokenizer()(*pair, is_split_into_words=True), **self.labels(words)}
 
     def features(self, count: int, seed: int = 0) -> list[dict]:
         """Encoded sentences with their labels."""
@@ -127,7 +131,7 @@ def fill_word_vectors(model: PreTrainedModel):
     """Give the first words of `WORDS` vectors of their own, if the model has a table of them."""
     if getattr(model, "word_vectors", None) is not None:
         count, size = (getattr(model.config, f"word_vector_{name}") for name in ("count", "size"))
-        ids = tokenizer()(WORDS[:count], is_split_into_words=True, add_special_tokens=False, return_tensors="pt")
+        ids = shared_tokenizer()(WORDS[:count], is_split_into_words=True, add_special_tokens=False, return_tensors="pt")
         hashes = word_hashes(ids["input_ids"][0], model.config.word_vector_lowercase)
         model.word_vectors.fill(hashes, torch.randn(count, size), torch.randn(size))
 
