@@ -14,6 +14,7 @@ from huggingface_hub.errors import (
     LocalTokenNotFoundError,
     OfflineModeIsEnabled,
 )
+from transformers import PreTrainedModel
 
 from .model.model_card_elmo import CARD, is_automatic, read_card
 
@@ -75,6 +76,19 @@ def keep_written_card(folder: str | Path, repository: str | None = None, token: 
     return True
 
 
+@contextmanager
+def saved_without_code(model: PreTrainedModel) -> Iterator[None]:
+    """Let a model be saved without its code, whose copies take longer than the weights of a small model."""
+    kind, config = type(model), model.config
+    registered = kind._auto_class  # transformers copies the code of what has one
+    kind._auto_class = config._auto_class = None
+    try:
+        yield
+    finally:
+        kind._auto_class = registered
+        del config._auto_class
+
+
 def remove_code_and_card(folder: str | Path):
     """Remove the code and the automatic card that `save_pretrained` put into a checkpoint.
 
@@ -88,4 +102,4 @@ def remove_code_and_card(folder: str | Path):
         (Path(folder) / CARD).unlink()
 
 
-__all__ = ["HubError", "hub_errors", "keep_written_card", "remove_code_and_card"]
+__all__ = ["HubError", "hub_errors", "keep_written_card", "remove_code_and_card", "saved_without_code"]

@@ -288,7 +288,8 @@ class ElmoConfig(PreTrainedConfig):
     def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False, **kwargs):
         """Save as any configuration of transformers, with the code of every class that it can open."""
         super().save_pretrained(save_directory, **kwargs)
-        copy_code(save_directory, self.name_or_path)
+        if "_auto_class" not in vars(self):  # only an object that is saved without code has its own
+            copy_code(save_directory, self.name_or_path)
         if push_to_hub:
             self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
 

@@ -316,9 +316,8 @@ class ModelCardMixin(PushToHubMixin):
         return self.config
 
     def card(self, name: str, online: bool = False, **facts) -> ModelCard:
-        """Fill the model's card, under its name on the Hub or its folder's, from its configuration and from the card of
-        the model it was loaded from, which may be fetched if `online`. `facts` for `model_card` override what that card
-        says."""
+        """Fill the model's card, under its name on the Hub or its folder's, from its configuration and the card of the
+        model it was loaded from, which may be fetched if `online`. `facts` for `model_card` override that card's."""
         architecture = next(parent.__name__ for parent in type(self).__mro__ if parent.__name__ in CLASSES)
         facts = {key: fact for key, fact in facts.items() if fact is not None}
         if self.trained_from is not None:

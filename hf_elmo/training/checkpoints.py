@@ -11,7 +11,7 @@ from torch import nn
 from transformers import Trainer, TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, get_last_checkpoint, rotate_checkpoints
 
-from ..hub import remove_code_and_card
+from ..hub import remove_code_and_card, saved_without_code
 
 TRAINER_STATE_FILE = "trainer_state.json"
 CHECKSUMS_FILE = "checksums.json"
@@ -47,15 +47,15 @@ class AtomicCheckpointTrainer(Trainer):
         self.args.output_dir, pushes = str(staging), self.args.push_to_hub
         self.args.push_to_hub = False  # not before the checkpoint is complete
         try:
-            super()._save_checkpoint(model, trial)
+            with saved_without_code(self.accelerator.unwrap_model(self.model)):
+                super()._save_checkpoint(model, trial)
             self.save_more(staging / name)
             if self.args.should_save:
-                remove_code_and_card(staging / name)
+                remove_code_and_card(staging / name)  # the code of the tokenizer
         except (OSError, RuntimeError, SafetensorError) as error:
             shutil.rmtree(staging, ignore_errors=True)  # its files may be what fills the disk
-            raise OSError(
-                f"{output_dir / name} could not be written, {intact_checkpoint(output_dir)}: {error}"
-            ) from error
+            reason = f"{intact_checkpoint(output_dir)}: {error}"
+            raise OSError(f"{output_dir / name} could not be written, {reason}") from error
         finally:
             self.args.output_dir, self.args.push_to_hub = str(output_dir), pushes
         self.accelerator.wait_for_everyone()

@@ -28,8 +28,8 @@ def read_config(name: str | None, overrides: str | None = None, is_trained: bool
         raise ValueError(f"--config_overrides must be JSON, but is {overrides!r} ({error})") from None
     if not isinstance(changes, dict):
         raise ValueError(f"""--config_overrides must be an object, '{{"cell_size": 64}}', but is {overrides!r}""")
-    unknown = [key for key in changes if key not in ElmoConfig().to_dict()]
-    if unknown:
+    known = ElmoConfig().to_dict()
+    if unknown := [key for key in changes if key not in known]:
         raise ValueError(f"--config_overrides: the configuration has no {', '.join(unknown)}")
     changes = {**options, **changes}
     try:

@@ -19,6 +19,7 @@ from .tables import Row, dataset_rows, read_table
 SPLITS = {"train": "max_train_samples", "validation": "max_eval_samples", "test": "max_predict_samples"}
 CHUNK = 1000  # examples that are Python objects at a time; all others are in Arrow tables
 SHOWN_LABELS = 40
+UNHASHED = "in-memory"  # in place of the hash of a table, which takes long and names files that nobody keeps
 
 
 @dataclass
@@ -179,7 +180,7 @@ def to_dataset(examples: Iterator[dict], schema: pa.Schema) -> Dataset:
             raise ValueError(
                 f"{place}: the text has half of a character, {half[0]!a}, and cannot be encoded: remove it"
             ) from None
-    return Dataset(pa.Table.from_batches(batches, schema=schema))
+    return Dataset(pa.Table.from_batches(batches, schema=schema), fingerprint=UNHASHED)
 
 
 def named_splits(arguments: Any) -> dict[str, tuple[str, Dataset]]:
@@ -211,7 +212,7 @@ def load_splits(name: str, configuration: str | None, only_split: str) -> Datase
 
 def values(dataset: Dataset, column: str) -> list:
     """Return a column as a list, much faster than `dataset[column]`, which reads row by row."""
-    return dataset.select_columns(column).with_format("arrow")[:][column].to_pylist()
+    return dataset.with_format("arrow", columns=[column])[:][column].to_pylist()
 
 
 def sample(dataset: Dataset, fraction: float, seed: int) -> Dataset:

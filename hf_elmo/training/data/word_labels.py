@@ -21,7 +21,7 @@ from datasets import Dataset
 from ...label_schemes import convert, find_used_scheme, join_label, labels_of_scheme
 from ...model.label_schemes_elmo import find_scheme, parse_label
 from .files import Place
-from .splits import Reader, Splits, Understood, note_unknown, values
+from .splits import UNHASHED, Reader, Splits, Understood, note_unknown, values
 from .tables import Row, clean_label, find_column, find_label_column, is_table, peek
 from .word_lines import OUTSIDE, SENTENCE_NAMES, Layout, find_layout, looks_like_entities, read_label, read_word_lines
 
@@ -282,10 +282,9 @@ def label_names(train: Dataset | None, known: list[str], scheme: str, understood
     """Return the labels in the order of the model's outputs, and record the scheme that the data follow."""
     if train is None:
         return known
-    found = sorted(
-        {label for labels in values(train, "labels") for label in labels}, key=lambda label: (label != "O", label)
-    )
-    understood.scheme = find_used_scheme(values(train, "labels")) if scheme != "plain" else None
+    rows = values(train, "labels")
+    found = sorted({label for labels in rows for label in labels}, key=lambda label: (label != "O", label))
+    understood.scheme = find_used_scheme(rows) if scheme != "plain" else None
     if understood.scheme is not None and scheme != "keep":
         types = {parse_label(label).type for label in found if label != "O"}
         found = labels_of_scheme(types, scheme)
@@ -297,5 +296,5 @@ def change_labels(examples: dict[str, Dataset], change: Callable[[list[str]], li
     for split, dataset in examples.items():
         table = dataset.data.table
         chunks = [pa.array([row and change(row) for row in part.to_pylist()], WORDS) for part in table["labels"].chunks]
-        index = table.column_names.index("labels")
-        examples[split] = Dataset(table.set_column(index, "labels", pa.chunked_array(chunks, WORDS)))
+        labels, index = pa.chunked_array(chunks, WORDS), table.column_names.index("labels")
+        examples[split] = Dataset(table.set_column(index, "labels", labels), fingerprint=UNHASHED)
