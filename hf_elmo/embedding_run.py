@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, get_all_start_methods, get_context, parent_process
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -387,6 +387,9 @@ def compute_in_processes(
 ) -> None:
     """Compute parts in processes of their own, at most two a process at a time in memory."""
     context = get_context("spawn")
+    if "forkserver" in get_all_start_methods():  # where this module is imported once for all processes
+        context = get_context("forkserver")
+        context.set_forkserver_preload([__name__])
     threads = max(1, torch.get_num_threads() // num_processes)
     initial = settings, folder, context.Value("i", 0), threads
     with ProcessPoolExecutor(num_processes, context, start_process, initial) as pool:

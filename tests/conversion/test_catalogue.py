@@ -6,7 +6,6 @@ import re
 from functools import partialmethod
 
 import pytest
-from fresh_process import run_python
 from huggingface_hub import HfApi, constants
 from kills import run
 from loopback_hub import running_hub
@@ -143,31 +142,37 @@ def test_a_second_run_continues(models, tmp_path, capsys):
         list(convert_many(presets.values(), tmp_path / "all"))
 
 
-@pytest.mark.slow
-def test_a_run_that_is_killed_anywhere_is_continued(models, tmp_path, monkeypatch):
-    """With a hub that takes the models: what is done stays done, and nothing half-written is left."""
+@pytest.fixture
+def pushing_hub(monkeypatch):
+    """A hub that takes what commands push in this process."""
     with running_hub() as hub:
         for name, value in (("ENDPOINT", hub.url), ("HF_HUB_OFFLINE", False)):
             monkeypatch.setattr(constants, name, value)
         monkeypatch.setattr(HfApi, "__init__", partialmethod(HfApi.__init__, endpoint=hub.url, token="hf_writes"))
+        yield hub
 
-        def command(folder):
-            return ["convert", "--catalogue", str(models), str(folder), "--push-to-hub", folder.name]
 
-        def lenient(arguments):  # 1 is the code for the damaged model between
-            return main(arguments) - 1
+@pytest.mark.slow
+def test_a_run_that_is_killed_anywhere_is_continued(models, pushing_hub, tmp_path):
+    """With a hub that takes the models: what is done stays done, and nothing half-written is left."""
 
-        whole = run(lenient, command(tmp_path / "whole"), tmp_path / "whole")
-        for number, kill_at in enumerate(range(2, whole, max(1, whole // 4))):
-            folder = tmp_path / f"killed{number}"
-            run(lenient, command(folder), folder, kill_at)
-            run(lenient, command(folder), folder)
-            names = {path.name for path in folder.iterdir()}
-            assert names == {"first", "last", STATE, LOCK}
-            assert set(json.loads((folder / STATE).read_text())) == {"first", "last"}
-            for model in ("first", "last"):
-                pushed = hub.repositories[f"{folder.name}/{model}"].files
-                assert pushed["model.safetensors"] == (folder / model / "model.safetensors").read_bytes()
+    def command(folder):
+        return ["convert", "--catalogue", str(models), str(folder), "--push-to-hub", folder.name]
+
+    def lenient(arguments):  # 1 is the code for the damaged model between
+        return main(arguments) - 1
+
+    whole = run(lenient, command(tmp_path / "whole"), tmp_path / "whole")
+    for number, kill_at in enumerate(range(2, whole, max(1, whole // 4))):
+        folder = tmp_path / f"killed{number}"
+        run(lenient, command(folder), folder, kill_at)
+        run(lenient, command(folder), folder)
+        names = {path.name for path in folder.iterdir()}
+        assert names == {"first", "last", STATE, LOCK}
+        assert set(json.loads((folder / STATE).read_text())) == {"first", "last"}
+        for model in ("first", "last"):
+            pushed = pushing_hub.repositories[f"{folder.name}/{model}"].files
+            assert pushed["model.safetensors"] == (folder / model / "model.safetensors").read_bytes()
 
 
 def test_two_runs_do_not_share_a_folder(models, tmp_path):
@@ -180,23 +185,10 @@ def test_two_runs_do_not_share_a_folder(models, tmp_path):
 
 
 @pytest.mark.slow
-def test_models_are_pushed_to_an_organization(models, tmp_path):
-    with running_hub() as hub:
-        arguments = [
-            "-m",
-            "hf_elmo.cli",
-            "convert",
-            "--catalogue",
-            models,
-            tmp_path / "all",
-            "--push-to-hub",
-            "ada",
-            "--json",
-        ]
-        environment = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_TOKEN": "hf_writes"}
-        result = run_python(*arguments, "--json", home=tmp_path, check=False, **environment)
-        names = set(hub.repositories)
-    outcomes = {outcome["name"]: outcome["result"] for outcome in json.loads(result.stdout)}
+def test_models_are_pushed_to_an_organization(models, pushing_hub, tmp_path, capsys):
+    assert main(["convert", "--catalogue", str(models), str(tmp_path / "all"), "--push-to-hub", "ada", "--json"]) == 1
+    names = set(pushing_hub.repositories)
+    outcomes = {outcome["name"]: outcome["result"] for outcome in json.loads(capsys.readouterr().out)}
     assert outcomes == {"first": "pushed", "damaged": "failed", "last": "pushed"}
     assert names >= {"ada/first", "ada/last"}
     assert json.loads((tmp_path / "all" / STATE).read_text()) == {"first": "ada/first", "last": "ada/last"}

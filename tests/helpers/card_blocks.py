@@ -10,7 +10,8 @@ from fresh_process import REPOSITORY, run_python
 
 # Runs each block of code by itself, and prints what its last line assigned.
 RUN = """
-import json, sys
+import json, os, sys
+os.chdir({home!r})
 sys.path.insert(0, {helpers!r})
 from stranger import NotInstalled
 sys.meta_path.insert(0, NotInstalled())
@@ -34,6 +35,6 @@ def card_block(folder: Path) -> str:
 
 
 def run_blocks(blocks: dict[str, str], home: Path) -> dict[str, Any]:
-    """Run blocks by the names of their folders, and return what the last line of each assigns."""
-    script = RUN.format(helpers=str(REPOSITORY / "tests" / "helpers"), blocks=json.dumps(blocks))
-    return json.loads(run_python("-c", script, home=home).stdout.splitlines()[-1])
+    """Run blocks by the names of their folders in `home`, and return what the last line of each assigns."""
+    script = RUN.format(helpers=str(REPOSITORY / "tests" / "helpers"), blocks=json.dumps(blocks), home=str(home))
+    return json.loads(run_python("-c", script).stdout.splitlines()[-1])

@@ -19,7 +19,7 @@ def forking_python(imported: str = "libraries", **settings: str) -> str:
     is, so is the package, and they are those of this process.
     """
     folder = tempfile.TemporaryDirectory()
-    python = forking_python() if imported == "transformers" else sys.executable
+    python = sys.executable if imported == "libraries" else forking_python()
     command = [python, str(Path(__file__).parent / "command_server.py"), folder.name, imported]
     dropped = "PYTHONPATH" if imported == "everything" else ("HF_", "PYTHONPATH")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
@@ -31,15 +31,29 @@ def forking_python(imported: str = "libraries", **settings: str) -> str:
     return str(Path(folder.name, "python"))
 
 
+@cache
+def shared_home() -> Path:
+    """Return a folder that is a Hugging Face home of many processes."""
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
+
+
+def python_with_transformers() -> str:
+    """Return an interpreter that is a fork of one that has transformers imported, offline and with the shared home."""
+    return forking_python("transformers", HF_HOME=str(shared_home()), HF_HUB_OFFLINE="1")
+
+
 def run_python(
-    *arguments, home: Path, check: bool = True, anew: bool = False, again: bool = False, **environment
+    *arguments, home: Path | None = None, check: bool = True, anew: bool = False, again: bool = False, **environment
 ) -> subprocess.CompletedProcess:
-    """A fresh process with its own Hugging Face home, offline unless told otherwise, off the repository.
+    """A fresh process with a Hugging Face home of its own or a shared one; offline unless told otherwise.
 
     It is a fork of one that has torch imported, and nothing of Hugging Face; `anew`, an interpreter of its own, for
-    what torch reads from the environment; `again`, a fork of one that has transformers imported, for the many that
-    share a home.
+    what torch reads from the environment; `again`, or with the shared home, a fork of one that has transformers
+    imported, for the many that share a home.
     """
+    home, again = home or shared_home(), again or home is None
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTHONPATH"))}
     environment = {**kept, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **environment}
     settings = {name: value for name, value in environment.items() if name.startswith("HF_") and name != "HF_TOKEN"}

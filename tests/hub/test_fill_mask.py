@@ -165,9 +165,9 @@ print(json.dumps(fill("Ada met [MASK] in Rome.")))
 
 
 @pytest.mark.slow
-def test_code_that_came_with_the_weights(folder, tmp_path):
+def test_code_that_came_with_the_weights(folder):
     """A process that has no package fills the same words."""
-    process = run_python("-c", STRANGER, folder, home=tmp_path, PYTHONPATH=str(Path(__file__).parents[1] / "helpers"))
+    process = run_python("-c", STRANGER, folder, PYTHONPATH=str(Path(__file__).parents[1] / "helpers"))
     expected = pipeline("fill-mask", model=str(folder), device="cpu")("Ada met [MASK] in Rome.")
     for result, other in zip(json.loads(process.stdout), expected, strict=True):
         assert result["sequence"] == other["sequence"]

@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import shutil
-import subprocess
 import sys
 import warnings
 
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import toy_tasks
-from fresh_process import forking_python
+from fresh_process import run_python
 from lanes import first_fast
 from shaken import shake
 from transformers import BertConfig, BertForTokenClassification, BertTokenizer, pipeline
@@ -448,15 +447,7 @@ def test_code_that_came_with_the_weights(checkpoints, tmp_path, package):
     config = json.loads((tmp_path / "ner" / "config.json").read_text())
     config["id2label"] = dict(enumerate(["O", "U-PER", "B-LOC", "L-LOC", "U-LOC"]))
     (tmp_path / "ner" / "config.json").write_text(json.dumps(config))
-    environment = {"HF_MODULES_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    run = subprocess.run(
-        [forking_python(), "-c", REMOTE_CODE, json.dumps([TEXTS, folders]), package],
-        env={**os.environ, **environment},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stderr[-3000:]
+    run = run_python("-c", REMOTE_CODE, json.dumps([TEXTS, folders]), package, PYTHONPATH=os.pathsep.join(sys.path))
     assert "not supported" not in run.stderr
     results = json.loads(run.stdout)
     for task, folder in folders.items():

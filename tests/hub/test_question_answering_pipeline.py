@@ -124,7 +124,7 @@ print(json.dumps(answer(json.loads(sys.argv[3]), top_k=3)))
 def test_code_that_came_with_the_weights(tmp_path, package):
     for part in parts().values():
         part.save_pretrained(tmp_path / "model")
-    process = run_python("-c", STRANGER, tmp_path / "model", package, json.dumps(asked()), home=tmp_path)
+    process = run_python("-c", STRANGER, tmp_path / "model", package, json.dumps(asked()))
     answer = pipeline(
         "question-answering", str(tmp_path / "model-again"), pipeline_class=ElmoQuestionAnsweringPipeline, device="cpu"
     )

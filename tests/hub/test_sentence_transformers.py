@@ -139,6 +139,6 @@ def test_without_the_package(tmp_path):
     pytest.importorskip("sentence_transformers")
     save_sentence_transformer(toy_model(), toy_tokenizer(), tmp_path / "saved")
     helpers = str(Path(__file__).parents[1] / "helpers")
-    process = run_python("-c", STRANGER, tmp_path / "saved", json.dumps(TEXTS), home=tmp_path, PYTHONPATH=helpers)
+    process = run_python("-c", STRANGER, tmp_path / "saved", json.dumps(TEXTS), PYTHONPATH=helpers)
     vectors = torch.tensor(json.loads(process.stdout.splitlines()[-1]))
     torch.testing.assert_close(vectors, vectors_of(tmp_path / "saved"), rtol=1e-5, atol=1e-6)

@@ -89,7 +89,7 @@ print(json.dumps(generate("Ada met", do_sample=False, max_new_tokens=4)))
 
 
 @pytest.mark.slow
-def test_code_that_came_with_the_weights(folder, tmp_path):
-    process = run_python("-c", STRANGER, folder, home=tmp_path, PYTHONPATH=str(Path(__file__).parents[1] / "helpers"))
+def test_code_that_came_with_the_weights(folder):
+    process = run_python("-c", STRANGER, folder, PYTHONPATH=str(Path(__file__).parents[1] / "helpers"))
     (result,) = json.loads(process.stdout.splitlines()[-1])
     assert result == {"generated_text": f"Ada met {expected_text(folder, 'Ada met')}"}

@@ -6,6 +6,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -54,10 +55,15 @@ LEANED_ON = {*" ".join([TORCH, MODELS, TOKENIZERS, PIPELINES, GENERATION, TRAINE
 AT_HAND = {"torch", "transformers", "huggingface_hub", "numpy", "tokenizers", "yaml"}
 
 
+@cache
+def parsed(path: Path) -> list[ast.AST]:
+    """All nodes of a file, which its tests only read."""
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
 def imports(path: Path) -> list[ast.Import | ast.ImportFrom]:
     """Import statements, also those inside functions."""
-    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-    return [node for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom))]
+    return [node for node in parsed(path) if isinstance(node, (ast.Import, ast.ImportFrom))]
 
 
 def siblings(path: Path) -> set[str]:
@@ -130,7 +136,6 @@ def test_each_file_that_travels_says_whose_it_is_and_under_which_license(path):
 @pytest.mark.parametrize("path", TRAVELLING, ids=lambda path: path.stem)
 def test_nothing_that_travels_changes_another_library(path):
     """Neither by an assignment to an attribute or item of what it imports, nor by `setattr`."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
     foreign = {
         (alias.asname or alias.name).split(".")[0]
         for node in imports(path)
@@ -138,7 +143,7 @@ def test_nothing_that_travels_changes_another_library(path):
         for alias in node.names
     }
     changed = set()
-    for node in ast.walk(tree):
+    for node in parsed(path):
         targets = [*getattr(node, "targets", []), getattr(node, "target", None)]
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("setattr", "delattr"):
             targets.append(ast.Attribute(node.args[0]))
@@ -165,7 +170,7 @@ def is_private(name: object) -> bool:
 
 def private_names(path: Path) -> Iterator[tuple[object, bool]]:
     """Names in a file, and whether it makes them itself."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in parsed(path):
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             yield node.name, True
         elif isinstance(node, ast.arg):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from command_server import CLIENT
-from fresh_process import forking_python
+from fresh_process import forking_python, python_with_transformers
 from pages import Block, Session, blocks_of, borrow_packages, clone
 
 from hf_elmo import cli
@@ -60,12 +60,12 @@ def commands(cloned, tmp_path_factory):
 def session(cloned, commands):
     """A shell in a clone where the demo was run.
 
-    What runs the Python blocks is a fork of a process that has torch imported, and the package not: a block that
+    What runs the Python blocks is a fork of a process that has transformers imported, and the package not: a block that
     forgets its import fails.
     """
     session = Session(cloned, **OFFLINE, PYTHONPATH=str(cloned), PYTHON_EXEC=str(commands / "launched"))
     session.run(Block("sh", f"PATH='{commands}':$PATH\n", None))
-    session.interpreter = forking_python()
+    session.interpreter = python_with_transformers()
     yield session
     session.close()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from fresh_process import forking_python
+from fresh_process import python_with_transformers
 
 nbformat = pytest.importorskip("nbformat")
 pytest.importorskip("nbclient")
@@ -56,9 +56,9 @@ def test_a_notebook_is_stored_as_it_is_written(path):
 
 @pytest.fixture(scope="module")
 def kernels(tmp_path_factory) -> Path:
-    """A folder in which Jupyter finds a kernel that has torch imported, and the package not."""
+    """A folder in which Jupyter finds a kernel that has transformers imported, and the package not."""
     folder = tmp_path_factory.mktemp("jupyter")
-    command = [forking_python(), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    command = [python_with_transformers(), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     kernel = folder / "kernels" / "python3" / "kernel.json"
     kernel.parent.mkdir(parents=True)
     kernel.write_text(json.dumps({"argv": command, "display_name": "Python 3", "language": "python"}))
