@@ -54,8 +54,19 @@ def pass_over_imported() -> None:
     gc.freeze()
 
 
+def seed_the_processor_only() -> None:
+    """Where torch has seen no GPU, do not let it keep each seed for devices that may still be found.
+
+    The text of the whole stack would be kept with it, which takes longer than to make a small model.
+    """
+    torch = sys.modules.get("torch")
+    if torch and not torch.accelerator.is_available():
+        torch.manual_seed = torch.default_generator.manual_seed
+
+
 def pytest_collection_finish():
     pass_over_imported()
+    seed_the_processor_only()
 
 
 @pytest.hookimpl(tryfirst=True)

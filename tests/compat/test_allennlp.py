@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from lanes import first_fast
 from small_original import OPTIONS
 from torch import nn
 
@@ -20,7 +21,7 @@ MODULES = {"elmo_module": ("s01_tiny_relu", 4e-6), "elmo_module_3_layers": ("s02
 SENTENCES = [["First", "sentence", "."], ["Another", "."]]
 
 
-@pytest.fixture(params=MODULES)
+@pytest.fixture(params=first_fast(MODULES))
 def original(request, fixtures_dir):
     """Settings and outputs of AllenNLP, the files of the weights, and a tolerance."""
     weights, tolerance = MODULES[request.param]
@@ -180,6 +181,7 @@ def test_batch_to_ids_is_what_the_tokenizer_makes(files):
 # ---- ElmoEmbedder
 
 
+@pytest.mark.slow
 def test_embedder_writes_the_files_of_the_original(original, tmp_path, fixtures_dir, request):
     _, _, files, tolerance = original
     folder = fixtures_dir / request.node.callspec.params["original"]

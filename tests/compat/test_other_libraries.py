@@ -30,15 +30,15 @@ def close(found: np.ndarray, wanted: np.ndarray, tolerance: float = 5e-6) -> Non
 # ---- simple_elmo
 
 
-@pytest.mark.parametrize("source", first_fast(["model.zip", "model_dir"]))
-def test_simple_elmos_vectors(fixtures_dir, source):
+@pytest.mark.parametrize(("source", "sizes"), first_fast([("model_dir", [4]), ("model.zip", [1, 4, 32])]), ids=str)
+def test_simple_elmos_vectors(fixtures_dir, source, sizes):
     """Of words; what the original left at padding is not copied, and neither are the defects of its averages."""
     folder = fixtures_dir / "nlpl_small"
     expected = np.load(folder / "expected.npz")
     sentences = json.loads((folder / "sentences.json").read_text(encoding="utf-8"))
     sentences = sentences if isinstance(sentences, list) else sentences["sentences"]
     model = ElmoModel()
-    for size in (1, 4, 32):
+    for size in sizes:
         model.load(folder / source, max_batch_size=size)
         for layers in ("average", "top", "all"):
             for warmup in (True, False):

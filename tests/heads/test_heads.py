@@ -146,7 +146,7 @@ def test_saved_and_loaded_it_gives_the_same_logits(task, tmp_path):
 
 
 @all_heads
-@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("frozen", first_fast([False, True]))
 def test_every_trainable_parameter_receives_a_gradient(task, frozen):
     model = shake(task.model()).train()
     model.elmo.freeze_encoder(frozen)
@@ -205,13 +205,17 @@ def test_character_embeddings_in_place_of_ids(task):
 @pytest.mark.parametrize("name", [name for name in HEADS if name in FAST])
 @torch.no_grad()
 def test_compiled_it_gives_the_same_logits(name):
-    """The graphs of most heads begin at given layers: that of the encoder is one and the same, and takes long."""
+    """The graphs of most heads begin at given layers: that of the encoder is one and the same, and takes long.
+
+    So does tracing a graph once more for autograd, which heads do without whose layers are in the graphs of others.
+    """
     task = HEADS[name]
     model, batch = shake(task.model(num_hidden_layers=1)), encode(task, [["Ada", "left"], ["in"]])
-    if name not in ("linear tagger", "mean"):
+    if name != "linear tagger":
         batch["layers"] = model.compute_layers(**without_labels(batch))
     torch._dynamo.reset()
-    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    alike = name in ("tagger of described layers", "inference", "answers by the original flow")
+    compiled = torch.compile(model, backend="eager" if alike else "aot_eager", fullgraph=True)
     assert_close(dict(compiled(**batch)), dict(model(**batch)), rtol=0, atol=1e-5)
 
 
@@ -229,8 +233,8 @@ def test_half_precision(task, dtype):
 @all_heads
 def test_it_learns_ten_examples_by_heart(task):
     model = task.model().train()
-    batch = encode(task, toy_tasks.sentences(10))
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    batch = encode(task, [words[:4] for words in toy_tasks.sentences(10)])
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02, fused=True)
     for _ in range(300):
         loss = model(**batch).loss
         if loss < 0.01:

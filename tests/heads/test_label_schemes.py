@@ -81,7 +81,9 @@ def test_entities_of_a_sentence(scheme):
 
 
 @all_schemes
-@pytest.mark.parametrize("types", [("PER", "LOC", "creative-work"), ("",)], ids=["typed", "bare"])
+@pytest.mark.parametrize(
+    "types", [("PER", "LOC", "creative-work"), pytest.param(("",), marks=pytest.mark.slow)], ids=["typed", "bare"]
+)
 def test_random_labels_keep_their_entities_in_every_scheme(scheme, types):
     """Labels by chance break every rule; what they mean leniently is kept, and is then strict as well."""
     chance = random.Random(0)

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from lanes import first_fast
 from shaken import shake
 
 from hf_elmo.model.pooling_elmo import SelfAttentivePooling, attend, masked_max, masked_mean, masked_min, masked_softmax
@@ -175,7 +176,7 @@ def layers(context_mask, question_mask):
 NAMES = list(layers(None, None))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", first_fast(NAMES, NAMES.index("bidirectional")))
 def test_gradients_equal_finite_differences(texts, name):
     context, question, *masks = texts
     assert torch.autograd.gradcheck(layers(*masks)[name], (context, question))

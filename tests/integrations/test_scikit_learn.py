@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from lanes import first_fast
 from toy_tasks import save_checkpoint
 from transformers import AutoModel, AutoTokenizer
 
@@ -30,7 +31,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("pooling", ["mean", "max"])
-@pytest.mark.parametrize("layers", ["mix", "top", 0])
+@pytest.mark.parametrize("layers", first_fast(["mix", "top", 0]))
 def test_vectors_are_the_models(folder, pooling, layers):
     vectors = ElmoVectorizer(folder, pooling=pooling, layers=layers).fit_transform(TEXTS)
     model, tokenizer = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
@@ -53,6 +54,7 @@ def test_words_need_no_splitting(folder):
     assert vectorizer.transform([]).shape == words[:0].shape
 
 
+@pytest.mark.slow
 def test_pipeline_grid_and_pickle(folder):
     texts, labels = TEXTS * 4, [0, 1, 1, 0] * 4
     pipe = make_pipeline(ElmoVectorizer(folder), LogisticRegression(C=1e4))

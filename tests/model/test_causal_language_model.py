@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from lanes import first_fast
 from shaken import shake
 from toy_tasks import WORDS
 from toy_tasks import config as toy_config
@@ -60,11 +61,12 @@ def test_it_is_the_forward_half(folder, model, tokenizer):
     torch.testing.assert_close(last, output.logits[:, -1:])
 
 
+@pytest.mark.slow
 def test_it_learns_the_forward_direction(model, tokenizer):
     ids = tokenizer("Ada met Eve in Rome", return_tensors="pt")["input_ids"]
     labels = torch.tensor([tokenizer.convert_words_to_labels("<S> Ada met Eve in Rome </S>".split())])
     optimizer, losses = torch.optim.Adam(model.parameters(), lr=0.03), []
-    for _ in range(100):
+    for _ in range(35):
         losses.append(model(ids, labels=labels).loss)
         losses[-1].backward()
         optimizer.step()
@@ -104,11 +106,11 @@ def greedy_by_hand(model, tokenizer, prompt: str, count: int) -> str:
 
 
 @pytest.mark.parametrize("use_cache", [True, False])
-@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("side", first_fast(["left", "right"]))
 def test_greedy_is_the_best_word_each_time(model, tokenizer, side, use_cache):
     """In any batch, with any padding, whether the state is kept or not."""
-    expected = [greedy_by_hand(model, tokenizer, prompt, 6) for prompt in PROMPTS]
-    options = {"max_new_tokens": 6, "use_cache": use_cache, "do_sample": False}
+    expected = [greedy_by_hand(model, tokenizer, prompt, 4) for prompt in PROMPTS]
+    options = {"max_new_tokens": 4, "use_cache": use_cache, "do_sample": False}
     assert texts_of(model, tokenizer, PROMPTS, side, **options) == expected
     assert [texts_of(model, tokenizer, [prompt], **options)[0] for prompt in PROMPTS] == expected
 

@@ -186,6 +186,11 @@ class ElmoModelTest(SaysWhy, modeling_suite.ModelTesterMixin, unittest.TestCase)
         self.all_model_classes = tuple(c for c in self.all_model_classes if c is not hf_elmo.ElmoForCausalLM)
         super().test_hidden_states_output()
 
+    def test_bc_torch_dtype(self):
+        """Of three classes, as it loads each fourteen times: by a method that all have from one base class."""
+        self.all_model_classes = (hf_elmo.ElmoModel, hf_elmo.ElmoForPreTraining, hf_elmo.ElmoForQuestionAnswering)
+        super().test_bc_torch_dtype()
+
     def test_padding_changes_nothing(self):
         """The suite's own test of batching leaves every row its padding, so a model that ignores masks passes it."""
         config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
@@ -212,9 +217,9 @@ class TrainingTest(training_suite.TrainingTesterMixin):
 
     model_class = None
     model_tester = ElmoModelTester()
-    training_overfit_seq_length = 8
-    training_overfit_steps = 100
-    training_overfit_learning_rate = 3e-2
+    training_overfit_seq_length = 5
+    training_overfit_steps = 30
+    training_overfit_learning_rate = 6e-2
 
     def _get_trainable_model_class(self):
         return self.model_class
@@ -229,6 +234,8 @@ class TrainingTest(training_suite.TrainingTesterMixin):
 
 class PreTrainingTrainingTest(TrainingTest, unittest.TestCase):
     model_class = hf_elmo.ElmoForPreTraining
+    training_overfit_steps = 80
+    training_overfit_learning_rate = 3e-2
 
 
 class MaskedLMTrainingTest(TrainingTest, unittest.TestCase):

@@ -170,6 +170,7 @@ def test_sparse_gradient_is_the_dense_one(model, batch):
         assert_close(gradients[1][name].to_dense(), gradient)
 
 
+@pytest.mark.slow
 def test_800000_words_train_on_the_rows_they_need(tiny_config, batch):
     """One step of Adagrad over a sparse gradient: rows that were not read keep their values and cost nothing."""
     tiny_config.word_vocab_size = 800_000

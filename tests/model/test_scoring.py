@@ -135,6 +135,7 @@ def trained(fixtures_dir, tmp_path_factory):
     return ElmoForPreTraining.from_pretrained(folder).eval(), ElmoTokenizer.from_pretrained(folder)
 
 
+@pytest.mark.slow
 def test_losses_of_bilm_tf(trained, fixtures_dir):
     folder = fixtures_dir / "bilm_checkpoint"
     losses = np.load(folder / "heldout_losses.npz")["token_losses_stateless"]
@@ -145,6 +146,7 @@ def test_losses_of_bilm_tf(trained, fixtures_dir):
     np.testing.assert_allclose(np.stack([forward, backward], axis=1), losses, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_predictions_of_bilm_tf(trained, fixtures_dir):
     folder = fixtures_dir / "bilm_checkpoint"
     expected = np.load(folder / "lm_predictions.npz")

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 
 import pytest
 from lanes import first_fast
@@ -47,17 +48,25 @@ OTHERS = [
 ]
 
 
-@pytest.fixture(params=["characters", "words"])
-def folder(request, tmp_path):
+@pytest.fixture(scope="module", params=["characters", "words"])
+def saved(request, tmp_path_factory):
     """A tokenizer with all there is to save: a vocabulary, added and special words."""
-    (tmp_path / "words.txt").write_text("<S>\n</S>\n<UNK>\nthe\nbank\n")
+    folder = tmp_path_factory.mktemp("tokenizer")
+    (folder / "words.txt").write_text("<S>\n</S>\n<UNK>\nthe\nbank\n")
     width = {"characters": 20, "words": 1}[request.param]
-    tokenizer = ElmoTokenizer(str(tmp_path / "words.txt"), max_characters_per_token=width)
+    tokenizer = ElmoTokenizer(str(folder / "words.txt"), max_characters_per_token=width)
     tokenizer.add_tokens(["New York"])
     tokenizer.add_special_tokens({"mask_token": "[MASK]"})
-    tokenizer.save_pretrained(tmp_path / "saved")
-    ElmoConfig().save_pretrained(tmp_path / "saved")
-    return tmp_path / "saved"
+    tokenizer.save_pretrained(folder / "saved")
+    ElmoConfig().save_pretrained(folder / "saved")
+    return folder / "saved"
+
+
+@pytest.fixture
+def folder(saved, tmp_path, monkeypatch):
+    """A copy to be damaged. Neither it nor what it loads as is saved with code, which would take most of the time."""
+    monkeypatch.setattr(ElmoTokenizer, "_auto_class", None)
+    return shutil.copytree(saved, tmp_path / "saved", ignore=shutil.ignore_patterns("*.py"))
 
 
 def use(tokenizer, folder):
