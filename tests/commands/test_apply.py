@@ -114,6 +114,7 @@ def test_json_has_the_places_of_entities_and_html_shows_them(apply, tmp_path):
     assert "<ruby>Ada<rt>" in apply("plain", source, "--format", "html")
 
 
+@pytest.mark.slow
 def test_batches_change_nothing(apply, tmp_path):
     source = write(tmp_path / "in.txt", "\n".join(" ".join(words) for words in toy_tasks.sentences(40)))
     for name in ("tagger", "classifier"):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import toy_tasks
+from lanes import first_fast
 from shaken import shake
 from torch.nn.functional import cosine_similarity
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -72,6 +73,7 @@ def layers_of(model, text):
 # ---- Layers
 
 
+@pytest.mark.slow
 def test_layers_are_the_mixes_of_the_model_and_of_the_seeds_of_a_run(folder, inspect, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     facts = inspect("--json")["layers"]["mixes"]
@@ -134,6 +136,7 @@ def test_nearest_occurrences_are_those_with_the_highest_cosine(folder, model, in
         assert list(one["similarities"].values()) == pytest.approx(expected[text], abs=2e-6)
 
 
+@pytest.mark.slow
 def test_a_map_keeps_distances_and_groups_by_sense(inspect, tmp_path):
     pytest.importorskip("matplotlib")
     rows = ["source\tindex\tsense\tsentence"]
@@ -283,7 +286,7 @@ def test_words_in_context_are_judged_by_the_best_threshold(inspect, tmp_path):
 # ---- Attribution
 
 
-@pytest.mark.parametrize("task", ["text-classification", "token-classification", "question-answering"])
+@pytest.mark.parametrize("task", first_fast(["text-classification", "token-classification", "question-answering"]))
 def test_attributions_sum_to_the_difference_of_the_scores(task):
     model = shake(toy_tasks.TASKS[task].model(), scale=0.2).eval().requires_grad_(False)  # so that few steps suffice
     tokenizer = toy_tasks.tokenizer()
@@ -392,6 +395,7 @@ def test_attribution_names_the_label_and_shades_the_words(inspect, tmp_path):
 # ---- Pages, plots, errors
 
 
+@pytest.mark.slow
 def test_a_page_holds_all_tables_and_plots_and_loads_nothing(folder, inspect, tmp_path):
     pytest.importorskip("matplotlib")
     page = tmp_path / "page.html"
@@ -446,6 +450,7 @@ def test_without_matplotlib_tables_remain_and_one_line_says_what_to_install(insp
     assert "<svg" not in page.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_plots_are_equal_bytes_and_change_no_global_state():
     matplotlib = pytest.importorskip("matplotlib")
     before, images = dict(matplotlib.rcParams), []

@@ -12,6 +12,7 @@ import zipfile
 import pytest
 import torch
 from allennlp_archives import INDEXERS, PREFIX, TAGGER, TAGS, namespaces, tagger_tensors, write_task
+from lanes import first_fast
 
 from hf_elmo.conversion import convert
 
@@ -161,7 +162,7 @@ WEIGHTS = {
 }
 
 
-@pytest.mark.parametrize("name", WEIGHTS)
+@pytest.mark.parametrize("name", first_fast(WEIGHTS, 2))
 def test_weights(sound, places, name, monkeypatch):
     change, complaint = WEIGHTS[name]
     monkeypatch.chdir(places)
@@ -219,6 +220,7 @@ def test_settings(sound, places, name):
     assert complaint in refusal(path, places)
 
 
+@pytest.mark.slow
 def test_damaged_words(sound, places):
     """Bytes that are no UTF-8 are found wherever they are."""
     for name in ("vocabulary/tokens.txt", "vocabulary/labels.txt", "vocabulary/non_padded_namespaces.txt"):

@@ -154,7 +154,7 @@ ENCODERS = {
 }
 
 
-@pytest.mark.parametrize("name", first_fast(ENCODERS, 4))
+@pytest.mark.parametrize("name", first_fast(ENCODERS, 2))
 def test_encoders(tmp_path, options_file, name):
     settings, add, width = ENCODERS[name]
     shapes = word_tensors(Shapes())
@@ -224,7 +224,7 @@ EMBEDDERS = {
 }
 
 
-@pytest.mark.parametrize("name", EMBEDDERS)
+@pytest.mark.parametrize("name", first_fast(EMBEDDERS, 2))
 def test_embedders(tmp_path, options_file, name):
     changed, indexers, add, dropped, width = EMBEDDERS[name]
     shapes = word_tensors(Shapes())
@@ -301,6 +301,7 @@ def odd(before, after):
     return (before, after) not in (("START", "O"), ("O", "O"), ("B-X", "END"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("constraint", "ends", "expected"),
     first_fast(

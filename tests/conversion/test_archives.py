@@ -91,6 +91,7 @@ def test_links_in_a_zip(places):
     assert "a link or device" in refusal(zip_of(places / "archive", (member, b"/etc/passwd")), places)
 
 
+@pytest.mark.slow
 def test_bombs(places):
     zeros = bytes(SLACK + (8 << 20))
     for archive in (zip_of(places / "a.zip", ("a", zeros)), tar_of(places / "a.tar.gz", ("a", zeros))):

@@ -241,6 +241,7 @@ def test_a_damaged_tensor_leaves_no_folder(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_checkpoint_of_bilm_gives_the_layers_of_bilm(tmp_path, fixtures_dir):
     folder = fixtures_dir / "bilm_checkpoint"
     convert(folder / "checkpoint", tmp_path / "out", vocab=folder / "vocab.txt", keep_optimizer=True)

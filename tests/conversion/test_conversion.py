@@ -142,7 +142,7 @@ QUIRKS = {
 }
 
 
-@pytest.mark.parametrize("quirk", first_fast(QUIRKS, 6))
+@pytest.mark.parametrize("quirk", first_fast(QUIRKS, 3))
 def test_files_come_back_bit_by_bit(tmp_path, quirk):
     options, change, random, fields = QUIRKS[quirk]
     original(tmp_path / "original", options, change, **random)
@@ -177,7 +177,7 @@ def without_defaults(options):
     return options
 
 
-@pytest.mark.parametrize("quirk", first_fast(QUIRKS, 6))
+@pytest.mark.parametrize("quirk", first_fast(QUIRKS, 3))
 def test_every_parameter_is_from_the_file(tmp_path, quirk):
     """The model loads without a parameter missing or left over, and none holds what initialization put there."""
     options, change, random, _ = QUIRKS[quirk]
@@ -194,6 +194,7 @@ def test_every_parameter_is_from_the_file(tmp_path, quirk):
             assert not torch.equal(parameter.float(), other.float()), name
 
 
+@pytest.mark.slow
 def test_variants_of_a_file_are_the_same_model(tmp_path):
     """261 rows or 262, either name of a single cell, any order of bytes: equal numbers in the model."""
     options = with_options(lstm__n_layers=1)
@@ -466,6 +467,7 @@ def in_memory(tensors):
     }
 
 
+@pytest.mark.slow
 def test_fixtures_come_back_bit_by_bit(fixtures_dir, tmp_path):
     for number, name in enumerate(
         ["bilm_small", "allennlp_small", "random/s01_tiny_relu", "random/s02_tiny_tanh_clip", "nlpl_small/model_dir"]

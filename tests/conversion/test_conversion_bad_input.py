@@ -401,6 +401,7 @@ def test_absurd_sizes_are_not_allocated(original, tmp_path, create):
     assert_says(message, original / "weights.hdf5", "softmax/W declares shape (1000000000, 6)", "bytes are stored")
 
 
+@pytest.mark.slow
 def test_a_bomb_of_compressed_zeros_is_not_read(original, tmp_path):
     with h5py.File(original / "weights.hdf5", "a") as file:
         file.create_dataset("softmax/W", data=np.zeros((5_000_000, 6), np.float32), compression="gzip")
@@ -442,6 +443,7 @@ def test_names_that_are_no_text(original, tmp_path):
     assert_says(refusal(original, tmp_path), original / "weights.hdf5", "is no UTF-8")
 
 
+@pytest.mark.slow
 def test_damaged_structures(original, tmp_path):
     """Whatever byte of them is wrong, it is told in one line, or the weights are still whole."""
     weights = original / "weights.hdf5"

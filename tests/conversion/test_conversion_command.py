@@ -236,6 +236,7 @@ def test_outputs_of_one_layer_or_another_model(original, tmp_path, capsys):
     assert "vectors (3, 5, 14), but the model makes (3, 5, 12)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_outputs_of_the_original_software(fixtures_dir, tmp_path, capsys):
     """The state is carried over batches of three lines in AllenNLP's files, of one in bilm-tf's."""
     s01, folder = fixtures_dir / "random" / "s01_tiny_relu", fixtures_dir / "elmo_module"

@@ -2,6 +2,8 @@
 
 import re
 import threading
+import time
+import types
 import zipfile
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -89,6 +91,9 @@ class Server:
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    hasty = types.SimpleNamespace(**{**vars(time), "sleep": lambda seconds: time.sleep(min(seconds, 0.01))})
+    for module in (huggingface_hub.file_download, huggingface_hub.utils._http):  # which wait before they ask again
+        monkeypatch.setattr(module, "time", hasty)
     server = Server()
     yield server
     server.http.shutdown()

@@ -338,6 +338,7 @@ def test_an_index_of_another_kind_is_refused(tmp_path):
     assert "not the index of a TensorFlow checkpoint" in refusal(tmp_path)
 
 
+@pytest.mark.slow
 def test_random_damage_under_sound_checksums_never_escapes(tmp_path, small):
     """A forged index can have right checksums, so its content must not be trusted: only `ValueError` is raised."""
     entries, data = small

@@ -126,6 +126,7 @@ def test_any_readme_that_is_there_stays_and_breaks_nothing(tiny_config, tmp_path
     assert save(hf_elmo.ElmoModel.from_pretrained(tmp_path), tmp_path / "again").data.license == "unknown"
 
 
+@pytest.mark.slow
 def test_the_stock_trainers_card_of_data_in_memory(tiny_config, tmp_path):
     batches = [{"input_ids": [[[1] * 50] * 4], "labels": [0]}] * 4
     data = Dataset.from_list([{name: column[0] for name, column in batch.items()} for batch in batches])

@@ -35,6 +35,7 @@ def asked(examples=EXAMPLES):
     return [{name: example[name] for name in ("question", "context")} for example in examples]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("words", first_fast([9, 400]))
 @torch.no_grad()

@@ -107,6 +107,7 @@ def test_env_names_versions_devices_and_the_backend_of_each(capsys):
     assert torch.__version__ in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_demo_keeps_its_folder_and_uses_it_the_second_time(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["demo"]) == 0

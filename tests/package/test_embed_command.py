@@ -75,15 +75,18 @@ def assert_vectors(found: dict, wanted: list[torch.Tensor]):
 
 @pytest.mark.parametrize(
     ("options", "layers"),
-    [
-        ((), "mix"),
-        (("--layers", "all"), "all"),
-        (("--all",), "all"),
-        (("--average",), "mean"),
-        (("--layers", "average"), "mean"),
-        (("--top",), "top"),
-        (("--layers", "0"), 0),
-    ],
+    first_fast(
+        [
+            ((), "mix"),
+            (("--layers", "all"), "all"),
+            (("--all",), "all"),
+            (("--average",), "mean"),
+            (("--layers", "average"), "mean"),
+            (("--top",), "top"),
+            (("--layers", "0"), 0),
+        ],
+        2,
+    ),
     ids=str,
 )
 def test_vectors_are_the_models_own(embed, model, options, layers):
@@ -120,7 +123,7 @@ def test_safetensors_has_offsets(embed, model):
         assert_close(tensors["vectors"][offsets[number] : offsets[number + 1]], wanted, **EXACT)
 
 
-@pytest.mark.parametrize("kind", ["h5", "parquet", "safetensors"])
+@pytest.mark.parametrize("kind", first_fast(["h5", "parquet", "safetensors"]))
 def test_sentence_vectors_are_means_of_words_and_zero_without_any(embed, model, tmp_path, kind):
     path = embed(TEXT, "--vectors", "sentences", "--dtype", "float16", to=f"out.{kind}")
     wanted = torch.stack([one.mean(0) if len(one) else one.new_zeros(12) for one in expected(model, TEXT)])
@@ -135,6 +138,7 @@ def test_sentence_vectors_are_means_of_words_and_zero_without_any(embed, model, 
     assert torch.equal(found, wanted.half())
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_sentence_vectors_are_pooled_as_the_model_does_or_as_asked(embed, model, tiny_config, capsys):
     tokenizer = ElmoTokenizer.from_pretrained(model)
@@ -177,6 +181,7 @@ def without_values(path) -> tuple[bytes, dict[str, np.ndarray]]:
     return bytes(content), values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("folder", "weights"), [("elmo_module", "s01_tiny_relu"), ("elmo_module_3_layers", "s02_tiny_tanh_clip")]
 )
@@ -201,6 +206,7 @@ def test_files_of_allennlp_have_the_same_bytes_but_for_rounding(folder, weights,
             np.testing.assert_allclose(found[key], wanted[key], rtol=0, atol=5e-6)
 
 
+@pytest.mark.slow
 def test_an_index_of_any_length_has_the_bytes_that_hdf5_writes(tmp_path):
     for length in (0, *range(4010, 4070), 50_000):  # HDF5 makes 4096 bytes for what is shorter
         texts = ["x" * length, "\ud800\u00e9", "", "x" * length]
@@ -215,6 +221,7 @@ def test_an_index_of_any_length_has_the_bytes_that_hdf5_writes(tmp_path):
         assert len(list(tmp_path.iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_state_is_carried_over_parts_and_resumed(embed, model, monkeypatch, tmp_path):
     text, options = [f"word{n} and more" for n in range(11)], ("--carry-state", "--batch-size", "2", "--all")
     whole = embed(text, *options).read_bytes()
@@ -243,18 +250,21 @@ INPUTS = {
 }
 
 
-@pytest.mark.parametrize("name", INPUTS)
+@pytest.mark.parametrize("name", first_fast(INPUTS, 2))
 def test_formats_of_input(embed, model, tmp_path, name):
     (tmp_path / name).write_text(INPUTS[name], encoding="utf-8")
     assert_vectors(stored(embed(name)), expected(model, [["EU", "rejects", "it", "."], ["Peter"]]))
 
 
-@pytest.mark.parametrize(("format", "name"), [("text", "a.txt"), ("conll", "a.conll"), ("jsonl", "a.jsonl")])
+@pytest.mark.parametrize(
+    ("format", "name"), first_fast([("text", "a.txt"), ("conll", "a.conll"), ("jsonl", "a.jsonl")])
+)
 def test_standard_input(embed, model, monkeypatch, format, name):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(INPUTS[name].encode())))
     assert_vectors(stored(embed(None, "--format", format)), expected(model, [["EU", "rejects", "it", "."], ["Peter"]]))
 
 
+@pytest.mark.slow
 def test_datasets_and_parquet(embed, model, tmp_path):
     rows = load_dataset(
         "json", data_files=str(write(tmp_path / "a.jsonl", INPUTS["a.jsonl"])), cache_dir=str(tmp_path / "c")
@@ -371,6 +381,7 @@ def long_sentences(first: int, count: int) -> list[Sentence]:
     return [Sentence(number, one, " ".join(one)) for number, one in enumerate(words, first)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["hdf5", "parquet", "safetensors"])
 def test_memory_to_write_does_not_grow_with_the_number_of_sentences(tmp_path, kind):
     for number in range(20):
@@ -447,6 +458,7 @@ def test_an_empty_folder_of_a_run_that_has_ended_goes(embed, tmp_path, capsys):
     assert (tmp_path / "out.h5").read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_what_another_run_left_is_refused_or_replaced(embed, monkeypatch, capsys):
     options = "--words-per-part", "20"
     interrupt_after(monkeypatch, 1)
@@ -465,6 +477,7 @@ def test_what_another_run_left_is_refused_or_replaced(embed, monkeypatch, capsys
     assert embed(SENTENCES, *options, "--top", "--overwrite").read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_a_damaged_part_is_computed_again(embed, monkeypatch, tmp_path):
     options = "--words-per-part", "20"
     whole = embed(SENTENCES, *options, to="whole.h5").read_bytes()

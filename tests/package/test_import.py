@@ -55,6 +55,7 @@ def test_import_loads_no_module_beside_those_of_its_base_classes(tmp_path):
     assert not any((tmp_path / "home").iterdir())
 
 
+@pytest.mark.slow
 def test_a_configuration_needs_no_torch(tmp_path):
     """The file alone, as transformers opens it from a repository."""
     script = f"""

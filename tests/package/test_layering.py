@@ -10,7 +10,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from transformers.dynamic_module_utils import get_imports, get_relative_imports
+from transformers import dynamic_module_utils
+from transformers.dynamic_module_utils import get_relative_imports
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = REPOSITORY / "hf_elmo"
@@ -59,6 +60,9 @@ AT_HAND = {"torch", "transformers", "huggingface_hub", "numpy", "tokenizers", "y
 def parsed(path: Path) -> list[ast.AST]:
     """All nodes of a file, which its tests only read."""
     return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+get_imports = cache(dynamic_module_utils.get_imports)  # of a file, as the loader sees them
 
 
 def imports(path: Path) -> list[ast.Import | ast.ImportFrom]:

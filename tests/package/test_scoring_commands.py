@@ -110,6 +110,7 @@ def test_substitutes(run, parts, text):
 # ---- generate
 
 
+@pytest.mark.slow
 def test_generate_depends_on_seed_and_prompt_alone(run, tmp_path, monkeypatch):
     options = ("--max-words", 5, "--samples", 2, "--json")
     code, printed, _ = run("generate", "Ada met", "Tom", *options)
