@@ -39,9 +39,18 @@ def test_trees(tmp_path):
 
 @pytest.mark.parametrize(("problem", "label"), [("regression", 3.0), ("multi_label", ["3"])])
 def test_labels_of_trees_and_lines_are_those_of_the_problem(tmp_path, problem, label):
-    for name, line in (("trees.txt", TREE), ("lines.txt", "It 's a gem . __label__3")):
+    lines = {"trees.txt": TREE, "last.txt": "It 's a gem . __label__3", "first.txt": "3 It 's a gem ."}
+    for name, line in lines.items():
         path = write(tmp_path, name, f"{line}\n{line}\n")
         assert words(path, problem_type=problem)[0] == (["It", "'s", "a", "gem", "."], label)
+
+
+def test_a_line_begins_with_a_number_that_is_its_value(tmp_path):
+    path = write(tmp_path, "values.txt", "3.5 a gem\n-.25 so so\n")
+    assert words(path, problem_type="regression") == [(["a", "gem"], 3.5), (["so", "so"], -0.25)]
+    path = write(tmp_path, "names.txt", "good a gem\nbad so so\n")
+    with pytest.raises(ValueError, match=r"names\.txt, line 1: a label to regress on must be a number, but is 'good'"):
+        words(path, problem_type="regression")
 
 
 @pytest.mark.parametrize(

@@ -86,9 +86,9 @@ class TextReader(Reader):
         """Return the example of a line of one or more labels and the words of a sentence."""
         count = next((n for n, word in enumerate(words) if not word.startswith(FASTTEXT)), len(words)) or 1
         labels = [label.removeprefix(FASTTEXT) for label in words[:count]]
-        if line[0].isspace() or not all(re.fullmatch(r"[\w+-]+", label) for label in labels):
+        if line[0].isspace() or not all(re.fullmatch(r"[\w+-]+|[+-]?\d*\.\d+", label) for label in labels):
             raise ValueError(f"{place}: a label and a blank must go before the sentence, but the line is {line[:40]!r}")
-        return example(words[count:], self.label(labels, place), place)
+        return example(words[count:], self.label(labels if count > 1 else labels[0], place), place)
 
     def read_trees(self, path: str, split: str) -> Iterator[dict]:
         with_phrases = self.arguments.phrases and split == "train"
