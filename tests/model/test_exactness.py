@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from lanes import first_fast
 from numpy_bilm import all_layers
 
 from hf_elmo import ElmoModel
@@ -19,16 +20,16 @@ CLIPPED = 2e-5  # where half of all numbers are clipped they are 1e-5 apart
 
 # Weight set -> weights, options (None: beside them), expected outputs, tolerance.
 WEIGHT_SETS = {
-    "bilm": ("bilm_small/lm_weights.hdf5", None, "bilm_small/expected_layers.npz", TOLERANCE),
-    "allennlp": ("allennlp_small/lm_weights.hdf5", None, "allennlp_small/expected_layers.npz", TOLERANCE),
-    "s01": ("random/s01_tiny_relu", None, "random/s01_tiny_relu/expected.npz", TOLERANCE),
-    "s02": ("random/s02_tiny_tanh_clip", None, "random/s02_tiny_tanh_clip/expected.npz", CLIPPED),
     "trained": (
         "bilm_checkpoint/weights.hdf5",
         "bilm_checkpoint/options_inference.json",
         "bilm_checkpoint/expected_layers.npz",
         TOLERANCE,
     ),
+    "bilm": ("bilm_small/lm_weights.hdf5", None, "bilm_small/expected_layers.npz", TOLERANCE),
+    "allennlp": ("allennlp_small/lm_weights.hdf5", None, "allennlp_small/expected_layers.npz", TOLERANCE),
+    "s01": ("random/s01_tiny_relu", None, "random/s01_tiny_relu/expected.npz", TOLERANCE),
+    "s02": ("random/s02_tiny_tanh_clip", None, "random/s02_tiny_tanh_clip/expected.npz", CLIPPED),
 }
 
 
@@ -77,12 +78,13 @@ def assert_equals_original(model, expected, tolerance):
                 assert np.abs(actual - expected[name]).max() <= tolerance, name
 
 
-@pytest.mark.parametrize("name", WEIGHT_SETS)
+@pytest.mark.parametrize("name", first_fast(WEIGHT_SETS))
 def test_all_layers_equal_the_originals(converted, fixtures_dir, name):
     weights, options, outputs, tolerance = WEIGHT_SETS[name]
     assert_equals_original(converted(weights, options), np.load(fixtures_dir / outputs), tolerance)
 
 
+@pytest.mark.slow
 def test_all_layers_equal_the_originals_with_skip_connections(converted, fixtures_dir):
     expected = np.load(fixtures_dir / "bilm_small" / "expected_layers_with_skip_connections.npz")
     model = converted("bilm_small/lm_weights.hdf5", use_skip_connections=True)
@@ -97,6 +99,7 @@ def test_the_state_is_carried_while_the_number_of_rows_changes(converted, fixtur
     assert np.abs(expected["bilm_stateful"] - expected["bilm_stateless"]).max() > 0.1
 
 
+@pytest.mark.slow
 def test_the_top_layer_equals_bilm_tfs_own_fixture(converted, fixtures_dir):
     """Of bilm-tf's own test: batch i is sentence i of the lists 0, 1 and 2, and the state is carried."""
     folder = fixtures_dir / "bilm_small"
