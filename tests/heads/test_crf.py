@@ -7,7 +7,6 @@ import re
 import numpy as np
 import pytest
 import torch
-from lanes import first_fast
 from torch.testing import assert_close
 
 from hf_elmo.model.crf_elmo import LOWEST, LinearChainCrf, max_marginals
@@ -131,9 +130,9 @@ def test_among_equally_good_sequences_one_is_chosen(scheme):
     assert tied > 10
 
 
-@pytest.mark.parametrize("name", first_fast(["with gaps", *(name for name in MASKS if name != "with gaps")]))
-def test_gradients_are_finite_differences(name):
-    mask = torch.tensor(MASKS[name]).bool()
+@pytest.mark.slow
+@all_masks
+def test_gradients_are_finite_differences(mask):
     labels = torch.tensor([[0, 3, -100, 1], [2, 2, 1, -100]])
 
     def check(function):

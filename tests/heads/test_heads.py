@@ -105,11 +105,17 @@ FAST = {
     "answers",
     "answers by the original flow",
 }
-all_heads = pytest.mark.parametrize(
-    "task",
-    [pytest.param(task, marks=[] if name in FAST else pytest.mark.slow) for name, task in HEADS.items()],
-    ids=HEADS,
-)
+# One of each class, for what takes its time and depends little on the layers.
+FEW_FAST = {"tagger with word features", "inference", "answers"}
+
+
+def heads_of(fast):
+    """Run a test with all heads, of which these are in the fast lane."""
+    tasks = [pytest.param(task, marks=[] if name in fast else pytest.mark.slow) for name, task in HEADS.items()]
+    return pytest.mark.parametrize("task", tasks, ids=HEADS)
+
+
+all_heads = heads_of(FAST)
 
 
 def encode(task, sentences=SENTENCES, side="right"):
@@ -131,7 +137,7 @@ def outputs(model, **batch):
     return {name: output[name] for name in ("logits", "start_logits", "end_logits") if name in output}
 
 
-@all_heads
+@heads_of(FEW_FAST)
 def test_saved_and_loaded_it_gives_the_same_logits(task, tmp_path):
     model, batch = shake(task.model()), encode(task)
     model.save_pretrained(tmp_path)
@@ -219,7 +225,7 @@ def test_compiled_it_gives_the_same_logits(name):
     assert_close(dict(compiled(**batch)), dict(model(**batch)), rtol=0, atol=1e-5)
 
 
-@all_heads
+@heads_of(FEW_FAST)
 @pytest.mark.parametrize("dtype", first_fast([torch.bfloat16, torch.float16]))
 def test_half_precision(task, dtype):
     model, batch = shake(task.model()), encode(task)

@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from lanes import first_fast
 
 from hf_elmo.label_schemes import SCHEMES, convert, find_used_scheme, labels_of_scheme, strict_spans
 from hf_elmo.model.label_schemes_elmo import Label, Span, find_scheme, parse_label, spans
@@ -80,7 +81,7 @@ def test_entities_of_a_sentence(scheme):
     assert convert(labels, {"BIOUL": "bilou", "BIO": "iob2", "BIOES": "IOBES"}.get(scheme, scheme)) == labels
 
 
-@all_schemes
+@pytest.mark.parametrize("scheme", first_fast(SCHEMES, 2))
 @pytest.mark.parametrize(
     "types", [("PER", "LOC", "creative-work"), pytest.param(("",), marks=pytest.mark.slow)], ids=["typed", "bare"]
 )
