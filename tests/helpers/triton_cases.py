@@ -61,8 +61,7 @@ def test_outputs_states_and_all_gradients(shape, projection, clip, reverse):
         assert (expected["outputs"].abs() == clip).any() or not projection
 
 
-@pytest.mark.parametrize("mask", ["none", "right padding", "left padding"])
-@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize(("mask", "recompute"), [("none", False), ("right padding", True), ("left padding", False)])
 def test_any_mask_and_several_blocks(mask, recompute):
     def in_blocks_of_8(*fields, cell_clip, projection_clip):
         from hf_elmo.model.lstm_elmo_triton import TRITON

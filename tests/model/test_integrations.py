@@ -118,6 +118,7 @@ def test_exporters_of_transformers(kind, name, tmp_path):
 # ---- adapters, quantization
 
 
+@pytest.mark.slow
 def test_lora_trains_is_saved_and_merges(tmp_path):
     peft = pytest.importorskip("peft")
     base = model_of("ElmoForTokenClassification")
@@ -164,6 +165,7 @@ def test_int8_by_torchao(saved):
     assert (output - expected).norm() < 0.05 * expected.norm()
 
 
+@pytest.mark.slow
 def test_sentence_transformers_pools_words(saved):
     sentence_transformers = pytest.importorskip("sentence_transformers")
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
