@@ -174,6 +174,7 @@ def test_several_labels_values_and_pairs(models, apply, tmp_path):
 # ---- Questions
 
 
+@pytest.mark.slow
 def test_answers_are_those_of_the_pipeline(models, apply, tmp_path, monkeypatch):
     context, question = "Ada met Max in Rome. They left again.", "Who met Max?"
     pipeline = ElmoQuestionAnsweringPipeline(model=models[1]["answerer"], tokenizer=toy_tasks.tokenizer())

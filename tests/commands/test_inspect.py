@@ -95,6 +95,7 @@ def test_layers_are_the_mixes_of_the_model_and_of_the_seeds_of_a_run(folder, ins
     assert "mean ± deviation" in plot.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_encoder_of_a_pair_is_inspected_and_embeds(folder, model, tmp_path, capsys):
     sizes = {"n_embd": 8, "n_layer": 1, "n_head": 1, "n_positions": 8, "vocab_size": 20}
     decoder = GPT2Config(**sizes, is_decoder=True, add_cross_attention=True, bos_token_id=0, eos_token_id=1)
@@ -307,6 +308,7 @@ def test_attributions_sum_to_the_difference_of_the_scores(task):
     assert (values[~special] != 0).any()
 
 
+@pytest.mark.slow
 def test_captum_agrees():
     captum = pytest.importorskip("captum.attr")
     model = shake(toy_tasks.TASKS["text-classification"].model(), scale=0.5).eval()

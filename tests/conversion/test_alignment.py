@@ -78,6 +78,7 @@ def test_only_the_aligned_layer_in_the_mix_is_the_published_recipe(original, tmp
     torch.testing.assert_close(pair, expected @ torch.from_numpy(MATRIX).T)
 
 
+@pytest.mark.slow
 def test_the_language_model_predicts_what_it_did(original, tmp_path):
     """It reads the layers as they were trained; only hidden states are aligned."""
     convert(original, tmp_path / "model", alignment=[original / "best_mapping.pth"])

@@ -154,7 +154,7 @@ def test_the_rest_of_the_model_is_named(tmp_path):
     )
 
 
-@pytest.mark.parametrize("part", ["b", "text_field_embedder.token_embedder_b._elmo."])
+@pytest.mark.parametrize("part", first_fast(["b", "text_field_embedder.token_embedder_b._elmo."]))
 def test_one_of_several_elmos_is_chosen(tmp_path, original, part):
     prefixes = [f"text_field_embedder.token_embedder_{name}._elmo." for name in "ab"]
     state = state_dict(random_weights(OPTIONS, seed=6), prefixes[0]) | state_dict(TENSORS, prefixes[1], MIXES)
@@ -293,7 +293,9 @@ def test_a_pickle_with_code_is_not_opened(tmp_path):
 # ---- the fixtures
 
 
-@pytest.mark.parametrize("name", ["elmo_only", "ner_crf_bioul", "sentiment_classifier", "squad_bidaf", "sst_bcn"])
+@pytest.mark.parametrize(
+    "name", first_fast(["elmo_only", "ner_crf_bioul", "sentiment_classifier", "squad_bidaf", "sst_bcn"])
+)
 def test_mixes_of_the_fixtures(tmp_path, fixtures_dir, name):
     folder = fixtures_dir / "allennlp_archives" / name
     convert(folder / "model.tar.gz", tmp_path / "model")

@@ -80,7 +80,7 @@ POOLERS = {
 }
 
 
-@pytest.mark.parametrize("name", first_fast(POOLERS, 3))
+@pytest.mark.parametrize("name", first_fast(POOLERS))
 def test_poolers(tmp_path, name):
     settings, add, width = POOLERS[name]
     shapes = Shapes(7).add(TABLE, 9, 4)
@@ -129,7 +129,7 @@ BCN = {
 }
 
 
-@pytest.mark.parametrize("name", BCN)
+@pytest.mark.parametrize("name", first_fast(BCN))
 def test_biattentive_classification_network(tmp_path, name):
     at_input, at_output, has_words = BCN[name]
     width = (4 if has_words else 0) + (HIDDEN if at_input else 0)

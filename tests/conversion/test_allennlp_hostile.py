@@ -94,6 +94,7 @@ def test_members(sound, places, name):
     assert not (places.parent / "evil.txt").exists()
 
 
+@pytest.mark.slow
 def test_a_vocabulary_that_unpacks_to_much_more(sound, places):
     zeros = bytes(100 << 20)
     path = archive(places / "model.tar.gz", sound | {"vocabulary/tokens.txt": zeros})
@@ -192,7 +193,7 @@ CONFIGS = {
 }
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", first_fast(CONFIGS, 3))
 def test_files_of_settings(sound, places, name):
     """Those without a task model give the encoder alone, and say so."""
     content, complaint = CONFIGS[name]
@@ -213,7 +214,7 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", first_fast(SETTINGS, 3))
 def test_settings(sound, places, name):
     value, complaint = SETTINGS[name]
     path = archive(places / "model.tar.gz", sound | {"config.json": settings(sound, **{name: value})})

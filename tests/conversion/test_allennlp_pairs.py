@@ -146,7 +146,7 @@ def pair_cases():
 PAIRS = dict(pair_cases())
 
 
-@pytest.mark.parametrize("name", first_fast(PAIRS, 3))
+@pytest.mark.parametrize("name", first_fast(PAIRS))
 @torch.no_grad()
 def test_pairs_have_the_scores_of_a_plain_computation(tmp_path, name):
     torch.manual_seed(0)
@@ -286,7 +286,7 @@ def reader_cases():
 READERS = dict(reader_cases())
 
 
-@pytest.mark.parametrize("name", first_fast(READERS, 2))
+@pytest.mark.parametrize("name", first_fast(READERS))
 @torch.no_grad()
 def test_answers_are_those_of_a_plain_computation(tmp_path, name):
     torch.manual_seed(1)
@@ -309,6 +309,7 @@ def test_answers_are_those_of_a_plain_computation(tmp_path, name):
         assert (best[row] - first).tolist() == span
 
 
+@pytest.mark.slow
 def test_a_limit_of_the_passage_counts_the_word_for_no_answer(tmp_path):
     """As the readers of AllenNLP cut it: to one word less, and then that word."""
     torch.manual_seed(1)
@@ -358,6 +359,7 @@ def test_recorded_scores_and_spans(squad):
             assert (best[row] - first).tolist() == result["best_span"]
 
 
+@pytest.mark.slow
 def test_recorded_answers_to_raw_questions(squad):
     folder, inputs, results, arrays = squad
     answer = pipeline("question-answering", str(folder), trust_remote_code=True, device="cpu")

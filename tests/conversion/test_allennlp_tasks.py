@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from lanes import first_fast
 from transformers import AutoTokenizer, pipeline
 
 import hf_elmo
@@ -48,7 +49,7 @@ def recorded(fixtures_dir, name):
             yield [instance["tokens"] for instance in batch], found, expected, indices
 
 
-@pytest.mark.parametrize("name", TAGGERS)
+@pytest.mark.parametrize("name", first_fast(TAGGERS))
 def test_taggers_give_the_recorded_scores_and_tags(fixtures_dir, converted, name):
     model, tokenizer = opened(converted(name))
     for words, arrays, expected, _ in recorded(fixtures_dir, name):
@@ -63,7 +64,7 @@ def test_taggers_give_the_recorded_scores_and_tags(fixtures_dir, converted, name
             assert [model.config.id2label[label] for label in best] == result["tags"]
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("name", first_fast(CLASSIFIERS))
 def test_classifiers_give_the_recorded_scores_and_labels(fixtures_dir, converted, name):
     model, tokenizer = opened(converted(name))
     for words, arrays, expected, _ in recorded(fixtures_dir, name):
@@ -123,7 +124,7 @@ def test_the_pipeline_gives_the_tags_of_raw_text(fixtures_dir, converted):
     assert json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))["split"] == "treebank"
 
 
-@pytest.mark.parametrize("name", ["ner_crf_bioul", "sst_bcn"])
+@pytest.mark.parametrize("name", first_fast(["ner_crf_bioul", "sst_bcn"]))
 def test_a_converted_model_round_trips(tmp_path, converted, name):
     model, tokenizer = opened(converted(name))
     model.save_pretrained(tmp_path)

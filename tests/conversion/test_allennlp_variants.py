@@ -80,7 +80,7 @@ def assert_scores(folder, witness):
     return model
 
 
-@pytest.mark.parametrize("name", first_fast(MODELS, 2))
+@pytest.mark.parametrize("name", first_fast(MODELS))
 def test_settings(tmp_path, name):
     model, elmo = MODELS[name]
     path, witness = written(tmp_path, model, elmo)
@@ -133,7 +133,7 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.parametrize("name", first_fast(LAYOUTS, 2))
+@pytest.mark.parametrize("name", first_fast(LAYOUTS))
 def test_layouts(tmp_path, name):
     path, witness = written(tmp_path)
     again(path, **LAYOUTS[name])

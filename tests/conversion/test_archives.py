@@ -8,6 +8,7 @@ import tempfile
 import zipfile
 
 import pytest
+from lanes import first_fast
 from small_original import OPTIONS
 
 from hf_elmo.conversion import convert
@@ -37,7 +38,7 @@ def refusal(source, folder):
     return message
 
 
-@pytest.mark.parametrize("form", ["zip", "zip-of-a-folder", "tar.gz", "tar.bz2", "tar", "no-suffix"])
+@pytest.mark.parametrize("form", first_fast(["zip", "tar.gz", "zip-of-a-folder", "tar.bz2", "tar", "no-suffix"], 2))
 def test_archives_of_a_folder(places, form):
     write_files(places / "original", OPTIONS, random_weights(OPTIONS))
     archive = places / ("archive" if form == "no-suffix" else f"elmo.{form.split('-')[0]}")

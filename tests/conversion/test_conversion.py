@@ -432,6 +432,7 @@ def test_the_folder_is_ready_for_the_hub(tmp_path):
     assert str(tmp_path) not in (tmp_path / "model" / "config.json").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_shipped_weights_are_small_and_know_some_english(tmp_path):
     assert sum(path.stat().st_size for path in DATA.iterdir() if path.is_file()) < 16_000_000
     convert(DATA, tmp_path / "elmo", dtype="float32")

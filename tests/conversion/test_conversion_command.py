@@ -138,7 +138,7 @@ def test_nothing_is_not_verified(original, tmp_path, capsys):
     assert "there is nothing to compare" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("lengths", [[7, 7], [7, 7, 7, 2], [7, 7, 7, 3, 1]])
+@pytest.mark.parametrize("lengths", first_fast([[7, 7], [7, 7, 7, 2], [7, 7, 7, 3, 1]]))
 def test_lengths_that_do_not_fit(original, tmp_path, capsys, lengths):
     arrays = dict(np.load(npz(tmp_path / "expected.npz"))) | {"lengths": lengths}
     np.savez(tmp_path / "expected.npz", **arrays)
@@ -163,7 +163,7 @@ def test_equal_outputs_are_verified(original, tmp_path, capsys):
     assert "verified: 24 words, numpy_stateless, tolerance 5e-06" in out
 
 
-@pytest.mark.parametrize("change", [1e-4, float("nan")])
+@pytest.mark.parametrize("change", first_fast([1e-4, float("nan")]))
 def test_other_outputs_are_exit_code_1(original, tmp_path, capsys, change):
     assert run(original, tmp_path / "model", "--json", "--verify", npz(tmp_path / "expected.npz", change)) == 1
     verification = json.loads(capsys.readouterr().out)["verification"]
@@ -183,6 +183,7 @@ def test_what_to_compare_with_is_asked_for_first(original, tmp_path, capsys):
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.slow
 def test_outputs_of_allennlps_command(original, tmp_path, capsys):
     unique = LINES[:2] + LINES[3:]
     assert run(original, tmp_path / "model", "--verify", allennlp(tmp_path / "all.hdf5", unique)) == 0
@@ -221,6 +222,7 @@ def test_outputs_of_unknown_layout(original, tmp_path, capsys, write, says):
     assert says in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_outputs_of_one_layer_or_another_model(original, tmp_path, capsys):
     expected = allennlp(tmp_path / "all.hdf5", LINES[:2])
     with h5py.File(expected, "a") as file:

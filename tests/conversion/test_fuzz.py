@@ -37,7 +37,7 @@ from hf_elmo.conversion.output import build_model, save_tokenizer
 from hf_elmo.conversion.random_weights import random_weights, write_files
 from hf_elmo.conversion.sources import open_source
 
-MUTATIONS = 100  # of each format; the command above takes as many as you like
+MUTATIONS = 60  # of each format; the command above takes as many as you like
 WHOLE = 6  # one mutation in so many takes the whole command, which mostly copies the same code and card
 TENSORS = random_weights(OPTIONS)
 
@@ -294,7 +294,7 @@ def test_damage_is_refused_in_one_line(name, tmp_path):
     FORMATS[name](sound)
     errors = [attempt(name, sound, work, seed) for seed in range(MUTATIONS)]
     refused = [error for error in errors if error is not None]
-    assert 20 < len(refused) < MUTATIONS
+    assert MUTATIONS / 5 < len(refused) < MUTATIONS
     assert not any("\n" in error for error in refused)
 
 

@@ -51,6 +51,7 @@ def layers(folder, words):
     return batch["input_ids"], torch.stack(model.eval()(**batch, output_hidden_states=True).hidden_states)[:, 0]
 
 
+@pytest.mark.slow
 def test_words_of_the_cache_have_the_vectors_of_the_character_model(folder, characters, tmp_path):
     notes = convert(folder, tmp_path / "model", embeddings=folder / "cache.hdf5").notes
     assert "cache.hdf5 agrees with the weights' character encoder, which it replaces, in 7 of 7 words" in notes[0]

@@ -208,14 +208,18 @@ def best_tags(scores, allowed, transitions=None, start=None, end=None):
     `allowed(before, label)` says what may follow; before is None at the start, label is None at the end.
     """
     count, best = scores.shape[1], (-float("inf"), None)
-    for labels in itertools.product(range(count), repeat=len(scores)):
+    known = [*range(count), None]
+    may_follow = {pair: allowed(*pair) for pair in itertools.product(known, known) if pair != (None, None)}
+    rows, between = scores.tolist(), None if transitions is None else transitions.tolist()
+    ends = None if start is None else (start[:, None] + end).tolist()
+    for labels in itertools.product(range(count), repeat=len(rows)):
         pairs = list(itertools.pairwise(labels))
-        if not all(allowed(*pair) for pair in [(None, labels[0]), *pairs, (labels[-1], None)]):
+        if not all(may_follow[pair] for pair in [(None, labels[0]), *pairs, (labels[-1], None)]):
             continue
-        total = sum(float(scores[t, label]) for t, label in enumerate(labels))
-        if transitions is not None:
-            total += sum(float(transitions[pair]) for pair in pairs)
-        if start is not None:
-            total += float(start[labels[0]] + end[labels[-1]])
+        total = sum(row[label] for row, label in zip(rows, labels))
+        if between is not None:
+            total += sum(between[before][label] for before, label in pairs)
+        if ends is not None:
+            total += ends[labels[0]][labels[-1]]
         best = max(best, (total, labels))
     return list(best[1])

@@ -89,6 +89,7 @@ def check_open(saved, opened, named, every=()):
         assert all(path.startswith("transformers_modules.") for path in classes[key]), classes[key]
 
 
+@pytest.mark.slow
 def test_all_code_travels_whatever_is_saved(saved, tmp_path):
     for folder, _ in saved.values():
         assert {path.name for path in folder.glob("*.py")} == TRAVELLING

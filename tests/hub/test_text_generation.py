@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from fresh_process import run_python
+from lanes import first_fast
 from shaken import shake
 from toy_tasks import WORDS
 from toy_tasks import config as toy_config
@@ -41,7 +42,7 @@ def expected_text(folder, prompt: str) -> str:
 
 
 @beams
-@pytest.mark.parametrize("way", ["path", "instances"])
+@pytest.mark.parametrize("way", first_fast(["path", "instances"]))
 def test_results_are_those_of_generate(folder, way):
     if way == "path":
         generate = pipeline("text-generation", model=str(folder), device="cpu")

@@ -201,6 +201,7 @@ def overridden_names(path: Path) -> Iterator[str]:
             yield from (name for base in own for name in vars(base) if any(hasattr(parent, name) for parent in foreign))
 
 
+@pytest.mark.slow
 def test_the_private_api_that_the_code_leans_on_is_listed_here():
     """A new name is one more thing that a release can break: find a public way, or add it to the list."""
     files = [path for path in PACKAGE.rglob("*.py") if path.name != "__main__.py"]

@@ -67,6 +67,7 @@ def test_wheel_holds_the_package_and_its_console_script_and_nothing_else(built):
     assert any(name.endswith("/licenses/LICENSE") for name in names)
 
 
+@pytest.mark.slow
 def test_wheels_of_checkout_and_source_distribution_are_alike(built):
     assert contents(built["wheel of sdist"]) == contents(built["wheel"])
     with tarfile.open(built["sdist"]) as archive:
