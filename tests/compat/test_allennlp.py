@@ -46,6 +46,7 @@ def close(found: torch.Tensor | np.ndarray, wanted: np.ndarray, tolerance: float
 # ---- Elmo
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_elmo_gives_the_originals_numbers(original):
     """In each case, one object sees four batches in order, as the original did."""
