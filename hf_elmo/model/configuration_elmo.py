@@ -240,16 +240,14 @@ class ElmoConfig(PreTrainedConfig):
         if self.use_cell_projection is None:
             self.use_cell_projection = self.cell_size != self.projection_size
         self.aligned_layers = list(self.aligned_layers)
-        if self.mix_initial_weights is not None:
-            self.mix_initial_weights = list(self.mix_initial_weights)
+        self.mix_initial_weights = self.mix_initial_weights and list(self.mix_initial_weights)
         given = {**kwargs, **vars(self)}  # transformers reads these before it checks the types of fields
         for name in ("auto_map", "id2label", "quantization_config"):
             value = given.get(name) or {}
             check(name, value, isinstance(value, dict) or hasattr(value, "to_dict"), "be an object")
         ids, count, dtype = list(self.id2label or ()), kwargs.get("num_labels", 2), given.get("dtype")
         check("id2label", ids, all(str(key).isdecimal() for key in ids), "have numbers as keys")
-        is_count = isinstance(count, int) and 0 <= count <= MOST_LABELS
-        check("num_labels", count, is_count, f"be a number up to {MOST_LABELS:,}")
+        check("num_labels", count, isinstance(count, int) and 0 <= count <= MOST_LABELS, f"be 0 to {MOST_LABELS:,}")
         check("dtype", dtype, str(dtype).removeprefix("torch.") in DTYPES, f"be one of {', '.join(DTYPES[1:])}")
         kwargs["auto_map"] = {**AUTO_MAP, **(kwargs.get("auto_map") or {})}
         kwargs.pop("hidden_size", None)  # derived; a saved config carries it for readers that know no ELMo
@@ -313,8 +311,7 @@ class ElmoConfig(PreTrainedConfig):
         check("architectures", names, isinstance(names or [], (list, tuple)), "be a list of names of classes")
         check("coref_span_ratio", self.coref_span_ratio, self.coref_span_ratio > 0, "be above 0")
         for number, name in (self.id2label or {}).items():
-            if not isinstance(name, str):
-                raise ValueError(f"`id2label` must give each label a name in quotes, but label {number} has {name!r}")
+            check(f"id2label[{number}]", name, isinstance(name, str), "be a name in quotes")
 
     def validate_characters(self):
         """Check that the fields of the character encoder fit together."""

@@ -8,11 +8,11 @@ from pathlib import Path
 def check_is_saved(name: str | Path | None, subfolder: str | None = None):
     """Raise a `ValueError` that says what to type if a local path is nothing that transformers saved.
 
-    Without this, default values would be loaded from the folder of published weights, which has no `config.json`, and
-    from that of an AllenNLP model, which has one of another kind.
+    Published weights lie in a folder without a `config.json`, from which default values would be loaded, and AllenNLP's
+    in one with a `config.json` of another kind.
     """
     path = Path(name or "", subfolder or "")
-    if name is None or not path.exists() or (path / "tokenizer_config.json").is_file():
+    if name is None or not path.exists():
         return
     config = path / "config.json" if path.is_dir() else path
     if not config.is_file():
@@ -24,10 +24,13 @@ def check_is_saved(name: str | Path | None, subfolder: str | None = None):
             content = json.loads(config.read_text(encoding="utf-8"))
         except (ValueError, RecursionError):
             return  # damaged, as the library will say
-        if isinstance(content, dict) and "model_type" in content:
+        if not isinstance(content, dict):
+            raise ValueError(f"{config} must hold an object, but holds {content!r:.60}")
+        if "model_type" in content:
             return
         found = "it names no `model_type`" if config == path else "its config.json names no `model_type`"
-    raise ValueError(
-        f"{name}: {found}; published ELMo weights are converted first: type `hf-elmo convert {name} OUTPUT`, and give "
-        "OUTPUT instead"
-    )
+    if not (path / "tokenizer_config.json").is_file():
+        raise ValueError(
+            f"{name}: {found}; published ELMo weights are converted first: type `hf-elmo convert {name} OUTPUT`, and "
+            "give OUTPUT instead"
+        )

@@ -22,6 +22,7 @@ from importlib import import_module
 from pathlib import Path
 
 from damage import VALUES, mutate
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 NUMBERS = ["nan", "inf", "-1", "0", "1e300", "x", "", "1.5", "99999999999999999999", "[]", "{}", "null", "../x", "\n"]
@@ -74,7 +75,7 @@ def open_damaged(model: Path) -> int:
     for name in ("ElmoForTokenClassification", "ElmoTokenizer"):
         try:
             getattr(hf_elmo, name).from_pretrained(model)
-        except (ValueError, OSError, SafetensorError, RuntimeError) as error:
+        except (ValueError, OSError, SafetensorError, StrictDataclassError, RuntimeError) as error:
             # transformers lists the weights of other sizes than the configuration's, and raises this.
             if isinstance(error, RuntimeError) and "`ignore_mismatched_sizes`" not in str(error):
                 raise

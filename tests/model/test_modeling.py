@@ -9,7 +9,7 @@ from shaken import shake
 from torch.testing import assert_close
 from transformers import AutoModel
 
-from hf_elmo import ElmoConfig, ElmoModel
+from hf_elmo import ElmoConfig, ElmoModel, ElmoTokenizer
 from hf_elmo.model.char_cnn_elmo import unique_rows, without_common_padding
 
 EXACT = {"rtol": 0, "atol": 1e-6}
@@ -108,11 +108,11 @@ def test_fields_given_while_loading_are_checked(tiny_model, tmp_path, wrong):
     [
         ({"num_hidden_layers": 2**31}, "`num_hidden_layers` must be at most 1000, but is 2147483648"),
         ({"auto_map": ["x"]}, r"`auto_map` must be an object, but is \['x'\]"),
-        ({"id2label": {"0": "A", "1": 0.5}}, "`id2label` must give each label a name in quotes, but label 1 has 0.5"),
+        ({"id2label": {"0": "A", "1": 0.5}}, r"`id2label\[1\]` must be a name in quotes, but is 0.5"),
         ({"id2label": "A"}, "`id2label` must be an object, but is 'A'"),
         ({"id2label": {"A": "B"}}, r"`id2label` must have numbers as keys, but is \['A'\]"),
-        ({"num_labels": 10**30}, "`num_labels` must be a number up to 1,000,000, but is 1000000000000000000"),
-        ({"num_labels": "2"}, "`num_labels` must be a number up to 1,000,000, but is '2'"),
+        ({"num_labels": 10**30}, "`num_labels` must be 0 to 1,000,000, but is 1000000000000000000"),
+        ({"num_labels": "2"}, "`num_labels` must be 0 to 1,000,000, but is '2'"),
         ({"dtype": [1]}, r"`dtype` must be one of float16, bfloat16, float32, float64, but is \[1\]"),
         ({"dtype": "relu"}, "`dtype` must be one of float16, bfloat16, float32, float64, but is 'relu'"),
         ({"quantization_config": 8}, "`quantization_config` must be an object, but is 8"),
@@ -123,6 +123,14 @@ def test_a_saved_configuration_with_absurd_values(tiny_config, tmp_path, wrong, 
     (tmp_path / "config.json").write_text(json.dumps(tiny_config.to_dict() | wrong))
     with pytest.raises((ValueError, StrictDataclassError), match=message):
         ElmoConfig.from_pretrained(tmp_path)
+
+
+def test_a_saved_configuration_that_is_no_object(tiny_model, tmp_path):
+    tiny_model.save_pretrained(tmp_path)
+    ElmoTokenizer().save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text("null")
+    with pytest.raises(ValueError, match=r"config\.json must hold an object, but holds None"):
+        ElmoModel.from_pretrained(tmp_path)
 
 
 def test_a_mix_that_was_never_trained_begins_where_it_is_told(tiny_config, tmp_path):
