@@ -58,7 +58,7 @@ def command(data: Path, output: Path, *more: str, splits=("train", "validation",
     return [
         *("--model_name_or_path", str(data / "encoder"), "--output_dir", str(output), *files, *QUIET),
         *("--config_overrides", json.dumps(SMALL | options), "--num_train_epochs", "3"),
-        *("--per_device_train_batch_size", "8", "--learning_rate", "0.02", *more),
+        *("--per_device_train_batch_size", "16", "--learning_rate", "0.02", *more),
     ]
 
 

@@ -28,6 +28,7 @@ def test_each_row_is_a_command_that_is_run_once(tmp_path, monkeypatch, capsys):
         **{f"{split}_file": f"{split}.conll" for split in ("train", "validation", "test")},
         "config_overrides": SMALL,
         "max_steps": 2,
+        "plots": False,
         "use_cpu": True,
     }
     (tmp_path / "names.json").write_text(json.dumps(settings))
@@ -67,7 +68,7 @@ def test_probes_of_all_kinds_of_spans_are_one_head(tmp_path, monkeypatch, capsys
         write(tmp_path / write.__name__)
     files = [[str(tmp_path / name / f"{split}.{suffix}") for split in ("train", "test")] for name, suffix in KINDS]
     tasks = [part for task, pair in zip(("ner", "srl", "coref"), files) for part in (f"--{task}", *pair)]
-    options = ["--seeds", "1", "2", "--max_steps", "20", "--output_dir", str(tmp_path / "out")]
+    options = ["--seeds", "1", "2", "--max_steps", "12", "--output_dir", str(tmp_path / "out")]
     monkeypatch.setattr(sys, "argv", ["", "--model", str(tmp_path / "write_words" / "encoder"), *tasks, *options])
     monkeypatch.syspath_prepend(DOWNSTREAM.parent)
     import_module("edge_probing").main()

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import toy_tasks
 from datasets import load_dataset
+from toy_finetuning import write_encoder
 from transformers import (
     AutoConfig,
     AutoModelForQuestionAnswering,
@@ -32,13 +33,15 @@ pytestmark = pytest.mark.slow  # each test trains
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    return toy_tasks.save_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+    folder = tmp_path_factory.mktemp("checkpoint")
+    write_encoder(folder)
+    return folder
 
 
 def load_toy_dataset(folder, make_rows):
     """Training, validation and test splits through files, as the scripts have them."""
     files = {}
-    for seed, (split, count) in enumerate({"train": 256, "validation": 40, "test": 10}.items()):
+    for seed, (split, count) in enumerate({"train": 128, "validation": 40, "test": 10}.items()):
         files[split] = str(folder / f"{split}.json")
         rows = make_rows(count, random.Random(seed))
         (folder / f"{split}.json").write_text("\n".join(map(json.dumps, rows)))
@@ -90,6 +93,7 @@ def test_token_classification(checkpoint, tmp_path, pad_to_max_length):
     raw_datasets = load_toy_dataset(tmp_path, make_rows)
     label_list = sorted({label for labels in raw_datasets["train"]["ner_tags"] for label in labels})
     label_to_id = {label: i for i, label in enumerate(label_list)}
+    set_seed(0)
     config = AutoConfig.from_pretrained(checkpoint, num_labels=len(label_list), finetuning_task="ner")
     tokenizer = AutoTokenizer.from_pretrained(checkpoint, use_fast=True)
     model = AutoModelForTokenClassification.from_pretrained(checkpoint, config=config, ignore_mismatched_sizes=False)
@@ -124,7 +128,7 @@ def test_token_classification(checkpoint, tmp_path, pad_to_max_length):
 
     trainer = Trainer(
         model=model,
-        args=training_arguments(tmp_path, num_train_epochs=8),
+        args=training_arguments(tmp_path, 1e-2, num_train_epochs=12),
         train_dataset=dataset["train"],
         eval_dataset=dataset["validation"],
         processing_class=tokenizer,
@@ -163,6 +167,7 @@ def test_text_classification(checkpoint, tmp_path, kind):
         tmp_path, lambda count, chance: [make_row(words) for words in toy_tasks.sentences(count, chance.random())]
     )
     num_labels = 1 if kind == "regression" else 2
+    set_seed(0)
     config = AutoConfig.from_pretrained(checkpoint, num_labels=num_labels, finetuning_task="text-classification")
     if kind in ("regression", "several-labels"):
         config.problem_type = {"several-labels": "multi_label_classification"}.get(kind, kind)

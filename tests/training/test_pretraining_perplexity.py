@@ -106,13 +106,14 @@ def word_by_word(folder, sentences, carried: bool) -> list[tuple[float, float]]:
 @pytest.mark.parametrize("protocol", ["sentences", "stream"])
 def test_windows_and_batches_do_not_change_the_numbers(small, protocol):
     """Sentences longer than a window or not, batches of several sentences: the same as word by word."""
-    sentences = [line.split() for line in (small / "text.txt").read_text().splitlines() if line]
+    sentences = [line.split() for line in (small / "text.txt").read_text().splitlines() if line][:9]
+    assert min(map(len, sentences)) < 7 < 30 < max(map(len, sentences))
     model, tokenizer = load_language_model(str(small))
     table = WordTable.from_tokenizer(tokenizer)
     losses = np.array(word_by_word(small, sentences, carried=protocol == "stream"))
     forward, backward = losses.mean(0)
     for window in (7, 30):
-        sizes = BatchSizes(window, tokens=40, pool=11)
+        sizes = BatchSizes(window, tokens=40, pool=5)
         if protocol == "sentences":
             results = sentence_losses(model, table, sentences, sizes=sizes).metrics()
         else:

@@ -169,6 +169,7 @@ def test_the_sizes_are_those_of_the_published_models_and_one_for_a_cpu():
     assert millions == {"tiny": 1.0, "small": 13.6, "medium": 28.0}
 
 
+@pytest.mark.slow
 def test_a_default_size_is_named(texts, tmp_path, caplog):
     """On a CPU it is the tiny one; before the first step the parameters and the time are named too."""
     caplog.set_level(logging.INFO)
@@ -239,6 +240,7 @@ def test_training_stops_when_the_loss_is_not_finite(texts, tmp_path, capsys):
     assert all(part.isfinite().all() for part in load_file(tmp_path / "checkpoint-1" / "model.safetensors").values())
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_finite_are_not_saved(texts, tmp_path, capsys):
     """Here of a character that does not occur, so that every loss and gradient is finite."""
     assert not pretrained(*command(texts, tmp_path / "start", "--max_steps", "1"))

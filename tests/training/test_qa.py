@@ -53,8 +53,8 @@ def command(folder, output, *more: str, **files) -> list[str]:
     return [
         *("--model_name_or_path", str(folder / "elmo"), "--output_dir", str(output), *QUIET, *WINDOWS),
         *(part for split, name in files.items() if name for part in (f"--{split}_file", str(folder / name))),
-        *("--config_overrides", json.dumps(SMALL), "--num_train_epochs", "9", "--learning_rate", "5e-3"),
-        *("--per_device_train_batch_size", "8", "--load_best_model_at_end", "False", *more),
+        *("--config_overrides", json.dumps(SMALL), "--num_train_epochs", "10", "--learning_rate", "2e-2"),
+        *("--per_device_train_batch_size", "16", "--load_best_model_at_end", "False", *more),
     ]
 
 
@@ -192,7 +192,7 @@ def test_questions_without_an_answer(folder, tmp_path):
     for seed, (split, count) in enumerate({"train": 120, "dev": 21, "test": 21}.items()):
         (tmp_path / f"{split}.json").write_text(json.dumps(with_impossible(count, seed)))
     shutil.copytree(folder / "elmo", tmp_path / "elmo")
-    more = ["--num_train_epochs", "14", "--learning_rate", "1e-2", "--per_device_train_batch_size", "16"]
+    more = ["--num_train_epochs", "12"]
     assert trained(*command(tmp_path, tmp_path / "model", *more)) == 0
     found = read(tmp_path / "model" / "all_results.json")["mean"]
     assert found["test_no_answer_exact_match"] > 90

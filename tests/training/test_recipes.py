@@ -32,7 +32,7 @@ SMALL = [
     "--max_predict_samples",
     "4",
     "--num_train_epochs",
-    "2",
+    "1",
 ]
 QUIET = [
     "--plots",

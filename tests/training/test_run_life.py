@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from toy_finetuning import classified, command, tagged, write_texts, write_words
 from toy_scripts import SCRIPTS
 
-from hf_elmo.training.checkpoints import AtomicCheckpointTrainer
+from hf_elmo.training.checkpoints import AtomicCheckpointTrainer, checkpoint_to_resume
 
 pytestmark = pytest.mark.slow  # each test trains
 
@@ -219,7 +219,10 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(words, tmp_path):
 
 
 def test_a_checkpoint_that_is_not_as_it_was_written_is_named(words, tmp_path, capsys):
-    """A bit, some bytes less, a missing file, another kind of JSON: nothing is resumed, and nothing is touched."""
+    """A bit, some bytes less, a missing file, another kind of JSON: nothing is resumed, and nothing is touched.
+
+    The command asks `checkpoint_to_resume`, as two of the damages show.
+    """
     arguments = command(words, tmp_path, *SHORT)
     assert not tagged(*arguments, "--keep_checkpoints", "True")
     expected = (tmp_path / "model.safetensors").read_bytes()
@@ -230,10 +233,12 @@ def test_a_checkpoint_that_is_not_as_it_was_written_is_named(words, tmp_path, ca
         changes = [sound[:-9], b"[]", bytes([*sound[:-3], sound[-3] ^ 1, *sound[-2:]])]
         for change in changes if path.name in ("trainer_state.json", "optimizer.pt", "checksums.json") else changes[2:]:
             path.write_bytes(change)
-            assert tagged(*arguments) == 2
-            error = capsys.readouterr().err.splitlines()[-1]
-            assert "is not as it was written: remove" in error, (path, change[-20:])
-            assert str(path) in error or path.name == "checksums.json"
+            with pytest.raises(ValueError, match="is not as it was written: remove") as raised:
+                checkpoint_to_resume(None, tmp_path)
+            assert str(path) in str(raised.value) or path.name == "checksums.json"
+            if change is changes[0] and path.name == "optimizer.pt":
+                assert tagged(*arguments) == 2
+                assert capsys.readouterr().err.splitlines()[-1] == f"ner: error: {raised.value}"
             path.write_bytes(sound)
     (checkpoint / "scheduler.pt").rename(tmp_path / "elsewhere")
     assert tagged(*arguments) == 2
@@ -282,16 +287,16 @@ def test_a_run_that_stopped_early_is_not_trained_further(words, tmp_path, caplog
     arguments[arguments.index("--learning_rate") + 1] = "0"
     with caplog.at_level("INFO"):
         assert not tagged(*arguments, "--keep_checkpoints", "True", "--save_total_limit", "9")
-    assert "stopped:     after 48 of 144 steps, as 2 evaluations brought no better result" in caplog.text
-    assert "weights:     those of step 16, the best by validation" in caplog.text
+    assert "stopped:     after 24 of 72 steps, as 2 evaluations brought no better result" in caplog.text
+    assert "weights:     those of step 8, the best by validation" in caplog.text
     assert f"saved in:    {tmp_path}" in caplog.text
     assert "untrained parts" not in caplog.text
     results = results_of(tmp_path)["runs"][0]
-    assert (results["steps"], results["best_step"]) == (3 * 16, 16)
+    assert (results["steps"], results["best_step"]) == (3 * 8, 8)
     expected = contents(tmp_path)
-    interrupt(tmp_path, "checkpoint-16", "checkpoint-48")
+    interrupt(tmp_path, "checkpoint-8", "checkpoint-24")
     assert not tagged(*arguments)
-    assert results_of(tmp_path)["runs"][0]["steps"] == 3 * 16
+    assert results_of(tmp_path)["runs"][0]["steps"] == 3 * 8
     found = contents(tmp_path)
     for name in ("test_predictions.conll", "model.safetensors"):
         assert found[name] == expected[name]

@@ -143,9 +143,9 @@ def test_without_matplotlib_one_line_says_what_to_install(tmp_path, monkeypatch,
 def test_a_run_draws_its_plots_into_folder_and_card_and_prints_one_table(tmp_path, caplog, capsys):
     pytest.importorskip("matplotlib")
     (tmp_path / "words").mkdir()
-    words, model = write_words(tmp_path / "words"), tmp_path / "model"
+    words, model, epoch = write_words(tmp_path / "words"), tmp_path / "model", ("--num_train_epochs", "1")
     with caplog.at_level("INFO"):
-        assert not tagged(*command(words, model, "--seeds", "1", "2", "--plots", "True", "--json"))
+        assert not tagged(*command(words, model, *epoch, "--seeds", "1", "2", "--plots", "True", "--json"))
     printed = json.loads(capsys.readouterr().out)
     assert {path.name for path in model.glob("*.png")} == set(PLOTS)
     assert not list(model.glob("seed-*/*.png"))
@@ -163,9 +163,9 @@ def test_a_run_draws_its_plots_into_folder_and_card_and_prints_one_table(tmp_pat
     assert next(line for line in table.splitlines() if line.startswith("f1 ")).endswith(f"{mean:.4f} ± {deviation:.4f}")
     assert "mix 0" in table
     before = {path.name: path.read_bytes() for path in model.iterdir() if path.is_file()}
-    assert not tagged(*command(words, model, "--seeds", "1", "2", "--plots", "False"))  # not another run
+    assert not tagged(*command(words, model, *epoch, "--seeds", "1", "2", "--plots", "False"))  # not another run
     assert {path.name: path.read_bytes() for path in model.iterdir() if path.is_file()} == before
-    assert not tagged(*command(words, model, "--plots", "False", "--overwrite_output_dir", "True"))
+    assert not tagged(*command(words, model, *epoch, "--plots", "False", "--overwrite_output_dir", "True"))
     assert not list(model.glob("*.png"))
     assert "![" not in (model / "README.md").read_text(encoding="utf-8")
 

@@ -170,6 +170,7 @@ def test_an_encoder_that_is_tuned_changes_and_a_frozen_one_does_not(data, traine
     assert not torch.equal(start, tuned)
 
 
+@pytest.mark.slow
 def test_a_tokenizer_without_begin_and_end_gets_those_it_has(data, trained, tmp_path):
     given = AutoTokenizer.from_pretrained(trained, subfolder="target")
     given.cls_token, given.sep_token, given.bos_token, given.eos_token = "<s>", "</s>", None, None

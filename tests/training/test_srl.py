@@ -6,6 +6,7 @@ import random
 import pytest
 import torch
 import toy_tasks
+from lanes import first_fast
 from shaken import shake
 from toy_finetuning import QUIET
 from toy_scripts import short, write_predicates
@@ -132,7 +133,7 @@ def test_a_trained_model_labels_predicates_without_labels(data, model, tmp_path)
 # ---- The counting rules of srl-eval.pl
 
 
-@pytest.mark.parametrize("separate_texts", [False, True], ids=["one after the other", "padded"])
+@pytest.mark.parametrize("separate_texts", first_fast([False, True]), ids=["one after the other", "padded"])
 def test_all_predicates_of_a_sentence_share_its_layers(data, tmp_path, separate_texts, monkeypatch):
     monkeypatch.setattr(encoder_cache, "BATCH_WORDS", 40)
     examples, tokenizer = sentences(data / "srl" / "train.srl", "train"), toy_tasks.tokenizer()

@@ -156,6 +156,7 @@ def test_rows_of_words(words, tmp_path, capsys, row, message):
     assert f"{path}, {message}" in said
 
 
+@pytest.mark.slow
 def test_labels_that_only_some_splits_have(words, tmp_path, caplog):
     """They are named, with file and line, and count as not found."""
     lines = (words / "test.conll").read_text().splitlines()
@@ -186,6 +187,7 @@ def test_labels_of_texts_that_the_model_does_not_know(texts, tmp_path, capsys, c
     )
 
 
+@pytest.mark.slow
 def test_texts_without_words(texts, tmp_path, caplog):
     """They teach nothing and are left out with a warning; but where there is a text, there is a prediction."""
     train = (texts / "train.txt").read_text()

@@ -143,7 +143,7 @@ def test_texts_are_classified_from_the_command_line(texts, tmp_path):
     ]
     subprocess.run(arguments, check=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
     results = results_of(tmp_path / "model")
-    assert results["runs"][0]["steps"] == 12 * 16
+    assert results["runs"][0]["steps"] == 12 * 8
     assert results["mean"]["eval_accuracy"] > 0.7  # 0.65 have the label 0
     lines = (tmp_path / "model" / "test_predictions.tsv").read_text().splitlines()
     gold = [line[0] for line in (texts / "test.txt").read_text().splitlines()]
@@ -207,7 +207,7 @@ def test_a_cached_encoder_is_not_run_in_training_and_the_result_is_the_same(word
     assert counter.calls == 3, "the files of an earlier run are used"
     plain = command(words, tmp_path / "plain", "--cache_encoder_outputs", "False", lstm_dropout=0.3)
     assert not tagged(*plain)
-    assert counter.calls > 3 + 3 * 16
+    assert counter.calls > 3 + 3 * 8
     weights = weights_of(tmp_path / "plain")
     assert_same_weights(tmp_path / "cached", tmp_path / "again")
     for name, weight in weights_of(tmp_path / "cached").items():
@@ -303,18 +303,43 @@ def test_a_data_set_with_classes_and_splits_of_other_names(words, tagger, tmp_pa
     ).read_text()
 
 
-def test_what_is_pushed_is_the_best_model_its_code_and_its_card(words, tmp_path):
+SEVERAL = """
+import json, sys
+from hf_elmo.training import ner
+
+def run(name, arguments):
+    print(f"--- {name}", file=sys.stderr)
+    return ner.main(arguments)
+
+print(json.dumps({name: run(name, arguments) for name, arguments in json.loads(sys.argv[1]).items()}))
+"""
+
+
+@pytest.fixture(scope="module")
+def pushed(words, tmp_path_factory):
+    """What came of pushing with each of three tokens, in one process: exit codes and errors, folder and repository."""
+    home = tmp_path_factory.mktemp("pushed")
     with running_hub() as hub:
-        arguments = command(words, tmp_path / "model", "--seeds", "1", "2", "--license", "mit", "--language", "en")
-        arguments += ["--push_to_hub", "True", "--hub_model_id", "ada/tagger", "--hub_token", "hf_writes"]
+        commands = {}
+        for token in ("hf_reads", "hf_no", "hf_writes"):
+            options = ["--push_to_hub", "True", "--hub_model_id", "ada/tagger", "--hub_token", token]
+            options += ["--seeds", "1", "2", "--license", "mit", "--language", "en", "--num_train_epochs", "1"]
+            commands[token] = command(words, home / token[3:], *options)
         environment = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "PYTHONPATH": str(REPOSITORY)}
-        run_python("-m", "hf_elmo.training.ner", *arguments, home=tmp_path, **environment)
+        run = run_python("-c", SEVERAL, json.dumps(commands), home=home, **environment)
         files = hub.repositories["ada/tagger"].files
+    errors = {part.split()[0]: part.strip().splitlines()[-1] for part in run.stderr.split("--- ")[1:]}
+    return json.loads(run.stdout.splitlines()[-1]), errors, home, files
+
+
+def test_what_is_pushed_is_the_best_model_its_code_and_its_card(pushed):
+    codes, _, home, files = pushed
+    assert codes["hf_writes"] == 0
     assert {"model.safetensors", "config.json", "token_classification_elmo.py", "all_results.json"} <= {*files}
     assert not [
         name for name in files if name.startswith(("checkpoint-", "seed-", "_", "run_")) or name.endswith(".bin")
     ]
-    assert files["model.safetensors"] == (tmp_path / "model" / "model.safetensors").read_bytes()
+    assert files["model.safetensors"] == (home / "writes" / "model.safetensors").read_bytes()
     card = ModelCard(files["README.md"].decode())
     assert card_errors(card.content) == []
     assert (card.data.license, card.data.language) == ("mit", "en")
@@ -322,21 +347,13 @@ def test_what_is_pushed_is_the_best_model_its_code_and_its_card(words, tmp_path)
     assert "hf_writes" not in "".join(content.decode(errors="replace") for content in files.values())
 
 
-def test_a_token_that_may_not_write_is_refused_before_training(words, tmp_path):
+def test_a_token_that_may_not_write_is_refused_before_training(pushed):
     """As is no token at all; and nothing has been written."""
-    with running_hub() as hub:
-        for token, message in (("hf_reads", "the token may not write there"), ("hf_no", "wants a token that it knows")):
-            arguments = command(words, tmp_path / "model", "--push_to_hub", "True", "--hub_model_id", "ada/tagger")
-            environment = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "PYTHONPATH": str(REPOSITORY)}
-            run = run_python(
-                *("-m", "hf_elmo.training.ner", *arguments, "--hub_token", token),
-                home=tmp_path,
-                check=False,
-                **environment,
-            )
-            assert run.returncode == 2
-            assert message in run.stderr.splitlines()[-1]
-    assert not (tmp_path / "model").exists()
+    codes, errors, home, _ = pushed
+    for token, message in (("hf_reads", "the token may not write there"), ("hf_no", "wants a token that it knows")):
+        assert codes[token] == 2
+        assert message in errors[token]
+        assert not (home / token[3:]).exists()
 
 
 # ---- Labels
