@@ -3,16 +3,14 @@
 import copy
 import json
 import logging
-import os
 import shutil
-import sys
 import warnings
 
 import numpy as np
 import pytest
 import torch
 import toy_tasks
-from fresh_process import run_python
+from fresh_process import REPOSITORY, run_python
 from lanes import first_fast
 from shaken import shake
 from transformers import BertConfig, BertForTokenClassification, BertTokenizer, pipeline
@@ -448,7 +446,7 @@ def test_code_that_came_with_the_weights(checkpoints, tmp_path, package):
     config = json.loads((tmp_path / "ner" / "config.json").read_text())
     config["id2label"] = dict(enumerate(["O", "U-PER", "B-LOC", "L-LOC", "U-LOC"]))
     (tmp_path / "ner" / "config.json").write_text(json.dumps(config))
-    run = run_python("-c", REMOTE_CODE, json.dumps([TEXTS, folders]), package, PYTHONPATH=os.pathsep.join(sys.path))
+    run = run_python("-c", REMOTE_CODE, json.dumps([TEXTS, folders]), package, PYTHONPATH=str(REPOSITORY))
     assert "not supported" not in run.stderr
     results = json.loads(run.stdout)
     for task, folder in folders.items():
