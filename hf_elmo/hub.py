@@ -80,7 +80,10 @@ def keep_written_card(folder: str | Path, repository: str | None = None, token: 
 def saved_without_code(model: PreTrainedModel) -> Iterator[None]:
     """Let a model be saved without its code, whose copies take longer than the weights of a small model."""
     kind, config = type(model), model.config
-    registered = kind._auto_class  # transformers copies the code of what has one
+    registered = getattr(kind, "_auto_class", None)
+    if registered is None:  # another library's class, which is saved without code anyway
+        yield
+        return
     kind._auto_class = config._auto_class = None
     try:
         yield
