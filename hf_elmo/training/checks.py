@@ -89,7 +89,7 @@ def check_writable(folder: Path) -> None:
 
 
 def check_optimizer(args: FineTuningArguments | PretrainingArguments, model: ElmoPreTrainedModel) -> None:
-    """Raise `ValueError` if the optimizer needs a package that is missing, or it or its schedule other arguments."""
+    """Raise `ValueError` if the optimizer needs a missing package, or if it or the schedule has wrong arguments."""
     try:
         Trainer.get_optimizer_cls_and_kwargs(args, model)
     except (ImportError, RuntimeError, ValueError) as error:
