@@ -23,9 +23,10 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 ONEDNN_THRESHOLD = 1 << 20  # multiplications from which on oneDNN is faster
-# Rows from which on torch.mm is faster again, by a fourth. Decided by instructions and not by a measurement, so that
-# all runs on a machine give the same bits.
-MANY_ROWS = 512 if torch.backends.cpu.get_cpu_capability() == "AVX2" else sys.maxsize
+# With AVX2, torch.mm is faster for the gradients of weights, which are added to sums, and by a fourth for many rows.
+# Decided by instructions and not by a measurement, so that all runs on a machine give the same bits.
+ONEDNN_SUMS = torch.backends.cpu.get_cpu_capability() != "AVX2"
+MANY_ROWS = sys.maxsize if ONEDNN_SUMS else 512
 REPAYING_STEPS = 16  # after which a copy of the weight in oneDNN's layout has repaid
 SAMPLED_NUMBERS = 1000  # of each weight, about, that are compared before a copy is used
 COPIED_ROWS = 32  # oneDNN has one layout for all numbers of rows but 1
@@ -120,20 +121,13 @@ class StepWeight:
             torch.mm(x, self.transposed, out=out)
 
 
-def add_linear_(total: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """total += x @ weight.T."""
-    if total.dtype != x.dtype or onednn_is_faster(len(x), weight):
-        return total.add_(linear(x, weight))
-    return total.addmm_(x, weight.T)
-
-
 def add_product_(total: Tensor, left: Tensor, right: Tensor) -> None:
     """total += left.T @ right. A sum over blocks in float32 is never rounded to half precision."""
     has_product = left.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     if left.dtype != total.dtype and left.is_cpu and not has_product:
         # oneDNN fails where the processor has no such product.
         left, right = left.to(total.dtype), right.to(total.dtype)
-    if onednn_is_faster(len(left), total):
+    if ONEDNN_SUMS and onednn_is_faster(len(left), total):
         left, right = (pad_rows(part, round_up_rows(len(part))) for part in (left, right))
         longer, size = int(total.shape[1] > len(total)), max(1, LARGEST_RESULT // min(total.shape))
         factors = [[left], [right]]

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from .int8_elmo import Int8Weight, int8_product, quantize_rows
-from .linear_elmo import REPAYING_STEPS, StepWeight, add_linear_, add_product_, linear, onednn_is_faster, reordered
+from .linear_elmo import ONEDNN_SUMS, REPAYING_STEPS, StepWeight, add_product_, linear, onednn_is_faster, reordered
 from .packed_order_elmo import BLOCK_TOKENS, Block, PackedOrder, blocks_of
 
 CACHED_NUMBERS = 1 << 17  # that stay in the cache while the backward prepares the steps of so many tokens
@@ -331,8 +331,10 @@ class Backward:
         self.d_x = torch.empty_like(self.x) if self.needs[0] else None
         weights, needs = direction.tensors()[1:5], self.needs[1:5]
         self.widths = [needed * weight.shape[1] for weight, needed in zip(weights[::2], needs[::2])]
-        # One product computes both weights of the gates, transposed, as it is faster so.
-        self.d_weights = self.c.new_zeros(sum(self.widths), len(direction.weight_hh))
+        # oneDNN computes both weights of the gates by one product, transposed, faster than by two.
+        rows = len(direction.weight_hh)
+        shapes = [(sum(self.widths), rows)] if ONEDNN_SUMS else [(rows, width) for width in self.widths]
+        self.d_gate_weights = [self.c.new_zeros(shape) for shape in shapes]
         self.d_bias, self.d_weight_hr = (
             self.c.new_zeros(weight.shape) if needed else None for weight, needed in zip(weights[1::2], needs[1::2])
         )
@@ -362,7 +364,8 @@ class Backward:
         block, c, direction = self.order.blocks[index], self.kept[index], self.direction
         bias = with_forget_bias(direction.bias, self.options)
         gates = linear(self.x[block.tokens], direction.weight_ih, bias).to(c.dtype)
-        i, f, g, _ = add_linear_(gates, self.h_before(index), direction.weight_hh).view(len(gates), 4, -1).unbind(1)
+        StepWeight(direction.weight_hh, len(gates), 1, may_be_prepared=False).add_product_(gates, self.h_before(index))
+        i, f, g, _ = gates.view(len(gates), 4, -1).unbind(1)
         activate_(gates, g)
         unclipped_c = i * g
         for step_c, step_f in block.steps(unclipped_c, f):
@@ -380,17 +383,18 @@ class Backward:
     def add(self, index: int, d_gates: Tensor, dh: Tensor, m: Tensor) -> None:
         """Add a block's part to the gradients: from those for its gates before the activation `(M, 4C)` and for its h
         before the clip `(M, P)`, and from what was projected, m `(M, C)`."""
-        needs_x, needs_weight_ih, needs_bias, needs_weight_hh, needs_weight_hr, *_ = self.needs
+        needs_x, _, needs_bias, _, needs_weight_hr, *_ = self.needs
         tokens, dtype = self.order.blocks[index].tokens, self.h.dtype
         if needs_bias:
             self.d_bias += d_gates.sum(0)
         d_gates = d_gates.to(dtype)
         if needs_x:
             self.d_x[tokens] = linear(d_gates, self.direction.tensors()[1].T)
-        read = [self.x[tokens]] if needs_weight_ih else []
-        read += [self.h_before(index)] if needs_weight_hh else []
-        if read:
-            add_product_(self.d_weights, torch.cat(read, dim=1), d_gates)
+        if any(self.widths):
+            read = [part[:, :width] for part, width in zip((self.x[tokens], self.h_before(index)), self.widths)]
+            factors = [(torch.cat(read, dim=1), d_gates)] if ONEDNN_SUMS else [(d_gates, part) for part in read]
+            for total, (left, right) in zip(self.d_gate_weights, factors):
+                add_product_(total, left, right)
         if needs_weight_hr:
             add_product_(self.d_weight_hr, dh.to(dtype), m.to(dtype))
 
@@ -398,7 +402,9 @@ class Backward:
         """Return the gradients for the seven tensors, None where not needed."""
         d_x, tensors = self.d_x, self.direction.tensors()
         d_x = None if d_x is None else spread(d_x, self.order.token_indices, self.direction.x.shape)
-        d_weight_ih, d_weight_hh = self.d_weights.T.split(self.widths, dim=1)
+        d_weight_ih, d_weight_hh = (
+            self.d_gate_weights[0].T.split(self.widths, dim=1) if ONEDNN_SUMS else self.d_gate_weights
+        )
         weights = d_weight_ih, self.d_bias, d_weight_hh, self.d_weight_hr
         gradients = d_x, *weights, *state_in_batch_order(self.order, self.dh, self.dc)
         return [d.to(t.dtype) if needed else None for d, t, needed in zip(gradients, tensors, self.needs)]

@@ -1,5 +1,8 @@
 """The packed backend against the reference: results, all gradients, and what the backward keeps."""
 
+import os
+import subprocess
+import sys
 from functools import partial
 
 import pytest
@@ -165,6 +168,15 @@ def numeric_case(clip):
     mask = torch.tensor([[True, False, True], [False, True, False]])
     call = flat(packed, mask, reverse=True, cell_clip=clip, projection_clip=clip)
     return call, [t.requires_grad_() for t in tensors.values()]
+
+
+@pytest.mark.slow
+def test_each_gradient_alone_on_another_processor():
+    """With some instructions the gradients of the gates' weights are one sum, with others two."""
+    others = "default" if torch.backends.cpu.get_cpu_capability() == "AVX2" else "avx2"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"{__file__}::test_each_gradient_alone"]
+    ran = subprocess.run(command, env=os.environ | {"ATEN_CPU_CAPABILITY": others}, capture_output=True, text=True)
+    assert "7 passed" in ran.stdout, ran.stdout + ran.stderr
 
 
 @pytest.mark.parametrize("clip", [None, 0.35], ids=["free", "binding"])
