@@ -1,9 +1,10 @@
 """Fetch the data behind a table of the documentation: `python3 run.py data NAME`. Needs Python alone.
 
 Files land in the folder `data` of the repository, where the commands of the documentation look for them; each is
-compared with the checksum of the file that the tables were measured on. Where there is no network, the message names
-the address, so that the file can be brought by other means. Of the archive of a repository, fetched whole, only the
-file that is made of it has a checksum: the bytes of archives change.
+compared with the checksum of the file that the tables were measured on; of the held-out texts of `lm-held-out`, each
+sentence is. Where there is no network, the message names the address, so that the file can be brought by other means.
+Of the archive of a repository, fetched whole, only the file that is made of it has a checksum: the bytes of archives
+change.
 """
 
 import argparse
@@ -21,7 +22,10 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import URLError
+from urllib.parse import quote
 from xml.etree import ElementTree
+
+import held_out_texts
 
 GITHUB = "https://raw.githubusercontent.com"
 WIKITEXT = f"{GITHUB}/pytorch/examples/77f55b912142e11fcfdf5b530231fb9c52f181e8/word_language_model/data/wikitext-2"
@@ -177,7 +181,8 @@ class Source:
     """A file to make: the addresses of its parts, and what makes each part's contents of what is downloaded.
 
     `join` makes the file of all parts. `listed`, if given, turns each line of the file at the only address into the
-    address of a part.
+    address of a part. `compare`, if given, says how a file with another checksum compares with the measured one; None
+    if the tables are not for it.
     """
 
     path: str
@@ -186,11 +191,28 @@ class Source:
     prepare: Callable[[bytes], bytes] = bytes
     listed: Callable[[str], str] | None = None
     join: Callable[..., bytes] = concatenated
+    compare: Callable[[bytes], str | None] = lambda contents: None
+
+    def described(self, contents: bytes) -> str | None:
+        """Return what to say of a file's contents; None if they are not what the tables were measured on."""
+        if hashlib.sha256(contents).hexdigest() == self.sha256:
+            return f"{len(contents):,} bytes"
+        return self.compare(contents)
 
 
 def novels(split: str, sha256: str) -> Source:
     addresses = tuple(f"{ELTEC}/ENG{name}.xml" for name in NOVELS[split].split())
     return Source(f"lm/eltec-eng/{split}.txt", addresses, sha256, novel_sentences)
+
+
+def held_out(corpus: str, sha256: str) -> Source:
+    return Source(
+        f"lm/{corpus}/valid.txt",
+        tuple(f"{GITHUB}/{quote(document.path)}" for document in held_out_texts.listed(corpus)),
+        sha256,
+        join=functools.partial(held_out_texts.sentences, corpus),
+        compare=functools.partial(held_out_texts.comparison, corpus),
+    )
 
 
 def documents(split: str, sha256: str) -> Source:
@@ -226,6 +248,20 @@ DATA = {
             novels("train", "701ce3cb93d1a1be97bf81fd3bc52b39eb36d21617104c308348f089e0d2c793"),
             novels("valid", "1c605760ff3031f4c7d4ff99222012a2325287eb69faf482b6d3c499104a51e0"),
             novels("test", "3d2241448046577d5acb7186a6cea3e3f27f5cd6b819a1fb7c712437e87a1f52"),
+        ],
+    ),
+    "lm-held-out": (
+        "held-out texts of nine more corpora (licenses: hf_elmo/data/README.md): perplexity of the model in the box",
+        [
+            held_out("craft-articles", "7de8c7d522fdfeb26e68bbaf0a68d45960c066d46035600d4cf68abe1c653855"),
+            held_out("digitalgov", "80ed8c3466458fc3e79004bf68abff964869878079623e910a9aa06714ecc5a9"),
+            held_out("earnings-calls", "40bb593b9c68c5abed14d6315ee6588a451939f4a7fac95d35618047db08223f"),
+            held_out("fed-speeches", "58e6f0de46c469921fc6b7a3eadc2b5ddb98ef298767d7b779a1add8c4cbf82d"),
+            held_out("gum-open", "812e1d1f22feb1de5b004add8a44d59c52f6baf502e161c8aa6d555b871c34ad"),
+            held_out("openstax", "85dccad980f690ed6731cdb8b59152579c5565bc90f398e2ad5d46af8a19dd8d"),
+            held_out("pd-books", "112ca7abcfc1ef10a044dee766686b2de7a8a2d8ba14c05b018e2a8f2b6ca15b"),
+            held_out("us-presidents", "08f11eabcf61b5ff03bf3a986add1842bb6f0a074bfd7d05d942aaa63ceb71ad"),
+            held_out("wikipedia-2019", "a222f651a658cbacf5e297210de0997d72a15ea2ed81d7840a20c7e4594fa404"),
         ],
     ),
     "ner": (
@@ -404,8 +440,8 @@ DATA = {
 
 # Data that were brought into another form by hand: addresses, and the form that the commands of the documentation read
 BY_HAND = {
-    "lm-sources": "the addresses that hf_elmo/data/README.md names, nine corpora beside those of `lm`: a sentence a "
-    "line, its words separated by spaces, in data/lm/CORPUS/train.txt, valid.txt and test.txt",
+    "lm-sources": "the text to train the model anew on, of the repositories that benchmarks/held_out_lines.txt names: "
+    "a sentence a line, its words separated by spaces, in data/lm/CORPUS/train.txt",
 }
 
 
@@ -443,7 +479,7 @@ def fetch(source: Source, folder: Path) -> None:
     """Make one file, unless it is there; under another name if its contents are not the ones that were measured on."""
     path = folder / source.path
     if path.exists():
-        if hashlib.sha256(path.read_bytes()).hexdigest() != source.sha256:
+        if source.described(path.read_bytes()) is None:
             raise ValueError(f"{path} is not the file that the tables were measured on: move it away")
         print(f"{path} is there")
         return
@@ -456,9 +492,8 @@ def fetch(source: Source, folder: Path) -> None:
         raise OSError(f"{error}; {path} is made of it, by {__file__}") from error
     except zipfile.BadZipFile as error:
         raise ValueError(f"{path} cannot be made of what is at {addresses[-1]}: {error}") from error
-    made = path
-    if hashlib.sha256(contents).hexdigest() != source.sha256:
-        made = path.with_name(f"{path.name}.differs")
+    described = source.described(contents)
+    made = path if described else path.with_name(f"{path.name}.differs")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     part.write_bytes(contents)
@@ -468,7 +503,7 @@ def fetch(source: Source, folder: Path) -> None:
             f"{made}: what was made of what was fetched is not the file that the tables were measured on; with it in "
             f"the place of {path.name}, their commands give other numbers"
         )
-    print(f"{path}: {len(contents):,} bytes")
+    print(f"{path}: {described}")
 
 
 @functools.lru_cache(maxsize=2)  # an archive of which several files are made, beside what each is joined with

@@ -1,18 +1,16 @@
 """`python3 run.py data NAME`: files whose contents are checked, and one line where there is no network."""
 
-import contextlib
 import gzip
 import hashlib
 import io
 import sys
-import threading
 import zipfile
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
 import pytest
+from loopback_files import served
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import data
@@ -131,29 +129,6 @@ def archive_of(files: dict[str, str]) -> bytes:
         for path, text in files.items():
             opened.writestr(f"repository-4abade0b/{path}", text)
     return archive.getvalue()
-
-
-@contextlib.contextmanager
-def served(answers: dict[str, bytes], cut: int = 0):
-    """Yield the address of a server with these answers, each without its last `cut` bytes."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            contents = answers[self.path]
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(contents)))
-            self.end_headers()
-            self.wfile.write(contents[: len(contents) - cut])
-
-        def log_message(self, *arguments):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
 
 
 NAF = """<?xml version='1.0' encoding='UTF-8'?>
