@@ -3,8 +3,8 @@
 
 Sentences are read one after the other. A *window* is what is in memory at a time: as many sentences as a few batches
 hold. Its sentences are sorted by length and grouped into *batches* with a limit on their words; on a CPU, the sentences
-of two batches follow each other in a fixed number of rows, without padding. The character CNN computes each *word type*
-once; a cache keeps the vectors of recent ones. While one window is computed, a thread encodes the next. Several
+of four batches follow each other in a fixed number of rows, without padding. The character CNN computes each *word
+type* once; a cache keeps the vectors of recent ones. While one window is computed, a thread encodes the next. Several
 processes take windows in turn.
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Sentence = str | list[str]
-JOINED_BATCHES = 2  # whose sentences follow each other in rows that are always busy
+JOINED_BATCHES = 4  # whose sentences follow each other in rows that are always busy
 CHARACTERS_PER_WORD = 5  # estimate for raw text, because a window is measured before its text is split
 
 
@@ -59,7 +59,7 @@ def embed_sentences(
             (0 is the token embedding twice), each `(words, 2P)`; or `"all"`, `(words, L + 1, 2P)`.
         boundary_words (`bool`, defaults to `False`): Whether to include the vectors of `<S>` and `</S>`.
         words_per_batch (`int`, defaults to 4096):
-            Maximum number of tokens in a batch, padding included; a CPU computes two batches at a time. A longer
+            Maximum number of tokens in a batch, padding included; a CPU computes four batches at a time. A longer
             sentence is a batch of its own.
         batches_per_window (`int`, defaults to 8): Number of batches that are in memory at a time, with their results.
         cached_words (`int`, defaults to 65,536):
@@ -286,11 +286,13 @@ def make_batch(
 def join_batches(encoder: ElmoModel, batches: list[Batch]) -> list[Batch]:
     """Join batches where their sentences are computed faster one after the other: on a CPU, without padding.
 
-    A mix with layer norm depends on its batch, which stays as it is.
+    Batches of long and of short sentences are joined, so that short ones fill the rows that end early. A mix with layer
+    norm depends on its batch, which stays as it is.
     """
     if encoder.device.type != "cpu" or encoder.config.mix_layer_norm:
         return batches
-    return [joined(batches[start : start + JOINED_BATCHES]) for start in range(0, len(batches), JOINED_BATCHES)]
+    count = -(-len(batches) // JOINED_BATCHES)
+    return [joined(batches[first::count]) for first in range(count)]
 
 
 def joined(batches: list[Batch]) -> Batch:

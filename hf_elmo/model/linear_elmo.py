@@ -27,6 +27,8 @@ ONEDNN_THRESHOLD = 1 << 20  # multiplications from which on oneDNN is faster
 # Decided by instructions and not by a measurement, so that all runs on a machine give the same bits.
 ONEDNN_SUMS = torch.backends.cpu.get_cpu_capability() != "AVX2"
 MANY_ROWS = sys.maxsize if ONEDNN_SUMS else 512
+MANY_ROWS_OF_LONG_SUMS = sys.maxsize if ONEDNN_SUMS else 64  # of the few results of a projection
+LONG_SUMS = 4  # times as many terms as results
 REPAYING_STEPS = 16  # after which a copy of the weight in oneDNN's layout has repaid
 SAMPLED_NUMBERS = 1000  # of each weight, about, that are compared before a copy is used
 COPIED_ROWS = 32  # oneDNN has one layout for all numbers of rows but 1
@@ -96,29 +98,20 @@ class StepWeight:
     while it is prepared are used."""
 
     def __init__(self, weight: Tensor, rows: int, steps: int, may_be_prepared: bool = True):
-        # The fewest rows for which oneDNN is faster, see `onednn_is_faster`.
+        # The fewest rows for which oneDNN is faster, see `onednn_is_faster`, and those from which on it is not.
         self.onednn_rows = max(2, -(-ONEDNN_THRESHOLD // weight.numel())) if onednn_supports(weight) else sys.maxsize
+        self.many_rows = MANY_ROWS_OF_LONG_SUMS if weight.shape[1] >= LONG_SUMS * len(weight) else sys.maxsize
         self.weight, self.transposed = weight, weight.T
-        if rows >= self.onednn_rows:
+        if self.onednn_rows <= rows < self.many_rows:
             self.weight = reordered(weight, steps >= REPAYING_STEPS, may_be_prepared)
         elif rows == 1 and len(weight) > weight.shape[1] and may_be_prepared and onednn_supports(weight):
             self.transposed = transposed(weight)
 
-    def add_product_(self, total: Tensor, x: Tensor) -> None:
-        """total += x @ weight.T."""
-        if len(x) >= self.onednn_rows:
-            total.add_(onednn_linear_rounded(x, self.weight))
-        elif total.dtype == x.dtype:
-            total.addmm_(x, self.transposed)
-        else:
-            total.add_(x @ self.transposed)
-
-    def write_product_(self, out: Tensor, x: Tensor) -> None:
-        """out = x @ weight.T. oneDNN writes to new memory only."""
-        if len(x) >= self.onednn_rows:
-            out.copy_(onednn_linear_rounded(x, self.weight))
-        else:
-            torch.mm(x, self.transposed, out=out)
+    def __call__(self, x: Tensor) -> Tensor:
+        """x @ weight.T."""
+        if self.onednn_rows <= len(x) < self.many_rows:
+            return onednn_linear_rounded(x, self.weight)
+        return x @ self.transposed
 
 
 def add_product_(total: Tensor, left: Tensor, right: Tensor) -> None:

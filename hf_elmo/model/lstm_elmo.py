@@ -38,7 +38,7 @@ from .scan_elmo import scan
 
 LstmState = tuple[Tensor, Tensor]  # h (B, P) and c (B, C)
 Results = list[tuple[Tensor, LstmState | None]]  # outputs (B, T, P) and final state of each direction
-SENTENCE_ROWS = 128  # that run at the same time where sentences follow each other
+SENTENCE_ROWS = 256  # that run at the same time where sentences follow each other
 BATCH_TOKENS = 4096  # of sentences that follow each other, where they are computed in batches
 
 

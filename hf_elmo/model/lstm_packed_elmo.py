@@ -35,7 +35,9 @@ from .packed_order_elmo import BLOCK_TOKENS, Block, PackedOrder, blocks_of
 
 CACHED_NUMBERS = 1 << 17  # that stay in the cache while the backward prepares the steps of so many tokens
 READING_ROWS = 20  # reading a step's weights from memory takes as long as multiplying them with so many rows
-WORKER_THRESHOLD = 1 << 27  # cost of a step, about a millisecond: between short operations, threads wait for Python
+# Cost of a step from which on each direction has a thread: between shorter operations, threads wait for Python. About a
+# millisecond; where products take longer, four rows of a small model.
+WORKER_THRESHOLD = 1 << 27 if ONEDNN_SUMS else 12 << 20
 INT8_SPEEDUP = 4  # of a step by oneDNN's integer products, about
 
 
@@ -146,13 +148,10 @@ class FloatProducts:
         return linear(x, self.weight_ih, self.bias).to(self.cell_dtype)
 
     def add_recurrent_gates_(self, gates: Tensor, h: Tensor) -> None:
-        self.weight_hh.add_product_(gates, h)
+        gates += self.weight_hh(h)
 
     def project(self, m: Tensor, out: Tensor) -> None:
-        if self.weight_hr is None:
-            out.copy_(m)
-        else:
-            self.weight_hr.write_product_(out, m.to(out.dtype))
+        out.copy_(m if self.weight_hr is None else self.weight_hr(m.to(out.dtype)))
 
 
 class Int8Products:
@@ -364,7 +363,7 @@ class Backward:
         block, c, direction = self.order.blocks[index], self.kept[index], self.direction
         bias = with_forget_bias(direction.bias, self.options)
         gates = linear(self.x[block.tokens], direction.weight_ih, bias).to(c.dtype)
-        StepWeight(direction.weight_hh, len(gates), 1, may_be_prepared=False).add_product_(gates, self.h_before(index))
+        gates += linear(self.h_before(index), direction.weight_hh)
         i, f, g, _ = gates.view(len(gates), 4, -1).unbind(1)
         activate_(gates, g)
         unclipped_c = i * g

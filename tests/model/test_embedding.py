@@ -15,7 +15,7 @@ from lanes import first_fast
 from shaken import shake
 from torch.testing import assert_close
 
-from hf_elmo import ElmoConfig, ElmoForTokenClassification, ElmoInt8Config, ElmoModel, ElmoTokenizer
+from hf_elmo import ElmoConfig, ElmoForTokenClassification, ElmoInt8Config, ElmoModel, ElmoTokenizer, embedding
 from hf_elmo.embedding import WordVectorCache, embed_sentences, make_batches, read_rounds
 from hf_elmo.model.lstm_elmo import last_lstm_path
 
@@ -215,16 +215,20 @@ def batches_seen(model: ElmoModel) -> list[list[int]]:
     return seen
 
 
-def test_a_batch_has_a_budget_of_words_and_sentences_of_like_length(tiny_model, tokenizer):
+def test_a_batch_has_a_budget_of_words_and_sentences_of_like_length(tiny_model, tokenizer, monkeypatch):
     seen, sentences = batches_seen(tiny_model), [["a"] * length for length in (1, 9, 40, 1, 8, 2, 9, 3)]
     vectors = embed_sentences(tiny_model, tokenizer, sentences, words_per_batch=22, batches_per_window=100)
     assert [len(part) for part in vectors] == [1, 9, 40, 1, 8, 2, 9, 3]
     batches = make_batches(tokenizer, sentences, 22, boundary_words=False)
     assert [sorted(batch.words.sum(1).tolist()) for batch in batches] == [[42], [11, 11], [5, 10], [3, 3, 4]]
-    assert seen == [[64], [25]]  # two batches at a time, their sentences in one row
+    assert seen == [[89]]  # four batches at a time, their sentences in one row
+    monkeypatch.setattr(embedding, "JOINED_BATCHES", 2)
+    vectors = embed_sentences(tiny_model, tokenizer, sentences, words_per_batch=22, batches_per_window=100)
+    assert [len(part) for part in vectors] == [1, 9, 40, 1, 8, 2, 9, 3]
+    assert seen[1:] == [[42 + 15], [22 + 10]]  # batches of long sentences with such of short ones
     tiny_model.config.mix_layer_norm = True  # depends on its batch
     list(embed_sentences(tiny_model, tokenizer, sentences, words_per_batch=22, batches_per_window=100))
-    assert [sorted(batch) for batch in seen[2:]] == [[42], [11, 11], [5, 10], [3, 3, 4]]
+    assert [sorted(batch) for batch in seen[3:]] == [[42], [11, 11], [5, 10], [3, 3, 4]]
 
 
 def test_what_is_read_ahead_is_bounded(tiny_model, tokenizer):
