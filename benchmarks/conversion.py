@@ -38,9 +38,9 @@ def write_original(folder: Path, size: str):
     write_files(folder, options, random_weights(options))
 
 
-def measure(folder: Path) -> list[dict]:
+def measure(folder: Path, python: str = sys.executable) -> list[dict]:
     """Convert `folder`/original, load the result and convert it back, in a process that did nothing else before."""
-    result = subprocess.run([sys.executable, __file__, "--in", folder], check=True, capture_output=True, text=True)
+    result = subprocess.run([python, __file__, "--in", folder], check=True, capture_output=True, text=True)
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 

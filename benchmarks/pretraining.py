@@ -132,12 +132,15 @@ def main():
     parser.add_argument("--negatives", type=int, default=1024, help="samples of the softmax")
     parser.add_argument("--rows", type=int, default=32, help="streams of a step")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--lines", type=int, default=20_000, help="lines of made-up words")
+    parser.add_argument("--product", type=int, default=2048, help="rows of the large product")
     arguments = parser.parse_args()
-    settings = Settings([], [], 0, [], arguments.rounds, "cpu", 2048, lambda *what: None)
+    settings = Settings([], [], 0, [], arguments.rounds, "cpu", arguments.product, lambda *what: None)
     with tempfile.TemporaryDirectory() as folder:
         text = Path(arguments.text or Path(folder) / "text.txt")
         if arguments.text is None:
-            text.write_text("\n".join(made_up_lines()) + "\n", encoding="utf-8")
+            lines = made_up_lines(arguments.lines, types=3 * arguments.lines)
+            text.write_text("\n".join(lines) + "\n", encoding="utf-8")
         corpus = TextFiles([str(text)])
         vocabulary = build_vocabulary(count_words(corpus).counts, arguments.vocabulary)
         write_word_vocabulary(vocabulary, Path(folder) / "vocab.txt")

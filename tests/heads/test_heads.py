@@ -208,12 +208,13 @@ def test_character_embeddings_in_place_of_ids(task):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in HEADS if name in FAST])
+@pytest.mark.parametrize("name", [name for name in HEADS if name in FAST and name != "answers"])
 @torch.no_grad()
 def test_compiled_it_gives_the_same_logits(name):
     """The graphs of most heads begin at given layers: that of the encoder is one and the same, and takes long.
 
-    So does tracing a graph once more for autograd, which heads do without whose layers are in the graphs of others.
+    So does tracing a graph once more for autograd, which heads do without whose layers are in the graphs of others. The
+    head for answers is compiled with its gradients in test_trainer.py.
     """
     task = HEADS[name]
     model, batch = shake(task.model(num_hidden_layers=1)), encode(task, [["Ada", "left"], ["in"]])

@@ -1,7 +1,8 @@
 """Commands without the seconds that imports take: a process that has libraries imported forks for each of them.
 
-    python command_server.py FOLDER package      writes `hf-elmo` and `python` to FOLDER, and serves them until its
-                                                 input ends; the package is imported, the scripts of training are not
+    python command_server.py FOLDER package      writes `hf-elmo` and `python` to FOLDER, serves them until its input
+                                                 ends, and removes FOLDER; the package is imported, the scripts of
+                                                 training are not
     python command_server.py FOLDER libraries    `python` only, with what is below Hugging Face's libraries imported:
                                                  a fork still reads their settings from its own environment
     python command_server.py FOLDER transformers the same, and transformers with the settings of this process
@@ -21,6 +22,7 @@ import os
 import pkgutil
 import runpy
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -95,7 +97,7 @@ def open_a_model() -> None:
 
 
 def serve(folder: Path, what: str) -> None:
-    """Write the commands, say so with a line, and fork for each call until standard input ends."""
+    """Write the commands, say so with a line, and fork for each call until standard input ends; remove the folder."""
     package = what == "package"
     {"libraries": import_libraries, "transformers": import_transformers}.get(what, import_package)()
     gc.collect()
@@ -120,6 +122,7 @@ def serve(folder: Path, what: str) -> None:
                     run_and_exit(call, streams, *json.loads(content))
             for stream in streams:
                 os.close(stream)
+    shutil.rmtree(folder)
 
 
 def run_and_exit(call: socket.socket, streams: list[int], name: str, arguments: list[str], folder: str, env: dict):

@@ -5,10 +5,13 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+SECONDS_TO_START = 120
 
 
 @cache
@@ -16,19 +19,56 @@ def forking_python(imported: str = "libraries", **settings: str) -> str:
     """Start a process that has torch and the like imported, and return an interpreter that is a fork of it.
 
     Where `"transformers"` is imported, too, it is with these settings of Hugging Face's libraries; where `"everything"`
-    is, so is the package, and they are those of this process.
+    is, so is the package, and they are those of this process. The workers of a run share what has no settings. The
+    process ends when all have ended that use it, in whatever way.
     """
-    folder = tempfile.TemporaryDirectory()
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    folder = Path(tempfile.gettempdir(), f"hf_elmo_{imported}_{run}")
+    if run is None or settings:
+        folder = Path(tempfile.mkdtemp())
+    elif not is_made(folder):
+        if joins(folder):
+            return str(folder / "python")
+        folder = Path(tempfile.mkdtemp())
+    start_server(folder, imported, settings)
+    return str(folder / "python")
+
+
+def is_made(folder: Path) -> bool:
+    """Make a folder, unless another process was faster."""
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        return False
+    return True
+
+
+def joins(folder: Path) -> bool:
+    """Use the server of another process once it is ready. Return False if there is none any more."""
+    deadline = time.monotonic() + SECONDS_TO_START
+    while not os.access(folder / "python", os.X_OK):
+        if not folder.exists() or time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    with suppress(OSError):
+        os.open(folder / "users", os.O_WRONLY | os.O_NONBLOCK)  # and never closed
+        return True
+    return False
+
+
+def start_server(folder: Path, imported: str, settings: dict[str, str]) -> None:
+    """Start a server, whose input ends when no process has it open to write."""
     python = sys.executable if imported == "libraries" else forking_python()
-    command = [python, str(Path(__file__).parent / "command_server.py"), folder.name, imported]
+    command = [python, str(Path(__file__).parent / "command_server.py"), str(folder), imported]
     dropped = "PYTHONPATH" if imported == "everything" else ("HF_", "PYTHONPATH")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
     environment = {**kept, "OMP_NUM_THREADS": "1", **settings}
-    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+    os.mkfifo(folder / "users")
+    reading = os.open(folder / "users", os.O_RDONLY | os.O_NONBLOCK)
+    os.open(folder / "users", os.O_WRONLY)
+    server = subprocess.Popen(command, stdin=reading, stdout=subprocess.PIPE, env=environment)
+    os.close(reading)
     assert server.stdout.readline() == b"ready\n"
-    atexit.register(folder.cleanup)
-    atexit.register(server.communicate)
-    return str(Path(folder.name, "python"))
 
 
 @cache

@@ -144,18 +144,18 @@ def test_compiled_training_step_equals_the_plain_one(name):
     sentences = [["Ada", "left"], ["in"]]
     encode = toy_tasks.tokenizer()
     batch = collator(task)([{**encode(words, is_split_into_words=True), **task.labels(words)} for words in sentences])
-    losses, gradients = [], []
+    outputs, gradients = [], []
     for compiled in (False, True):
         torch._dynamo.reset()
         model = task.model(num_hidden_layers=1, tagger_layers=1)
         if name not in ("pretraining", "masked-lm"):  # the part of the head, as the encoder's is the same in all
             batch["layers"] = model.compute_layers(**{key: batch[key] for key in ("input_ids", "attention_mask")})
-        run = torch.compile(model, backend="aot_eager") if compiled else model
-        loss = run(**batch).loss
-        loss.backward()
-        losses.append(loss.detach())
+        run = torch.compile(model, backend="aot_eager", fullgraph=name == "question-answering") if compiled else model
+        outputs.append(dict(run(**batch)))
+        outputs[-1]["loss"].backward()
         gradients.append({name: weight.grad for name, weight in model.named_parameters()})
-    torch.testing.assert_close(losses[1], losses[0])
+    torch.testing.assert_close(outputs[1].pop("loss"), outputs[0].pop("loss"))
+    torch.testing.assert_close(outputs[1], outputs[0], rtol=0, atol=1e-5)
     assert_same_weights(gradients[1], gradients[0])
 
 

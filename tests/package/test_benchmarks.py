@@ -67,7 +67,8 @@ def test_the_gpu_benchmark_runs_its_layers_on_a_cpu(tmp_path):
 
 @pytest.mark.slow
 def test_the_pretraining_benchmark_runs_all_contestants():
-    options = ["--rows", "2", "--rounds", "1", "--vocabulary", "100", "--negatives", "10"]
+    options = ["--rows", "2", "--rounds", "1", "--vocabulary", "100", "--negatives", "10", "--lines", "500"]
+    options += ["--product", "256"]
     command = [forking_python("everything"), str(SPEED.with_name("pretraining.py")), *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     run = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)

@@ -257,7 +257,8 @@ def phrases_of(line: str, place: Place) -> list[Phrase]:
                 raise ValueError(f"{place}: there is no word in '({label})'")
             phrases.append((words[first:], label))
         else:
-            words.append(ESCAPED.get(piece[0]) or re.sub(r"\\([/*])", r"\1", piece[0]))
+            word = ESCAPED.get(piece[0], piece[0])
+            words.append(re.sub(r"\\([/*])", r"\1", word) if "\\" in word else word)
     if opened or not phrases:
         raise ValueError(f"{place}: {len(opened)} brackets are not closed")
     return phrases
