@@ -4,6 +4,7 @@ The schemes are those of `model.label_schemes_elmo`, which reads labels and find
 """
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 from .model.label_schemes_elmo import Span, find_scheme, parse_label, spans
 
@@ -17,12 +18,12 @@ def find_used_scheme(sentences: Iterable[Sequence[str]]) -> str | None:
 
     It is IOB1 if no entity begins with `B` but those that follow an entity of the same type.
     """
-    names, needless = set(), False
+    names, needless, parse = set(), False, cache(parse_label)  # a corpus has few labels, each of them many times
     for sentence in sentences:
         names.update(sentence)
         previous = None
         for name in sentence:
-            label = parse_label(name)
+            label = parse(name)
             if label and label.position == "B":
                 needless |= previous is None or previous.position == "O" or previous.type != label.type
             previous = label

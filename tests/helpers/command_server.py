@@ -78,8 +78,10 @@ def import_package() -> None:
     for module in pkgutil.walk_packages(hf_elmo.__path__, "hf_elmo."):
         if not module.name.startswith(("hf_elmo.integrations", "hf_elmo.compat", "hf_elmo.model.lstm_elmo_triton")):
             importlib.import_module(module.name)
-    with suppress(ImportError):
-        importlib.import_module("matplotlib.backends.backend_agg")  # of the plots of each run
+    # What runs import when they draw plots, and score texts
+    for name in ("matplotlib.backends.backend_agg", "rouge_score.rouge_scorer", "sacrebleu"):
+        with suppress(ImportError):
+            importlib.import_module(name)
     for name in [name for name in sys.modules if name.startswith("hf_elmo.training.")]:
         if hasattr(sys.modules[name], "main"):
             del sys.modules[name]
