@@ -257,8 +257,7 @@ def phrases_of(line: str, place: Place) -> list[Phrase]:
                 raise ValueError(f"{place}: there is no word in '({label})'")
             phrases.append((words[first:], label))
         else:
-            word = ESCAPED.get(piece[0], piece[0])
-            words.append(re.sub(r"\\([/*])", r"\1", word) if "\\" in word else word)
+            words.append(ESCAPED.get(piece[0]) or piece[0].replace("\\/", "/").replace("\\*", "*"))
     if opened or not phrases:
         raise ValueError(f"{place}: {len(opened)} brackets are not closed")
     return phrases
