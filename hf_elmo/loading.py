@@ -39,6 +39,10 @@ def loading(name: str) -> Iterator[None]:
         if advice := looks_unconverted(name):
             raise ValueError(advice) from error
         reason = " ".join(str(error).split()) or type(error).__name__
+        if Path(name).is_dir() and not list(Path(name).glob("*.json")):
+            raise ValueError(f"{name or repr(name)}: this folder has no config.json, as saved models have") from error
+        if reason.startswith("Repo id must"):
+            raise ValueError(f"{name}: there is no such folder, and repositories have other names") from error
         if isinstance(error, (ValueError, OSError)) and name in reason:
             raise ValueError(reason if reason.startswith((f"{name}:", f"{name}/")) else f"{name}: {reason}") from error
         what = "cannot be loaded" if Path(name).exists() else "there is no such folder, and the Hub gave none"

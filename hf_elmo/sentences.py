@@ -21,7 +21,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .training.data.files import Place, numbered_lines
+from .text_files import Place, numbered_lines
 from .training.data.splits import load_splits
 from .training.data.tables import (
     ROWS_TO_JUDGE,

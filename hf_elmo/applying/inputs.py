@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..model.tokenization_elmo import ElmoTokenizer
+from ..text_files import Place, numbered_lines, read_text
 from ..training.arguments import QuestionArguments
 from ..training.data.documents import BEGIN, IDENTIFIERS, DocumentReader, is_list_of_lists
-from ..training.data.files import Place, numbered_lines, read_text
 from ..training.data.predicates import PredicateReader, has_columns_of_predicates
 from ..training.data.questions import QuestionReader, is_array
 from ..training.data.tables import SUFFIXES, Row, find_column, json_row, peek, read_table

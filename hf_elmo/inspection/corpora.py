@@ -17,7 +17,7 @@ from ..embedding import embed_sentences
 from ..loading import best_device, load_encoder, load_tokenizer
 from ..model.modeling_elmo import ElmoModel
 from ..model.tokenization_elmo import ElmoTokenizer
-from ..training.data.files import numbered_lines
+from ..text_files import numbered_lines
 from ..training.data.tables import Row, find_column, peek, read_table
 from ..training.language_model.corpus import TextFiles, choose_split
 

@@ -30,7 +30,7 @@ import numpy as np
 
 from ..plots import bars, panels
 from ..tables import Table
-from ..training.data.files import Place, numbered_lines
+from ..text_files import Place, numbered_lines
 from .corpora import Encoder, encoder_of, normalized
 from .report import Findings
 

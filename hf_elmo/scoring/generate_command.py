@@ -12,7 +12,7 @@ from ..applying.inputs import arriving_lines
 from ..model.causal_lm_elmo import ElmoForCausalLM
 from ..model.tokenization_elmo import ElmoTokenizer
 from ..perplexity import load_language_model
-from ..training.data.files import numbered_lines
+from ..text_files import numbered_lines
 from .inputs import STANDARD_INPUT
 from .printing import print_object, progress_bar
 from .words import next_words, previous_words

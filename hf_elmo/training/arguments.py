@@ -244,6 +244,7 @@ class FineTuningArguments(TrainingArguments):
         # The default is the task's own metric, not the loss.
         self.metric_for_best_model, self.greater_is_better = chosen
         check_least(self, 0, "early_stopping_patience", "mix_l2")
+        check_choice(self, "train_sampling_strategy", ("group_by_length", "random", "sequential"))
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"--seeds must be different, but are {' '.join(map(str, self.seeds))}")
 

@@ -18,19 +18,24 @@ from .run_record import RunRecord
 from .script import suggestion
 
 LOWER_IS_BETTER = ("loss", "mse")
+# Options of transformers with which predictions cannot be scored, or the recurrence not be compiled, and their defaults
+UNSUPPORTED = {"label_names": None, "batch_eval_metrics": False, "eval_do_concat_batches": True, "torch_compile": False}
 
 
 def check_settings(start: str | None, args: FineTuningArguments | PretrainingArguments) -> None:
     """Check what needs neither data nor model, of which `start` is the name or folder to start from.
 
-    Raises:
-        `ValueError`, `OSError`: in one line.
+    `ValueError`, `OSError` in one line.
     """
     if not args.output_dir:
         raise ValueError("--output_dir is missing: the folder for checkpoints, results and the trained model")
-    check_writable(Path(args.output_dir))
+    check_writable("output_dir", args.output_dir)
+    check_writable("cache_dir", getattr(args, "cache_dir", None) or args.output_dir)
+    for name, value in UNSUPPORTED.items():
+        if getattr(args, name) != value:
+            raise ValueError(f"--{name} {getattr(args, name)}: these scripts have no use for it: leave it out")
     check_least(args, 1, "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
-    check_least(args, 1, "eval_accumulation_steps")
+    check_least(args, 1, "eval_accumulation_steps", *(["unroll_steps"] if hasattr(args, "unroll_steps") else []))
     check_least(args, 0, "weight_decay", "max_grad_norm")
     if args.num_train_epochs <= 0 and args.max_steps <= 0:
         raise ValueError(f"--num_train_epochs must be above 0, but is {args.num_train_epochs:g}; or give --max_steps")
@@ -77,15 +82,15 @@ def check_checkpoint(args: FineTuningArguments | PretrainingArguments) -> None:
         )
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(option: str, folder: str) -> None:
     """Raise `ValueError` unless files can be written to a folder, which need not exist yet. Nothing is created."""
-    existing = folder.absolute()
+    existing = Path(folder).absolute()
     while not os.path.lexists(existing):
         existing = existing.parent
     if not existing.is_dir():
-        raise ValueError(f"--output_dir {folder}: {existing} is not a folder")
+        raise ValueError(f"--{option} {folder}: {existing} is not a folder")
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise ValueError(f"--output_dir {folder}: no permission to write to {existing}")
+        raise ValueError(f"--{option} {folder}: no permission to write to {existing}")
 
 
 def check_optimizer(args: FineTuningArguments | PretrainingArguments, model: ElmoPreTrainedModel) -> None:

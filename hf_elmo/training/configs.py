@@ -1,6 +1,7 @@
 """The configuration that a run starts from: that of a model or of the original, with changes."""
 
 import json
+from collections.abc import Collection
 
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig
@@ -9,13 +10,16 @@ from ..loading import loading
 from ..model.configuration_elmo import ElmoConfig
 
 
-def read_config(name: str | None, overrides: str | None = None, is_trained: bool = False, **options) -> ElmoConfig:
+def read_config(
+    name: str | None, overrides: str | None = None, is_trained: bool = False, fixed: Collection[str] = (), **options
+) -> ElmoConfig:
     """Return the configuration of a model, or of the original.
 
     Args:
         name: Folder or repository of a model, or a configuration file; None for the original.
         overrides: Changes, as JSON.
         is_trained: Whether the encoder is to be trained, which a quantized one cannot be.
+        fixed: Fields that `overrides` must not change.
         options: Further changes, over which `overrides` takes precedence.
 
     Raises:
@@ -23,7 +27,7 @@ def read_config(name: str | None, overrides: str | None = None, is_trained: bool
             name unknown fields or have invalid values.
     """
     try:
-        changes = json.loads(overrides or "{}")
+        changes = {} if overrides is None else json.loads(overrides)
     except json.JSONDecodeError as error:
         raise ValueError(f"--config_overrides must be JSON, but is {overrides!r} ({error})") from None
     if not isinstance(changes, dict):
@@ -31,6 +35,8 @@ def read_config(name: str | None, overrides: str | None = None, is_trained: bool
     known = ElmoConfig().to_dict()
     if unknown := [key for key in changes if key not in known]:
         raise ValueError(f"--config_overrides: the configuration has no {', '.join(unknown)}")
+    if given := next((name for name in fixed if name in changes), None):
+        raise ValueError(f"--config_overrides: {given} follows from the data and the other options: leave it out")
     changes = {**options, **changes}
     try:
         if name is None:

@@ -22,12 +22,12 @@ from transformers import PreTrainedTokenizerBase
 
 from ..loading import load_tokenizer
 from ..model.coreference_elmo import ElmoForCoreferenceResolution, clusters_of_antecedents
+from ..text_files import write_lines
 from .arguments import DocumentArguments, FineTuningArguments, ModelArguments
 from .batches import EncodedDataset, encode
 from .checks import check_settings
 from .coreference_metrics import coreference_scores, gap_scores
 from .data.documents import document_lines, read_documents, split_documents
-from .data.files import write_lines
 from .data.splits import Splits, values
 from .errors import confusions, coreference_errors
 from .runs import Runs
@@ -84,8 +84,7 @@ class MentionClusters(Task):
     def encode(self, examples: Dataset) -> EncodedDataset:
         """Encode documents, each as one row with the `<S>` of each sentence, and with clusters if all are known.
 
-        Raises:
-            `ValueError`: if the tokenizer adds no `<S>`.
+        `ValueError` if the tokenizer adds no `<S>`.
         """
         if not self.tokenizer.add_bos_token:
             raise ValueError(

@@ -12,9 +12,9 @@ from transformers import PreTrainedTokenizerBase
 
 from ..model.configuration_elmo import ElmoConfig
 from ..model.sequence_classification_elmo import ElmoForSequenceClassification
+from ..text_files import one_word, write_lines
 from .arguments import ModelArguments
 from .batches import EncodedDataset, encode
-from .data.files import write_lines
 from .data.splits import Splits, values
 from .errors import confusions, label_errors, value_errors
 from .metrics import class_scores, multi_label_scores, value_scores
@@ -109,5 +109,8 @@ class TextLabels(Task):
         name, ids = "index", range(len(examples))
         if "id" in examples.column_names:
             name, ids = "id", values(examples, "id")
-        lines = [f"{name}\tprediction\n", *(f"{id}\t{shown(label)}\n" for id, label in zip(ids, predicted))]
+        lines = [
+            f"{name}\tprediction\n",
+            *(f"{one_word(str(id))}\t{' '.join(shown(label).split())}\n" for id, label in zip(ids, predicted)),
+        ]
         write_lines(path.with_suffix(".tsv"), lines)

@@ -22,10 +22,10 @@ from ..loading import load_tokenizer
 from ..model.configuration_elmo import ElmoConfig
 from ..model.label_schemes_elmo import find_scheme
 from ..model.token_classification_elmo import ElmoForTokenClassification
+from ..text_files import write_lines
 from .arguments import FineTuningArguments, ModelArguments, WordLabelArguments
 from .batches import EncodedDataset, encode
 from .checks import check_settings
-from .data.files import write_lines
 from .data.splits import values
 from .data.word_labels import read_word_labels
 from .data.word_lines import conll_blocks

@@ -55,8 +55,7 @@ TIMINGS = ("_runtime", "_samples_per_second", "_steps_per_second", "_model_prepa
 class Runs:
     """All runs of a command.
 
-    Raises:
-        `ValueError`: if the output folder belongs to other runs, or something that training needs is missing.
+    `ValueError` if the output folder belongs to other runs, or something that training needs is missing.
     """
 
     command: list[str]  # for the model card

@@ -7,6 +7,7 @@ import contextlib
 import difflib
 import json
 import logging
+import math
 import re
 import sys
 from argparse import Action, RawDescriptionHelpFormatter
@@ -29,6 +30,10 @@ ENDING = """\
 --json prints the results as one JSON object, and everything else on standard error.
 
 exit codes: 0 success, 2 something to correct, 130 interrupted; the same command resumes what was interrupted."""
+# What options of other scripts are called here
+OTHER_NAMES = {"--lr": "--learning_rate", "--epochs": "--num_train_epochs", "--model": "--model_name_or_path"}
+OTHER_NAMES |= {f"--{name}_file": "--validation_file" for name in ("dev", "eval", "valid", "val")}
+OTHER_NAMES |= {"--batch_size": "--per_device_train_batch_size", "--output": "--output_dir", "--steps": "--max_steps"}
 METAVARS = {int: "N", float: "X", str: "TEXT"}
 
 
@@ -99,25 +104,32 @@ class ArgumentParser(HfArgumentParser):
             if not argument.isprintable() and any("\ud800" <= character <= "\udfff" for character in argument):
                 shown = argument.encode("utf-8", "backslashreplace").decode()
                 raise ValueError(f"the argument {shown} is not UTF-8: rename the file")
+        settings = {}
         if arguments and arguments[0].endswith(".json"):
-            self.set_defaults(**self.read_json(arguments[0]))
+            settings = self.read_json(arguments[0])
+            self.set_defaults(**settings)
             arguments = arguments[1:]
-        self.check_numbers(arguments)
+        self.check_numbers(arguments, settings)
         *parsed, unknown = self.parse_args_into_dataclasses(
             arguments, return_remaining_strings=True, look_for_args_file=False
         )
         if unknown:
             known = [option for action in self._actions for option in action.option_strings]
-            hint = suggestion(unknown[0], known) or "; --help lists those that there are"
+            hint = suggestion(OTHER_NAMES.get(unknown[0], unknown[0]), known) or "; --help lists those that there are"
             raise ValueError(f"no such argument: {' '.join(unknown)}{hint}")
         return tuple(parsed)
 
-    def check_numbers(self, arguments: list[str]) -> None:
-        """Refuse `inf` and `nan`, which Python reads as numbers."""
+    def check_numbers(self, arguments: list[str], settings: dict) -> None:
+        """Refuse `inf`, `nan` and `1e400`, which Python reads as numbers, on the command line and in a file."""
         options = {name for action in self._actions if action.type is float for name in action.option_strings}
-        for name, value in pairwise(arguments):
-            if name in options and value.lower().lstrip("+-") in ("inf", "infinity", "nan"):
-                raise ValueError(f"{name} must be a number, but is {value}")
+        pairs = [*pairwise(arguments), *(part.split("=", 1) for part in arguments if "=" in part)]
+        for name, value in [*pairs, *((f"--{name}", value) for name, value in settings.items())]:
+            with contextlib.suppress(ValueError, TypeError):  # what is no number at all has another message
+                if name in options and not math.isfinite(float(value)):
+                    break
+        else:
+            return
+        raise ValueError(f"{name} must be a number, but is {value}")
 
     def read_json(self, path: str) -> dict:
         """Return the settings of a JSON file, or of a recipe by its name."""

@@ -78,8 +78,7 @@ def is_pair(model_args: Seq2SeqModelArguments) -> bool:
 def encoder_config(model_args: Seq2SeqModelArguments, splits: Splits, pair: bool) -> ElmoConfig:
     """Return the configuration of the encoder of the model to train.
 
-    Raises:
-        `ValueError`: if there are no training examples and the model is no pair.
+    `ValueError` if there are no training examples and the model is no pair.
     """
     name = model_args.model_name_or_path
     if pair:

@@ -23,10 +23,10 @@ from transformers import PreTrainedTokenizerBase
 from ..loading import load_tokenizer
 from ..model.configuration_elmo import ElmoConfig
 from ..model.token_classification_elmo import ElmoForTokenClassification
+from ..text_files import write_lines
 from .arguments import FineTuningArguments, ModelArguments, PredicateArguments
 from .batches import EncodedDataset, encode
 from .checks import check_settings
-from .data.files import write_lines
 from .data.predicates import read_predicates, write_props
 from .data.splits import values
 from .errors import role_errors

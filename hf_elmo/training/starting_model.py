@@ -45,9 +45,10 @@ def task_config(
             f"{model_args.model_name_or_path} is no {head.__name__}, which could label without training: "
             "give training examples, --train_file or --dataset_name"
         )
+    fixed = ("id2label", "label2id", *options)
     options = {"word_vocab_size": 0, **({} if known else defaults or {}), **options}
     is_trained = model_args.random_encoder or not model_args.freeze_encoder
-    config = read_config(model_args.model_name_or_path, model_args.config_overrides, is_trained, **options)
+    config = read_config(model_args.model_name_or_path, model_args.config_overrides, is_trained, fixed, **options)
     if splits.label_names is not None:
         names = known if known and set(splits.label_names) <= set(known) else splits.label_names
         config.id2label, config.label2id = dict(enumerate(names)), {name: id for id, name in enumerate(names)}

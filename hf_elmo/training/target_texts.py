@@ -15,9 +15,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from ..loading import load_tokenizer, loading
+from ..text_files import write_lines
 from .arguments import ParallelArguments, Seq2SeqModelArguments
 from .batches import EncodedDataset, encode
-from .data.files import write_lines
 from .data.splits import Splits, values
 from .errors import score_errors
 from .tasks import Task

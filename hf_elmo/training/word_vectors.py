@@ -17,8 +17,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from ..model.word_features_elmo import word_hashes
+from ..text_files import Place, numbered_lines
 from .batches import EncodedDataset
-from .data.files import Place, numbered_lines
 
 logger = logging.getLogger("hf_elmo.training")
 

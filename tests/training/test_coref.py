@@ -230,6 +230,10 @@ def test_what_is_wrong_in_a_file_is_said_in_one_line(data, tmp_path, capsys, con
         ),
         ({"sentences": [["He"], ["He"]], "clusters": [[[0, 1]]]}, "the mention [0, 1] goes beyond its sentence"),
         ({"sentences": [["He"]], "clusters": [[[0, 0], [0, 0]]]}, "the mention [0, 0] occurs twice"),
+        (
+            {"sentences": [["He", "he"]], "clusters": [[[False, True]]]},
+            "last], but are [[[False, True]]]",
+        ),
         ({"sentences": [["He"]]}, "there is no column 'clusters' or 'coref_clusters', only sentences"),
     ],
 )

@@ -83,6 +83,8 @@ def test_a_line_of_100000_words(tmp_path):
         (["--vocab_file", "nowhere.txt"], "nowhere.txt"),
         (["--train_files", "nowhere*.txt"], "nowhere*.txt: no such file, and no file matches it as a pattern"),
         (["--min_count", "1000"], "no word occurs 1000 times in the text: lower --min_count"),
+        (["--unroll_steps", "0"], "--unroll_steps must be at least 1, but is 0"),
+        (["--torch_compile", "True"], "--torch_compile True: these scripts have no use for it: leave it out"),
         (["--config_overrides", "{"], "--config_overrides must be JSON"),
         (["--config_overrides", '{"cells": 3}'], "--config_overrides: the configuration has no cells"),
         (["--config_overrides", '{"projection_size": -3}'], "projection_size"),

@@ -187,6 +187,7 @@ def test_rows(tmp_path):
             r"line 2: answers.text\[0\]: the answer 'Oslo' is not in its context at answer_start 4",
         ),
         (ROW, "line 2: two questions have the id '1'"),
+        ({**ROW, "id": "2", "is_impossible": "no"}, "line 2: is_impossible: expected true or false, but found 'no'"),
         (
             {**without(ROW, "answers"), "id": "2", "answer": "Oslo"},
             "line 2: answers are expected in `answers`",

@@ -81,6 +81,7 @@ CONLL2009 = """1	Cats	cat	cat	NNS	NNS	_	_	2	2	SBJ	SBJ	_	_	A0
     [
         ("x.conll", CONLL2009, ["Cats/NNS purr/VBP", "No/UH"], None),
         ("x.tsv", "A\tB-X\nB\tM-X\nC\tE-X\nd\tO\nF\tW-Y\n", ["A/B-X B/I-X C/I-X d/O F/B-Y"], "BMES"),
+        ("x.tsv", "A\tBEGIN-X\nB\tInside-X\nc\tOutside\nD\tBegin_X\n", ["A/B-X B/I-X c/O D/B-X"], "BIO"),
         ("x.tsv", "A\tW-X\nB\tB-X\nC\tE-X\nd\tO\nF\tW-Y\n", ["A/B-X B/B-X C/I-X d/O F/B-Y"], "BIOES"),
         ("x.jsonl", '{"tokens": ["EU", "is"], "ner_tags": [1.0, 0.0]}', ["EU/B-ORG is/O"], "BIO"),
     ],
@@ -114,6 +115,7 @@ WORDS = "Ada Bo Cy Di Ed Flo Gus Hal Ida Jo Kim Lou".split()
             '{"tokens": ["E\\ud800"], "ner_tags": ["O"]}',
             "line 1: the text has half of a character",
         ),
+        ("x.txt", "A,O\nB,B-X\n", "line 1: there is no label to learn in 'A,O'; a line must have a word, a tab or a"),
         ("x.tsv", "A\tO\nB O\nC\tB-X\nd\tO\n", "line 2: 1 columns where the file has 2, separated by tabs: 'B O'"),
     ],
 )
@@ -137,6 +139,39 @@ def test_columns_and_labels_that_are_refused(tmp_path, name, text, message):
 def test_labels_of_texts(tmp_path, name, text, expected):
     splits = read_texts(arguments(train_file=write(tmp_path, name, text)))
     assert splits.train["label"][:] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("text,label\na,x|y\nb,y\n", {}, "'x|y' joins labels that also stand alone: give --label_separator '|'"),
+        ("text,label\na,1\nb,0\n", {}, "the labels are 1, 0, where the names of labels are expected"),
+        ("text,label\na,\nb,[]\n", {}, "the labels are all empty, where the names"),
+        ("text,label\na,2\nb,2.0\n", {"problem_type": "regression"}, "line 2: all 2 values are 2: name the column"),
+        ("text,label\na,1_0\n", {"problem_type": "regression"}, "line 2: a label to regress on must be a number"),
+        ("text,label\na,x\nb,y\n", {"label_column": "text"}, "train: texts and labels are both read from column text"),
+    ],
+)
+def test_labels_of_texts_that_are_refused(tmp_path, text, options, message):
+    path = write(tmp_path, "x.csv", text)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        read_texts(arguments(train_file=path, **{"problem_type": "multi_label", **options}))
+
+
+def test_lists_of_labels_in_cells_and_values_are_shown(tmp_path):
+    path = write(tmp_path, "x.csv", """text,label\na,"['x', 'y', 'x']"\nb,[]\nc,"[""y""]"\n""")
+    splits = read_texts(arguments(train_file=path, problem_type="multi_label"))
+    assert splits.train["label"][:] == [["x", "y"], [], ["y"]]
+    path = write(tmp_path, "y.tsv", "text\tlabel\na\t1\nb\t2.5\n")
+    splits = read_texts(arguments(train_file=path, problem_type="regression"))
+    assert "train: values from 1 to 2.5, 1.75 on average" in splits.understood.notes
+
+
+def test_labels_that_look_alike_are_noted(tmp_path):
+    labels = ["Good", "good", "good\u200b", "1", "+1.0", "other"]
+    path = write(tmp_path, "x.tsv", "text\tlabel\n" + "".join(f"a\t{label}\nb\t{label}\n" for label in labels))
+    notes = read_texts(arguments(train_file=path)).understood.notes
+    assert notes == [r"labels that look alike are kept apart: 'Good', 'good', 'good\u200b', '+1.0', '1'"]
 
 
 def test_quotes_in_a_file_that_has_none(tmp_path):
@@ -288,7 +323,7 @@ def test_labels_that_mark_no_entities(tmp_path, labels):
 def test_types_that_differ_in_case_are_noted(tmp_path):
     path = write(tmp_path, "x.conll", "Ada B-PER\nsits O\nEve b-per\n")
     notes = read_word_labels(arguments(train_file=path)).understood.notes
-    assert "types of entities that differ only in case are kept apart: ['PER', 'per']" in notes
+    assert "types of entities that look alike are kept apart: 'PER', 'per'" in notes
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,13 @@ def test_tables_with_sentences_references_and_languages(tmp_path):
         ({"t.txt": "a\n"}, {}, "expected a file of the source language, as t.en"),
         ({"t.en": "a\n"}, {"source_language": None}, "name the languages of parallel files, --source_language en"),
         ({"t.jsonl": '{"source": 3, "target": "b"}\n'}, {}, "source must be a text or a list of texts, but holds 3"),
+        ({"t.jsonl": '{"translation": null}\n'}, {}, "translation must be an object with en and de, but is None"),
+        (
+            {"t.jsonl": '{"translation": {"en": "a", "fr": "b"}}\n'},
+            {},
+            "t.jsonl, line 1: translation must be an object with en and de, but is {'en': 'a', 'fr': 'b'}",
+        ),
+        ({"t.en": "a\n"}, {"target_language": "en"}, "train: sources and targets are both read from en"),
         ({"t.jsonl": '{"a": "b"}\n'}, {}, "there is no column 'source' or 'src'"),
         ({"t.jsonl": '{"source": "", "target": "b"}\n'}, {}, "1 left out: pairs with an empty text"),
     ],

@@ -15,9 +15,10 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer
 import hf_elmo
 from hf_elmo.cli import main
 from hf_elmo.semantic_roles import label_roles
+from hf_elmo.text_files import Place
 from hf_elmo.training import encoder_cache, srl
 from hf_elmo.training.arguments import PredicateArguments
-from hf_elmo.training.data.predicates import brackets, labels_of_brackets, read_predicates
+from hf_elmo.training.data.predicates import brackets, labels_of_brackets, read_predicate, read_predicates
 from hf_elmo.training.encoder_cache import EncoderCache
 from hf_elmo.training.metrics import arguments_of, role_scores
 from hf_elmo.training.srl import RoleLabels
@@ -262,6 +263,25 @@ def test_brackets_are_read_as_they_are_written():
     for _ in range(50):
         labels = bio(" ".join(draw.choice([".", "A0", "+A0", "V", "R-A1", "C-A1"]) for _ in range(9)))
         assert labels_of_brackets(brackets(labels), [None] * 9, "arguments") == labels
+
+
+def test_a_word_may_be_a_number_sign(tmp_path):
+    path = tmp_path / "a.conll"
+    path.write_text("# sent_id = 1\n# - (A0*)\nmet meet (V*)\n\n#win - (A0*)\nhas have (V*)\n")
+    assert sentences(path, "train")["tokens"][:] == [["#", "met"], ["#win", "has"]]
+
+
+@pytest.mark.parametrize(
+    ("predicate", "message"),
+    [
+        (True, "a predicate must be an object whose `words` are numbers from 0 to 1, but is True"),
+        ({"words": [0], "labels": ["O", "B-V"]}, "a predicate has the words [0], but the label V is at the words [1]"),
+    ],
+)
+def test_predicates_of_json_that_are_refused(predicate, message):
+    with pytest.raises(ValueError, match="x, line 1: ") as refused:
+        read_predicate(predicate, ["Ada", "met"], Place("x", 1))
+    assert message in str(refused.value)
 
 
 @pytest.mark.parametrize(

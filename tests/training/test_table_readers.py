@@ -1,13 +1,15 @@
 """Text files in their encodings, and tables of every kind: rows, columns, and what is refused."""
 
+import bz2
 import gzip
 import json
+import lzma
 
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Sequence, Value
 from reading import arguments, rows, tagged, write
 
-from hf_elmo.training.data.files import numbered_lines
+from hf_elmo.text_files import numbered_lines
 from hf_elmo.training.data.splits import sample
 from hf_elmo.training.data.tables import find_column, read_table
 from hf_elmo.training.data.text_pairs import read_text_pairs
@@ -35,6 +37,9 @@ def test_lines(tmp_path, encoding, name, end):
         ("<!DOCTYPE html>\n<html>", "a web page"),
         (b"PK\x03\x04\x00\x00", "a zip archive or a spreadsheet"),
         (b"PAR1\x00", "a Parquet file: give it the suffix"),
+        (bz2.compress(b"a O\n"), "compressed by bzip2"),
+        (lzma.compress(b"a O\n"), "compressed by xz"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", "a document of an office program: save it as .csv"),
         (b"\x00\x01\x02\x00\x00", "no text, but binary data"),
         (
             b"ok\ncaf\xe9 au lait\n",
@@ -75,6 +80,10 @@ def test_tables(tmp_path):
 def test_a_folder_is_no_file(tmp_path):
     with pytest.raises(ValueError, match="this is a folder, not a file"):
         list(numbered_lines(tmp_path))
+    with pytest.raises(ValueError, match="/dev/null: this is a pipe or a device, and files are read more than once"):
+        list(numbered_lines("/dev/null"))
+    with pytest.raises(ValueError, match=r"^'': no such file"):
+        list(numbered_lines(""))
 
 
 def test_long_cells(tmp_path):
@@ -130,7 +139,10 @@ def test_rows_of_one_split(tmp_path):
         ("x.json", '[{"a": 1},\n{"a": }]\n', "line 2: not JSON"),
         ("x.jsonl", "1\n", "line 1: a line must be an object"),
         ("x.json", "[1, 2]\n", "item 0: must be an object with a value for each column: 1"),
-        ("x.json", '{"a":\n {"0": 1}}\n', "item 0: must be an object with a value for each column: 'a'"),
+        ("x.json", '{"a":\n {"0": 1}}\n', "expected a list of objects, one a row, but found one with a"),
+        ("x.jsonl", f'{{"a": {"[" * 100_000}', "line 1: not JSON"),
+        ("x.jsonl", f'{{"a": {"9" * 5000}}}', "line 1: not JSON"),
+        ("x.json", "[" * 100_000, "not JSON"),
         ("x.parquet", "a", "not a Parquet file"),
     ],
 )
@@ -139,6 +151,19 @@ def test_tables_that_are_refused(tmp_path, name, text, message):
     with pytest.raises(ValueError, match="x") as refused:
         list(read_table(path))
     assert str(refused.value).startswith((f"{path}, {message}", f"{path}: {message}"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("x.CSV", "a\n1\n2\n"),
+        ("x.JSONL", '{"a": "1"}\n{"a": "2"}\n'),
+        ("x.json", '{"version": "1", "data": [{"a": "1"}, {"a": "2"}]}'),
+        ("x.Json", '{"data":\n [{"a": "1"}, {"a": "2"}]}'),
+    ],
+)
+def test_suffixes_in_any_case_and_rows_in_one_object(tmp_path, name, text):
+    assert [row for _, row in read_table(write(tmp_path, name, text))] == [{"a": "1"}, {"a": "2"}]
 
 
 # ---- Datasets

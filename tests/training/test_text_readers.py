@@ -40,8 +40,9 @@ def test_trees(tmp_path):
 @pytest.mark.parametrize(("problem", "label"), [("regression", 3.0), ("multi_label", ["3"])])
 def test_labels_of_trees_and_lines_are_those_of_the_problem(tmp_path, problem, label):
     lines = {"trees.txt": TREE, "last.txt": "It 's a gem . __label__3", "first.txt": "3 It 's a gem ."}
+    others = {"trees.txt": "(1 bad)", "last.txt": "bad __label__1", "first.txt": "1 bad"}
     for name, line in lines.items():
-        path = write(tmp_path, name, f"{line}\n{line}\n")
+        path = write(tmp_path, name, f"{line}\n{others[name]}\n")
         assert words(path, problem_type=problem)[0] == (["It", "'s", "a", "gem", "."], label)
 
 
@@ -86,8 +87,12 @@ def test_phrases_are_for_training_and_neutral_ones_in_no_class_of_two(tmp_path):
 
 
 def test_lines_of_label_and_sentence(tmp_path):
-    path = write(tmp_path, "x.fine", "4 a gripping movie \n\n__label__0 bad\n")
-    assert words(path) == [(["a", "gripping", "movie"], "4"), (["bad"], "0")]
+    expected = [(["a", "gripping", "movie"], "4"), (["bad"], "0")]
+    assert words(write(tmp_path, "x.fine", "4 a gripping movie \n\n0 bad\n")) == expected
+    fasttext = write(tmp_path, "y", "a gripping __label__4 movie\nno label\n__label__0\tbad\n")
+    splits = read_texts(arguments(train_file=fasttext))
+    assert rows(splits, "train", "words", "label") == expected
+    assert splits.understood.left_out == {("train", "texts without a label"): (1, f"{fasttext}, line 2")}
     for line in (" 4 a", "'s a gem"):
         path = write(tmp_path, "x.fine", f"4 a\n3 b\n{line}\n")
         with pytest.raises(ValueError, match="line 3: a label and a blank must go before the sentence"):

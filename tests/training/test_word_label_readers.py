@@ -7,7 +7,7 @@ from reading import arguments, rows, tagged, write
 
 from hf_elmo.label_schemes import find_used_scheme
 from hf_elmo.model.label_schemes_elmo import spans
-from hf_elmo.training.data.files import numbered_lines, write_lines
+from hf_elmo.text_files import numbered_lines, write_lines
 from hf_elmo.training.data.word_labels import read_word_labels
 from hf_elmo.training.data.word_lines import conll_blocks
 

@@ -16,9 +16,9 @@ import pyarrow as pa
 from datasets import Dataset
 
 from ...model.word_splitting_elmo import splitting_rule
-from .files import Place, columns_of, numbered_lines, one_word
+from ...text_files import Place, columns_of, numbered_lines, one_word
 from .splits import Reader, Splits, values
-from .tables import Row, find_column, is_table, peek
+from .tables import Row, find_column, identifier_of, is_table, peek
 
 BEGIN = re.compile(r"#\s*begin document\s+\(?(.*?)\)?(?:;\s*part\s*(\S+))?\s*$")
 BRACKET = re.compile(r"(\()?([^()|\s]+)(\))?")
@@ -80,7 +80,7 @@ class DocumentReader(Reader):
     # ---- CoNLL-2012
 
     def read_conll(self, path: str, split: str) -> Iterator[dict]:
-        self.understood.record(split, "CoNLL-2012", words="column 4", mentions="the last column")
+        self.understood.record(split, "CoNLL-2012", words="column 3", mentions="the last column")
         is_known = split != "test" or any(has_mention(line) for _, line in numbered_lines(path))
         document: dict | None = None
         clusters: dict[str, list[list[int]]] = {}
@@ -123,7 +123,7 @@ class DocumentReader(Reader):
             if not is_list_of_lists(words, str):
                 raise ValueError(f"{place}: {sentences} must be a list of lists of words, but is {words!r:.60}")
             found = None if row.get(clusters) is None else read_clusters(row[clusters], words, place)
-            id = str(row.get(identifier, place.number))
+            id = identifier_of(row, identifier, place)
             yield {"id": id, "sentences": words, "clusters": found, "source": str(place)}
 
     def read_gap(self, rows: Iterable[Row], names: Sequence[str], place: Place, split: str) -> Iterator[dict]:
@@ -148,8 +148,7 @@ def add_sentence(
 ) -> None:
     """Add the words of a sentence of CoNLL-2012 to those of its document, and its mentions to their clusters.
 
-    Raises:
-        `ValueError`: if a line has no word, or brackets that are not those of mentions.
+    `ValueError` if a line has no word, or brackets that are not those of mentions.
     """
     begun: dict[str, list[tuple[int, Place]]] = {}  # mentions that have not ended, by cluster
     seen: set[tuple[int, int]] = set()
@@ -191,15 +190,14 @@ def has_mention(line: str) -> bool:
 
 def is_list_of_lists(value: Any, kind: type) -> bool:
     return isinstance(value, list) and all(
-        isinstance(row, list) and all(isinstance(one, kind) for one in row) for row in value
+        isinstance(row, list) and all(type(one) is kind for one in row) for row in value
     )
 
 
 def read_clusters(clusters: Any, sentences: list[list[str]], place: Place) -> list[list[list[int]]]:
     """Return the clusters of a row of JSON.
 
-    Raises:
-        `ValueError`: if they are not lists of mentions of two words of one sentence, or a mention occurs twice.
+    `ValueError` if they are not lists of mentions of two words of one sentence, or a mention occurs twice.
     """
     if not isinstance(clusters, list) or not all(is_list_of_lists(cluster, int) for cluster in clusters):
         raise ValueError(f"{place}: clusters must be lists of mentions [first, last], but are {clusters!r:.60}")

@@ -5,13 +5,13 @@ tables          a column of sources and one of targets, each a text or a list: o
                 references; `translation`, an object of languages, as datasets of the Hub have it
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from .files import Place, parallel_lines
+from ...text_files import Place, parallel_lines
 from .splits import Reader, Splits
 from .tables import Row, find_column, is_table, peek
 
@@ -55,8 +55,8 @@ class ParallelReader(Reader):
         head, names, rows = peek(rows)
         for place, _ in head[:1]:
             if "translation" in names and all(self.languages) and not any(self.columns):
-                rows = ((place, row["translation"]) for place, row in rows)
                 source, target = self.languages
+                rows = ((place, translation(row, self.languages, place)) for place, row in rows)
             else:
                 source = find_column(names, self.columns[0], SOURCE, place, "--source_column")
                 usual = [name for name in TARGET if name != source]
@@ -73,6 +73,14 @@ class ParallelReader(Reader):
 
     def shown(self, example: dict) -> str:
         return f"{example['text'][:100]} -> {(example['references'] or [''])[0][:100]}"
+
+
+def translation(row: dict, languages: Sequence[str], place: Place) -> dict:
+    """Return the object of texts by language in a row of a dataset of translations."""
+    texts = row.get("translation")
+    if not isinstance(texts, dict) or not texts.keys() >= {*languages}:
+        raise ValueError(f"{place}: translation must be an object with {' and '.join(languages)}, but is {texts!r:.60}")
+    return texts
 
 
 def texts_of(cell: Any, column: str | None, place: Place) -> list[str]:

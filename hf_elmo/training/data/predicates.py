@@ -22,10 +22,10 @@ from datasets import Dataset
 
 from ...label_schemes import labels_of_scheme
 from ...model.label_schemes_elmo import spans
-from .files import Place, columns_of, numbered_lines, one_word, write_lines
+from ...text_files import Place, columns_of, numbered_lines, one_word, write_lines
 from .splits import Reader, Splits, values
 from .tables import Row, find_column, is_table, peek
-from .word_lines import BRACKETS, labels_of_brackets
+from .word_lines import BRACKETS, COMMENT, labels_of_brackets
 
 IOB = re.compile(r"O|[BI]-\S+")
 LINES_TO_JUDGE = 5000
@@ -71,7 +71,7 @@ class PredicateReader(Reader):
         self.understood.record(split, layout.kind, words=f"column {layout.word}", labels="one column a predicate")
         rows: list[tuple[Place, list[str]]] = []
         for number, line in chain(numbered_lines(path), [(0, "")]):
-            if line.startswith("#") and (layout.word or not rows):  # a comment, unless words come first
+            if line.startswith("#") and (layout.word or (not rows and not is_word(line))):
                 continue
             if line.strip():
                 rows.append((Place(path, number), columns_of(line)))
@@ -127,6 +127,12 @@ def find_layout(path: str) -> Layout:
     raise ValueError(f"{path}: there is no sentence in it")
 
 
+def is_word(line: str) -> bool:
+    """Return whether a line of CoNLL-2005 that begins with `#` is no comment, but ends as lines of words do."""
+    last = columns_of(line)[-1].strip()
+    return not COMMENT.match(line) and (last in NOT_LABELED or bool(BRACKETS.fullmatch(last)))
+
+
 def has_columns_of_predicates(path: str) -> bool:
     """Return whether a file has words in the numbered columns or those of CoNLL-2005."""
     lines = [line for _, line in islice(numbered_lines(path), LINES_TO_JUDGE) if line.strip() and line[0] != "#"]
@@ -143,9 +149,8 @@ def has_columns_of_predicates(path: str) -> bool:
 def read_sentence(rows: list[tuple[Place, list[str]]], layout: Layout) -> dict:
     """Return the example of a sentence's lines.
 
-    Raises:
-        `ValueError`: if lines have different numbers of columns, or there are not as many columns of labels as
-            predicates, or a label is none.
+    `ValueError` if lines have different numbers of columns, or there are not as many columns of labels as predicates,
+    or a label is none.
     """
     width, needed = len(rows[0][1]), max(layout.word + 1, layout.predicate or 0) + 1
     if width < needed:
@@ -192,12 +197,11 @@ def labels_of_iob(cells: Sequence[str], places: Sequence[Place]) -> list[str]:
 def read_predicate(value: Any, words: list[str], place: Place) -> dict:
     """Return a predicate of a row of JSON, an object, or the number of its word.
 
-    Raises:
-        `ValueError`: if it names no words of the sentence, or has another number of labels than the sentence of words.
+    `ValueError` if it names no words of the sentence, or has another number of labels than the sentence of words.
     """
-    value = {"words": [value]} if isinstance(value, int) else value
+    value = {"words": [value]} if type(value) is int else value
     own = value.get("words") if isinstance(value, dict) else None
-    if not isinstance(own, list) or not own or not all(isinstance(n, int) and 0 <= n < len(words) for n in own):
+    if not isinstance(own, list) or not own or not all(type(n) is int and 0 <= n < len(words) for n in own):
         raise ValueError(
             f"{place}: a predicate must be an object whose `words` are numbers from 0 to {len(words) - 1}, but is "
             f"{value!r:.60}"
@@ -207,6 +211,9 @@ def read_predicate(value: Any, words: list[str], place: Place) -> dict:
         if not isinstance(labels, list) or len(labels) != len(words):
             raise ValueError(f"{place}: {len(words)} words need as many labels, but have {labels!r:.60}")
         labels = labels_of_iob([str(label) for label in labels], [place] * len(labels))
+    own, marked = sorted(set(own)), [n for n, label in enumerate(labels or ()) if label in ("B-V", "I-V")]
+    if marked and marked != own:
+        raise ValueError(f"{place}: a predicate has the words {own}, but the label V is at the words {marked}")
     return {"name": str(value.get("name") or words[own[0]]), "words": own, "labels": labels}
 
 

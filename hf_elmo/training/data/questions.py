@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 from datasets import Dataset
 
-from .files import numbered_lines
+from ...text_files import name_of_kind, numbered_lines
 from .splits import Reader, Splits, values
 from .tables import Row, load_json
 
@@ -36,7 +36,7 @@ class QuestionReader(Reader):
     unit, schema = "question", SCHEMA
 
     def read_file(self, path: str, split: str) -> Iterable[dict]:
-        if path.removesuffix(".gz").endswith(".json") and not is_array(path):
+        if name_of_kind(path).endswith(".json") and not is_array(path):
             return self.distinct(self.read_squad(path, split), path)
         return super().read_file(path, split)
 
@@ -61,7 +61,7 @@ class QuestionReader(Reader):
         """Return an example. With `is_listed`, an empty list of answers says that there is none."""
         answers = read_answers(entry, context.text(), self.arguments.keep_unplaced_answers)
         if entry.has("is_impossible") and entry["is_impossible"].value is not None:
-            is_impossible = bool(entry["is_impossible"].value)
+            is_impossible = entry["is_impossible"].truth()
         else:
             is_impossible = is_listed and entry.has("answers") and not answers["text"]
         return {
@@ -190,6 +190,12 @@ class Field:
     def identifier(self) -> str:
         is_number = isinstance(self.value, int) and not isinstance(self.value, bool)
         return str(self.value) if is_number else self.text()
+
+    def truth(self) -> bool:
+        text = str(self.value).lower()
+        if text not in ("true", "false", "1", "0"):
+            raise ValueError(f"{self.place}: expected true or false, but found {self.value!r:.60}")
+        return text in ("true", "1")
 
     def whole_number(self) -> int:
         if not isinstance(self.value, int) or isinstance(self.value, bool):

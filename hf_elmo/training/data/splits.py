@@ -9,7 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from statistics import fmean
 from typing import Any
+from unicodedata import category, normalize
 
 import pyarrow as pa
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
@@ -41,6 +43,10 @@ class Understood:
         """Record format and columns of a split; where they differ from those of the first split, as a note."""
         word = "column " if format == "a table" else ""
         named = {name: f"{word}{column}" for name, column in columns.items() if column is not None}
+        if twice := next((column for column in named.values() if [*named.values()].count(column) > 1), None):
+            raise ValueError(
+                f"{split}: {' and '.join(n for n in named if named[n] == twice)} are both read from {twice}"
+            )
         if not self.format:
             self.format, self.columns = format, named
         elif (format, named) != (self.format, self.columns):
@@ -74,7 +80,7 @@ class Splits:
             lines.append(("counts", ", ".join(counts) + (f" and {more} others" if more > 0 else "")))
         for (split, reason), (count, place) in known.left_out.items():
             lines.append(("left out", f"{count:,} of {split}: {reason}; the first: {place}"))
-        lines += [*(("note", note) for note in known.notes), ("example", known.first)]
+        lines += [*(("note", note) for note in known.notes), ("example", " ".join(known.first.split()))]
         return "\n".join(f"{name + ':':13}{text}" for name, text in lines)
 
     def digest(self) -> str:
@@ -104,7 +110,7 @@ class Reader:
 
     def __init__(self, arguments: Any = None, known: Iterable[str] | None = None):
         self.arguments, self.known = arguments, list(known or ())
-        self.understood = Understood(self.unit)
+        self.understood, self.has_splits = Understood(self.unit), False
 
     def read_file(self, path: str, split: str) -> Iterable[dict]:
         """Yield the examples of a file for the split train, validation or test."""
@@ -126,14 +132,14 @@ class Reader:
 
     def table(self, path: str, split: str, chosen: Iterable[str | None] = ()) -> Iterator[Row]:
         """Yield the rows of a table that are of a split."""
+        self.has_splits = True
         return read_table(path, chosen, self.arguments.split_column, getattr(self.arguments, f"{split}_split"))
 
     def read(self) -> Splits:
         """Read those of the splits train, validation and test that the arguments name.
 
-        Raises:
-            `ValueError`: in one line, for data that cannot be read or are most likely misread; if neither files nor a
-                dataset are given, or both; or if a split has no example.
+        `ValueError` in one line, for data that cannot be read or are most likely misread; if neither files nor a
+        dataset are given, or both; or if a split has no example.
         """
         files = {split: getattr(self.arguments, f"{split}_file") for split in SPLITS}
         files = {split: path for split, path in files.items() if path is not None}
@@ -151,6 +157,10 @@ class Reader:
             kept = islice(self.kept(read, split), getattr(self.arguments, SPLITS[split]))
             examples[split] = to_dataset(kept, self.schema)
             self.understood.examples[split] = len(examples[split])
+            if files and self.arguments.split_column and not self.has_splits:
+                raise ValueError(
+                    f"{name}: it has no columns, of which --split_column {self.arguments.split_column} is one"
+                )
             if not len(examples[split]):
                 left_out = self.understood.left_out.items()
                 out = [f"; {count} left out: {why}" for (which, why), (count, _) in left_out if which == split]
@@ -252,6 +262,7 @@ def check_classes(
         if names and labels and not labels & names.keys():
             place, found = examples[split][0]["source"], ", ".join(sorted(labels))
             raise ValueError(f"{place}: labels are {found}, but the model's are {', '.join(names)}")
+    note_alike(names, understood)
     note_unknown(examples, "label", names, understood, f"{understood.unit}s", "wrong")
     return understood.label_counts
 
@@ -268,6 +279,31 @@ def implausible(counts: Counter[str]) -> str | None:
     if classes > rows / 2 and (classes > 20 or (rows >= 4 and not are_numbers)):
         return f"there are {classes} different labels in {rows} rows ({shown}, ...)"
     return None
+
+
+def check_values(examples: dict[str, Dataset], understood: Understood, is_chosen: bool) -> None:
+    """Note the range of the values to regress on; `ValueError` if all of training are the same."""
+    for split, dataset in examples.items():
+        found = [value for value in values(dataset, "label") if value is not None]
+        if found and split == "train" and not is_chosen and len({*found}) == 1:
+            raise ValueError(
+                f"{dataset[0]['source']}: all {len(found)} values are {found[0]:g}: name the column of "
+                "values with --label_column; if it is this one, name it all the same"
+            )
+        if found:
+            understood.notes.append(
+                f"{split}: values from {min(found):g} to {max(found):g}, {fmean(found):.4g} on average"
+            )
+
+
+def note_alike(names: Iterable[str], understood: Understood, what: str = "labels") -> None:
+    """Note names that differ only in case, in characters that nobody sees, or as `1` and `1.0`."""
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        seen = "".join(one for one in normalize("NFKC", name).casefold() if category(one) != "Cf")
+        alike.setdefault(re.sub(r"\+?0*(\d+)(\.0*)?", r"\1", seen) if seen[-1:].isdecimal() else seen, []).append(name)
+    if same := [ascii(name) for group in alike.values() if len(group) > 1 for name in sorted(group)]:
+        understood.notes.append(f"{what} that look alike are kept apart: {', '.join(same[:8])}")
 
 
 def note_unknown(

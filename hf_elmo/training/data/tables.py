@@ -14,7 +14,7 @@ from typing import Any
 
 from datasets import ClassLabel, Dataset
 
-from .files import Place, numbered_lines, read_text
+from ...text_files import Place, name_of_kind, numbered_lines, read_text
 
 Row = tuple[Place, dict[str, Any]]
 
@@ -24,7 +24,7 @@ SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".parquet")
 
 def is_table(path: str) -> bool:
     """Return whether a file's name says that it is a table."""
-    return path.removesuffix(".gz").endswith(SUFFIXES)
+    return name_of_kind(path).endswith(SUFFIXES)
 
 
 def read_table(
@@ -45,7 +45,7 @@ def read_table(
     Raises:
         `ValueError`: with file and line, for rows that do not fit the header, or text that is not JSON.
     """
-    name = path.removesuffix(".gz")
+    name = name_of_kind(path)
     if name.endswith(".parquet"):
         rows = parquet_rows(path)
     elif name.endswith((".jsonl", ".json")):
@@ -105,19 +105,31 @@ def dataset_rows(dataset: Dataset, source: str, start: int = 0) -> Iterator[Row]
 
 def json_rows(path: str, may_be_whole: bool) -> Iterator[Row]:
     """Yield the objects of lines, or of one array that is the whole file or the only list of its one object."""
+    rows = ((Place(path, number), line) for number, line in numbered_lines(path) if line.strip())
+    rows = ((place, json_row(line, place)) for place, line in rows)
     if is_one_value(path, may_be_whole):
         content = load_json(path)
-        lists = [value for value in content.values() if isinstance(value, list)] if isinstance(content, dict) else []
-        for number, row in enumerate(lists[0] if len(lists) == 1 else content):
-            place = Place(path, number, "item")
-            if not isinstance(row, dict):
-                raise ValueError(f"{place}: must be an object with a value for each column: {row!r:.60}")
-            yield place, row
-        return
-    for number, line in numbered_lines(path):
-        if line.strip():
-            place = Place(path, number)
-            yield place, json_row(line, place)
+        items = only_list(content) if isinstance(content, dict) else content
+        if items is None:
+            raise ValueError(
+                f"{path}: expected a list of objects, one a row, but found one with {', '.join(content):.60}"
+            )
+    else:
+        head = list(islice(rows, 2))
+        items = only_list(head[0][1]) if may_be_whole and len(head) == 1 else None
+        if items is None:
+            yield from chain(head, rows)
+    for number, row in enumerate(items or ()):
+        place = Place(path, number, "item")
+        if not isinstance(row, dict):
+            raise ValueError(f"{place}: must be an object with a value for each column: {row!r:.60}")
+        yield place, row
+
+
+def only_list(content: dict) -> list | None:
+    """Return the list of objects in an object that has no other list."""
+    lists = [value for value in content.values() if isinstance(value, list)]
+    return lists[0] if len(lists) == 1 and isinstance(next(iter(lists[0]), None), dict) else None
 
 
 def is_one_value(path: str, may_be_object: bool) -> bool:
@@ -130,7 +142,7 @@ def json_row(line: str, place: Place) -> dict[str, Any]:
     """Return the object that a line of JSON holds; `ValueError` with its place if it holds none."""
     try:
         row = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{place}: not JSON ({error}); a line must be an object") from None
     if not isinstance(row, dict):
         raise ValueError(f"{place}: a line must be an object, but is {line[:60]!r}")
@@ -139,10 +151,12 @@ def json_row(line: str, place: Place) -> dict[str, Any]:
 
 def load_json(path: str) -> Any:
     """Return the content of a JSON file."""
+    text = read_text(path)
     try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from None
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and what is nested as deeply
+        line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise ValueError(f"{path}{line}: not JSON ({getattr(error, 'msg', error)})") from None
 
 
 def delimited_rows(path: str, is_csv: bool, chosen: Collection[str | None] = ()) -> Iterator[Row]:
@@ -190,8 +204,7 @@ def find_column(
 ) -> str | None:
     """Return the name of a column: the chosen one, or the first of the usual ones that there is, in any case.
 
-    Raises:
-        `ValueError`: if there is none, and one was chosen or is needed. `option` is what to type then.
+    `ValueError` if there is none, and one was chosen or is needed. `option` is what to type then.
     """
     if chosen is not None and chosen in names:
         return chosen
@@ -202,6 +215,12 @@ def find_column(
         hint = f"; name one with {option}, by its number from 0 if there is no header" if option and not chosen else ""
         raise ValueError(f"{place}: there is no column {expected}, only {', '.join(map(str, names))}{hint}")
     return found
+
+
+def identifier_of(row: dict, column: str | None, place: Place) -> str:
+    """Return the identifier of a row, or its number where it has none."""
+    value = row.get(column)
+    return str(place.number if value is None else value)
 
 
 def find_label_column(
@@ -221,7 +240,7 @@ def clean_label(label: Any, place: Place) -> str | None:
     Raises:
         `ValueError`: if it is an object or a list.
     """
-    if isinstance(label, (dict, list)):
+    if isinstance(label, (dict, list)) or label in (math.inf, -math.inf):
         raise ValueError(f"{place}: a label must be a text or a number, but is {label!r:.60}")
     if isinstance(label, float):
         label = None if math.isnan(label) else int(label) if label.is_integer() else label
@@ -231,7 +250,7 @@ def clean_label(label: Any, place: Place) -> str | None:
 def as_number(label: str, place: Place) -> float:
     """Return a label as a number, or raise `ValueError` with its place."""
     try:
-        value = float(label)
+        value = math.nan if "_" in label else float(label)  # Python reads 1_0 as 10
     except ValueError:
         value = math.nan
     if not math.isfinite(value):

@@ -15,9 +15,9 @@ from typing import Any
 import pyarrow as pa
 from datasets import Dataset
 
-from .files import Place, parallel_lines
-from .splits import Reader, Splits, check_classes, values
-from .tables import Row, as_number, clean_label, find_column, find_label_column, peek
+from ...text_files import Place, parallel_lines
+from .splits import Reader, Splits, check_classes, check_values, values
+from .tables import Row, as_number, clean_label, find_column, find_label_column, identifier_of, peek
 
 # Names of columns in SNLI, MultiNLI and GLUE; the same on the Hub; in SICK; in the other tasks of GLUE
 FIRST = ("sentence1", "premise", "sentence_A", "question1", "text1")
@@ -75,7 +75,7 @@ class PairReader(Reader):
             for column, text in zip((first, second), texts):
                 if text is not None and not isinstance(text, str):
                     raise ValueError(f"{place}: {column} must be a sentence, but is {text!r:.60}")
-            yield self.pair(*texts, row.get(label), place, str(row.get(identifier, place.number)), split)
+            yield self.pair(*texts, row.get(label), place, identifier_of(row, identifier, place), split)
 
     def pair(
         self, first: str | None, second: str | None, label: Any, place: Place, identifier: str, split: str
@@ -105,9 +105,10 @@ class PairReader(Reader):
                     f"{places[0]}: {len(places)} pairs of {split} have the label -1, which stands for no label: give "
                     "the class a name if it is one, or remove these pairs"
                 )
+        is_chosen = self.arguments.label_column is not None
         if self.arguments.regression:
-            return None
-        counts = check_classes(examples, self.understood, self.known, self.arguments.label_column is not None)
+            return check_values(examples, self.understood, is_chosen)
+        counts = check_classes(examples, self.understood, self.known, is_chosen)
         return sorted(counts) if "train" in examples else self.known
 
     def shown(self, example: dict) -> str:

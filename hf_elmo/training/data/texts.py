@@ -18,9 +18,10 @@ from typing import Any
 import pyarrow as pa
 from datasets import Dataset
 
-from .files import Place, numbered_lines
-from .splits import Reader, Splits, check_classes, implausible, note_unknown, values
+from ...text_files import Place, numbered_lines
+from .splits import Reader, Splits, check_classes, check_values, implausible, note_alike, note_unknown, values
 from .tables import Row, as_number, clean_label, find_column, find_label_column, is_table, peek
+from .word_labels import as_list
 
 TEXT_COLUMNS = ("text", "sentence", "tokens", "words", "review", "content", "comment", "tweet")
 LABEL_COLUMNS = ("label", "labels", "sentiment", "class", "category", "stars")
@@ -78,17 +79,19 @@ class TextReader(Reader):
             if layout == "label first":
                 yield self.label_first(line, words, place)
             elif layout == "label last":
-                yield example(words[:-1], self.label(words[-1].removeprefix(FASTTEXT), place), place)
+                yield example(words[:-1], self.label(words[-1], place), place)
+            elif layout == "fastText":
+                labels = [word.removeprefix(FASTTEXT) for word in words if word.startswith(FASTTEXT)]
+                label = self.label(labels[0] if len(labels) == 1 else labels or None, place)
+                yield example([word for word in words if not word.startswith(FASTTEXT)], label, place)
             else:
                 yield example(words, None, place)
 
     def label_first(self, line: str, words: list[str], place: Place) -> dict:
-        """Return the example of a line of one or more labels and the words of a sentence."""
-        count = next((n for n, word in enumerate(words) if not word.startswith(FASTTEXT)), len(words)) or 1
-        labels = [label.removeprefix(FASTTEXT) for label in words[:count]]
-        if line[0].isspace() or not all(re.fullmatch(r"[\w+-]+|[+-]?\d*\.\d+", label) for label in labels):
+        """Return the example of a line of a label and the words of a sentence."""
+        if line[0].isspace() or not re.fullmatch(r"[\w+-]+|[+-]?\d*\.\d+", words[0]):
             raise ValueError(f"{place}: a label and a blank must go before the sentence, but the line is {line[:40]!r}")
-        return example(words[count:], self.label(labels if count > 1 else labels[0], place), place)
+        return example(words[1:], self.label(words[0], place), place)
 
     def read_trees(self, path: str, split: str) -> Iterator[dict]:
         with_phrases = self.arguments.phrases and split == "train"
@@ -122,8 +125,7 @@ class TextReader(Reader):
     def label(self, label: Any, place: Place) -> str | list[str] | float | None:
         """Return the label of a text as the problem type needs it, without white space; `None` if it is not known.
 
-        Raises:
-            `ValueError`: if there are several, where there must be one and `--first_label` was not given.
+        `ValueError` if there are several, where there must be one and `--first_label` was not given.
         """
         if self.arguments.problem_type == "regression":
             text = str(label) if isinstance(label, list) else clean_label(label, place)
@@ -131,8 +133,11 @@ class TextReader(Reader):
         if self.arguments.problem_type == "multi_label":
             if isinstance(label, str) and self.arguments.label_separator:
                 label = label.split(self.arguments.label_separator)
+            elif isinstance(label, str) and label.strip().startswith("["):
+                label = as_list(label)
             labels = label if isinstance(label, list) or label is None else [label]
-            return labels and [text for label in labels if (text := clean_label(label, place)) is not None]
+            found = [text for label in labels or () if (text := clean_label(label, place)) is not None]
+            return labels and list(dict.fromkeys(found))
         labels = label if isinstance(label, list) else [label]
         if len(labels) > 1 and not self.arguments.first_label:
             raise ValueError(
@@ -153,17 +158,40 @@ class TextReader(Reader):
 
     def finish(self, examples: dict[str, Dataset]) -> list[str] | None:
         kind = self.arguments.problem_type
+        is_chosen = self.arguments.label_column is not None
         if kind == "regression":
-            return None
+            return check_values(examples, self.understood, is_chosen)
         if kind == "single_label":
-            counts = check_classes(examples, self.understood, self.known, self.arguments.label_column is not None)
+            counts = check_classes(examples, self.understood, self.known, is_chosen)
         else:
             counts = Counter(label for row in values(next(iter(examples.values())), "label") for label in row or ())
             self.understood.label_counts = counts
+            if "train" in examples and not is_chosen:
+                self.check_sets(examples["train"], counts)
+            note_alike(counts, self.understood)
         names = sorted(counts, key=lambda label: (len(label), label)) if "train" in examples else self.known
         if kind == "multi_label":
             note_unknown(examples, "label", names, self.understood, "labels", "not found")
         return names
+
+    def check_sets(self, train: Dataset, counts: Counter[str]) -> None:
+        """Raise `ValueError` if the labels are indicators, or most likely several that are joined."""
+        joined = next(
+            (
+                (label, sign)
+                for label in counts
+                for sign in "|;,"
+                if {*map(str.strip, label.split(sign))} & (counts.keys() - {label})
+            ),
+            None,
+        )
+        if joined and not self.arguments.label_separator:
+            what = f"{joined[0]!r:.60} joins labels that also stand alone: give --label_separator '{joined[1]}'"
+        elif counts.keys() <= {"0", "1", "True", "False"}:
+            what = f"the labels are {', '.join(counts) or 'all empty'}, where the names of labels are expected"
+        else:
+            return
+        raise ValueError(f"{train[0]['source'].split(', line ')[0]}: {what}; if it is right, name --label_column")
 
     def shown(self, example: dict) -> str:
         return f"{example['label']}: {(example['text'] or ' '.join(example['words'] or ()))[:200]}"
@@ -179,9 +207,11 @@ LAYOUTS = {
     "trees": "trees of the Stanford Sentiment Treebank",
     "label first": "a label and a sentence per line",
     "label last": "a sentence and a label per line",
+    "fastText": "fastText, a text per line",
     "sentences": "a sentence per line, without labels",
 }
 LABEL_PLACES = {"label first": "the first word of a line", "label last": "the last word of a line"}
+LABEL_PLACES["fastText"] = f"the words that begin with {FASTTEXT}"
 
 
 def find_layout(path: str, split: str, known: set[str], label_column: str | None) -> str:
@@ -194,16 +224,14 @@ def find_layout(path: str, split: str, known: set[str], label_column: str | None
     lines = [line for _, line in islice(numbered_lines(path), LINES_TO_JUDGE) if line.strip()]
     if not lines or re.match(r"\(\d+ ", lines[0]):
         return "trees"
+    if any(word.startswith(FASTTEXT) for line in lines if FASTTEXT in line for word in line.split()):
+        return "fastText"
     tabs = {line.count("\t") for line in lines}
     if len(tabs) == 1 and tabs != {0}:
         return "table"
-    if any(line.startswith(FASTTEXT) for line in lines):
-        return "label first"
-    if all(line.split()[-1].startswith(FASTTEXT) for line in lines):
-        return "label last"
     if label_column in ("0", "-1"):
         return "label first" if label_column == "0" else "label last"
-    first, last = (Counter(line.split()[column].removeprefix(FASTTEXT) for line in lines) for column in (0, -1))
+    first, last = (Counter(line.split()[column] for line in lines) for column in (0, -1))
     if known and split == "test" and not known & (first.keys() | last.keys()):
         return "sentences"
     if known:

@@ -20,8 +20,8 @@ from datasets import Dataset
 
 from ...label_schemes import convert, find_used_scheme, join_label, labels_of_scheme
 from ...model.label_schemes_elmo import find_scheme, parse_label
-from .files import Place
-from .splits import UNHASHED, Reader, Splits, Understood, note_unknown, values
+from ...text_files import Place, name_of_kind
+from .splits import UNHASHED, Reader, Splits, Understood, note_alike, note_unknown, values
 from .tables import Row, clean_label, find_column, find_label_column, is_table, peek
 from .word_lines import OUTSIDE, SENTENCE_NAMES, Layout, find_layout, looks_like_entities, read_label, read_word_lines
 
@@ -59,7 +59,7 @@ class WordLabelReader(Reader):
 
     def read_file(self, path: str, split: str) -> Iterator[dict]:
         columns = self.arguments.word_column, self.arguments.label_column
-        if not is_table(path) or path.removesuffix(".gz").endswith(".tsv"):
+        if not is_table(path) or name_of_kind(path).endswith(".tsv"):
             layout = find_layout(path, *columns, split == "test", self.seen, self.layout)
             if layout.kind != "table":
                 yield from self.read_lines(path, split, layout)
@@ -81,7 +81,10 @@ class WordLabelReader(Reader):
         for words, labels, lines in read_word_lines(path, layout):
             places = [Place(path, line) for line in lines]
             if labels is None and split != "test":
-                raise ValueError(f"{places[0]}: there is no label to learn; a line must have a word and its label")
+                raise ValueError(
+                    f"{places[0]}: there is no label to learn in {words[0]!r:.60}; a line must have a word, a tab or a "
+                    "blank, and its label"
+                )
             self.count(labels or (), places, split)
             empty += [line for word, line in zip(words, lines) if not word.strip()]
             numbers = None if layout.kind == "sentences" else lines
@@ -243,9 +246,7 @@ def read_labels(places: dict[str, Place], counts: Counter[str], scheme: str, und
         odd = []
     if inside and not odd and find_scheme({*usual.values(), "O"}) is not None:
         meanings |= {**usual, **{label: "O" for label in counts if label in OUTSIDE}}
-        types = {label.partition("-")[2] for label in usual.values()}
-        if len(types) > len({type.lower() for type in types}):
-            understood.notes.append(f"types of entities that differ only in case are kept apart: {sorted(types)}")
+        note_alike({label.partition("-")[2] for label in usual.values()}, understood, "types of entities")
     elif odd and (is_scheme or looks_like_entities(counts)):
         usual = sorted(label for label in usual if label not in odd)
         share = "most" if len(usual) >= len(odd) else "some"

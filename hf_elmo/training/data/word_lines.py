@@ -18,7 +18,7 @@ from itertools import chain, islice
 from typing import NamedTuple
 
 from ...model.label_schemes_elmo import Label, parse_label
-from .files import Place, numbered_lines, one_word
+from ...text_files import Place, numbered_lines, one_word
 
 Line = tuple[int, list[str]]  # number and columns
 
@@ -32,7 +32,7 @@ SENTENCE_NAMES = {"sentence #", "sentence_id", "sent_id", "sentence_idx", "sente
 # Types of chunks in English and German CoNLL-2003
 CHUNKS = {*"NP VP PP ADVP ADJP SBAR PRT CONJP INTJ LST UCP NC VC PC".split()}
 OPEN = ("CoNLL-2009", "CoNLL-2012")  # kinds with any number of columns at the end
-OUTSIDE = {"O", "o", "0", "-", "_"}  # labels of words outside of entities
+OUTSIDE = {"O", "o", "0", "-", "_", "OUTSIDE", "Outside", "outside"}  # labels of words outside of entities
 COMMENT = re.compile(r"#\s+(id\s|\S+\s*=)")
 BRACKETS = re.compile(r"(?:\(([^()*\s]+))?\*(\))?")
 HEADS = re.compile(r"(\d+|_) (\d+|_) \S+ \S+ [Y_]")  # of CoNLL-2009, and whether a word is a predicate
@@ -268,7 +268,8 @@ def choose_label(path: str, layout: Layout, values: list[Counter[str]], word: in
 
 
 def read_label(name: str) -> Label | None:
-    """Read a label of an entity scheme, whatever sign joins position and type."""
+    """Read a label of an entity scheme, whatever sign joins position and type, also with positions like `BEGIN-PER`."""
+    name = re.sub(r"(?i)^(b|i|m|l|e|u|s)(?:egin|nside|iddle|ast|nd|nit|ingle)(?=[-_:])", r"\1", name)
     return parse_label(name) or parse_label(re.sub(r"[:/.|+]", "-", name))
 
 
@@ -319,8 +320,7 @@ class WordLines(NamedTuple):
 def read_word_lines(path: str, layout: Layout) -> Iterator[WordLines]:
     """Yield the sentences of a file.
 
-    Raises:
-        `ValueError`: with file and line, if a line has another number of columns than the others, or no label.
+    `ValueError` with file and line, if a line has another number of columns than the others, or no label.
     """
     rows: list[Line] = []
     for number, line in chain(numbered_lines(path), [(0, "")]):

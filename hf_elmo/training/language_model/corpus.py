@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ...model.character_ids_elmo import BOS_WORD, EOS_WORD, UNKNOWN_WORD
 from ...model.word_splitting_elmo import SPLITTING_RULES, splitting_rule
-from ..data.files import numbered_lines
+from ...text_files import numbered_lines
 from .arguments import TextArguments
 
 if TYPE_CHECKING:
@@ -87,8 +87,7 @@ class TextFiles(Corpus):
 class DatasetTexts(Corpus):
     """A column of a dataset: texts with one sentence a line, or lists of words, which are not split further.
 
-    Raises:
-        `ValueError`: if the dataset has no such column; while reading, if a value is neither.
+    `ValueError` if the dataset has no such column; while reading, if a value is neither.
     """
 
     def __init__(self, dataset: Dataset | IterableDataset, column: str = "text", split: str = "whitespace"):
@@ -120,8 +119,7 @@ class DatasetTexts(Corpus):
 def open_corpus(text: TextArguments) -> Corpus:
     """Return the training text, not split yet.
 
-    Raises:
-        `ValueError`: if neither files nor a dataset are given, or both, or they cannot be found.
+    `ValueError` if neither files nor a dataset are given, or both, or they cannot be found.
     """
     if bool(text.train_files) == (text.dataset_name is not None):
         raise ValueError("give the training text: either --train_files or --dataset_name")

@@ -42,8 +42,7 @@ VOCABULARY_FILE, ACCUMULATORS_FILE = "vocab.txt", "adagrad_accumulators.safetens
 def starting_config(args: ModelArguments, device: torch.device) -> ElmoConfig:
     """Return the configuration of the model that is asked for, and log a size that is chosen by default.
 
-    Raises:
-        `ValueError`: if there is no such size or model, if several are given, or if the encoder cannot be trained.
+    `ValueError` if there is no such size or model, if several are given, or if the encoder cannot be trained.
     """
     size, name = args.size, args.model_name_or_path or args.config_name
     if size is not None and size not in SIZES:
@@ -66,8 +65,7 @@ def default_split(old: ElmoTokenizer | None, language: str | None) -> str:
 def choose_vocabulary(text: TextArguments, old: ElmoTokenizer | None, statistics: TextStatistics | None) -> list[str]:
     """Return the words to predict: those of a file, else those of the model to start from, else those of the text.
 
-    Raises:
-        `ValueError`: if no word is frequent enough, or the words of the text were not counted.
+    `ValueError` if no word is frequent enough, or the words of the text were not counted.
     """
     if text.vocab_file is not None:
         return read_unique_words(text.vocab_file)
@@ -130,8 +128,7 @@ def make_model(
 ) -> tuple[ElmoForPreTraining, dict[str, Tensor]]:
     """Return a new model, or an existing one with its softmax over `vocabulary`, and its Adagrad accumulators by name.
 
-    Raises:
-        `ValueError`: if the existing model's own vocabulary is missing, or no word of it is in `vocabulary`.
+    `ValueError` if the existing model's own vocabulary is missing, or no word of it is in `vocabulary`.
     """
     name, old_size = args.model_name_or_path, config.word_vocab_size
     if not config.char_cnn_filters:

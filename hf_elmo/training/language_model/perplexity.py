@@ -197,8 +197,7 @@ def stream_losses(
 ) -> Losses:
     """Score a text by the protocol `stream` with `batch_size` streams. Other arguments as in `sentence_losses`.
 
-    Raises:
-        `ValueError`: if there are fewer sentences than streams, so that nothing is scored.
+    `ValueError` if there are fewer sentences than streams, so that nothing is scored.
     """
     if batch_size > len(sentences):
         raise ValueError(

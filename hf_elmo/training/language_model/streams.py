@@ -52,8 +52,7 @@ class Streams(Generic[Sentences]):
     def window(self, num_steps: int) -> Window:
         """Return the next `num_steps` tokens of all rows.
 
-        Raises:
-            `StopIteration`: if `sentences` ends before all rows are full.
+        `StopIteration` if `sentences` ends before all rows are full.
         """
         if self.table is not None and self.generation != self.table.generation:  # the table has been emptied
             self.restore(self.state())

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +18,12 @@ OTHER_KINDS = {
     b"pk\x03\x04": "a zip archive or a spreadsheet: unpack it, or save it as .csv",
     b"par1": "a Parquet file: give it the suffix .parquet",
     b"%pdf": "a PDF",
+    b"bzh91ay&sy": "compressed by bzip2: unpack it, or compress it with gzip",
+    b"\xfd7zxz": "compressed by xz: unpack it, or compress it with gzip",
+    b"(\xb5/\xfd": "compressed by zstd: unpack it, or compress it with gzip",
+    b"7z\xbc\xaf": "a 7z archive: unpack it",
+    b"\xd0\xcf\x11\xe0": "a document of an office program: save it as .csv",
+    b"{\\rtf": "a document of an office program: save it as plain text",
 }
 
 
@@ -58,8 +65,7 @@ def numbered_lines(path: str | Path, errors: str = "strict") -> Iterator[tuple[i
 def parallel_lines(paths: Sequence[str | Path]) -> Iterator[tuple[int, list[str]]]:
     """Yield the same line of all files, without white space around it, and its number.
 
-    Raises:
-        `ValueError`: if one of the files has fewer lines than another.
+    `ValueError` if one of the files has fewer lines than another.
     """
     for number, lines in enumerate(zip_longest(*map(numbered_lines, paths)), start=1):
         if None in lines:
@@ -72,6 +78,11 @@ def parallel_lines(paths: Sequence[str | Path]) -> Iterator[tuple[int, list[str]
 def columns_of(line: str) -> list[str]:
     """Return the columns of a line, which tabs separate, or without any, blanks."""
     return line.split("\t") if "\t" in line else line.split()
+
+
+def name_of_kind(path: str) -> str:
+    """Return a path in lower case without `.gz`, whose end says what the file holds."""
+    return path.lower().removesuffix(".gz")
 
 
 def one_word(text: str) -> str:
@@ -91,8 +102,11 @@ def read_text(path: str | Path) -> str:
 
 
 def open_binary(path: str) -> io.BufferedReader:
-    if not Path(path).is_file():
-        raise ValueError(f"{path}: {'this is a folder, not a file' if Path(path).is_dir() else 'no such file'}")
+    if not os.path.isfile(path):
+        what = "this is a folder, not a file" if os.path.isdir(path) else "no such file"
+        if what == "no such file" and os.path.exists(path):
+            what = "this is a pipe or a device, and files are read more than once: write it to a file"
+        raise ValueError(f"{path or repr(path)}: {what}")
     file = open(path, "rb")  # noqa: SIM115 (the caller closes it)
     if not path.endswith(".gz") and not file.peek(2).startswith(b"\x1f\x8b"):
         return file
