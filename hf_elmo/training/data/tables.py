@@ -105,8 +105,8 @@ def dataset_rows(dataset: Dataset, source: str, start: int = 0) -> Iterator[Row]
 
 def json_rows(path: str, may_be_whole: bool) -> Iterator[Row]:
     """Yield the objects of lines, or of one array that is the whole file or the only list of its one object."""
-    rows = ((Place(path, number), line) for number, line in numbered_lines(path) if line.strip())
-    rows = ((place, json_row(line, place)) for place, line in rows)
+    lines = ((Place(path, number), line) for number, line in numbered_lines(path) if line.strip())
+    rows = ((place, json_row(line, place)) for place, line in lines)
     if is_one_value(path, may_be_whole):
         content = load_json(path)
         items = only_list(content) if isinstance(content, dict) else content

@@ -107,7 +107,8 @@ class PairReader(Reader):
                 )
         is_chosen = self.arguments.label_column is not None
         if self.arguments.regression:
-            return check_values(examples, self.understood, is_chosen)
+            check_values(examples, self.understood, is_chosen)
+            return None
         counts = check_classes(examples, self.understood, self.known, is_chosen)
         return sorted(counts) if "train" in examples else self.known
 

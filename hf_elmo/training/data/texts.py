@@ -160,7 +160,8 @@ class TextReader(Reader):
         kind = self.arguments.problem_type
         is_chosen = self.arguments.label_column is not None
         if kind == "regression":
-            return check_values(examples, self.understood, is_chosen)
+            check_values(examples, self.understood, is_chosen)
+            return None
         if kind == "single_label":
             counts = check_classes(examples, self.understood, self.known, is_chosen)
         else:
