@@ -21,7 +21,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .text_files import Place, numbered_lines
+from .text_files import Place, name_of_kind, numbered_lines
 from .training.data.splits import load_splits
 from .training.data.tables import (
     ROWS_TO_JUDGE,
@@ -142,7 +142,7 @@ def open_sentences(
 
 def format_of(path: str) -> str:
     """Return the format that the name of a file says."""
-    suffix = Path(path.removesuffix(".gz")).suffix
+    suffix = Path(name_of_kind(path)).suffix
     return "conll" if suffix in CONLL_SUFFIXES else suffix[1:] if suffix in SUFFIXES else "text"
 
 
@@ -214,7 +214,7 @@ def word_lines(path: str, format: str, column: str | None) -> Iterator[Entry]:
 def table_entries(path: str, format: str, column: str | None) -> Iterator[Entry]:
     if format == "jsonl" and not is_one_value(path, may_be_object=False):
         return json_entries(path, column)
-    name = path.removesuffix(".gz")
+    name = name_of_kind(path)
     if not name.endswith(f".{format}") and (format != "tsv" or is_table(path)):
         raise ValueError(f"{path}: --format {format} needs a file whose name ends in .{format}")
     return column_entries(read_table(path, [column]), column)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import field, fields
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from safetensors import SafetensorError
 from transformers import HfArgumentParser, TrainingArguments
@@ -145,6 +145,12 @@ class ArgumentParser(HfArgumentParser):
         known = {f.name for cls in self.dataclass_types for f in fields(cls) if f.init}
         if unknown := sorted(settings.keys() - known):
             raise ValueError(f"{path}: no such argument: {', '.join(unknown)}{suggestion(unknown[0], known)}")
+        kinds = {name: str(kind) for cls in self.dataclass_types for name, kind in get_type_hints(cls).items()}
+        for name, value in settings.items():
+            is_wrong = not isinstance(value, (list, str)) if kinds[name][:5] == "list[" else isinstance(value, list)
+            is_wrong = "None" not in kinds[name] if value is None else is_wrong and "| list" not in kinds[name]
+            if is_wrong:
+                raise ValueError(f"{path}: {name} must not be {json.dumps(value)}; --help says what it is")
         if isinstance(settings.get("config_overrides"), dict):
             settings["config_overrides"] = json.dumps(settings["config_overrides"])
         return settings

@@ -185,6 +185,9 @@ def test_a_full_disk_leaves_the_last_checkpoint_complete(texts, finished, tmp_pa
 def test_what_is_no_settings_file(tmp_path, capsys):
     (tmp_path / "settings.json").write_text("{")
     assert "settings.json: not JSON" in refused(capsys, str(tmp_path / "settings.json"))
+    for name, value in (("weight_decay", "null"), ("seed", "[1]"), ("train_files", "1")):
+        (tmp_path / "settings.json").write_text(f'{{"{name}": {value}}}')
+        assert f"settings.json: {name} must not be {value}; --help" in refused(capsys, str(tmp_path / "settings.json"))
     assert "--output_dir is missing" in refused(capsys, "--train_files", str(Path(__file__)), "--use_cpu", "True")
 
 
