@@ -107,11 +107,15 @@ class StepWeight:
         elif rows == 1 and len(weight) > weight.shape[1] and may_be_prepared and onednn_supports(weight):
             self.transposed = transposed(weight)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """x @ weight.T."""
+    def product_(self, out: Tensor, x: Tensor, beta: int = 0) -> Tensor:
+        """out = beta * out + x @ weight.T, with beta 0 or 1."""
         if self.onednn_rows <= len(x) < self.many_rows:
-            return onednn_linear_rounded(x, self.weight)
-        return x @ self.transposed
+            product = onednn_linear_rounded(x, self.weight)
+        elif out.dtype == x.dtype:
+            return out.addmm_(x, self.transposed, beta=beta)
+        else:
+            product = x @ self.transposed
+        return out.add_(product) if beta else out.copy_(product)
 
 
 def add_product_(total: Tensor, left: Tensor, right: Tensor) -> None:

@@ -148,10 +148,13 @@ class FloatProducts:
         return linear(x, self.weight_ih, self.bias).to(self.cell_dtype)
 
     def add_recurrent_gates_(self, gates: Tensor, h: Tensor) -> None:
-        gates += self.weight_hh(h)
+        self.weight_hh.product_(gates, h, beta=1)
 
     def project(self, m: Tensor, out: Tensor) -> None:
-        out.copy_(m if self.weight_hr is None else self.weight_hr(m.to(out.dtype)))
+        if self.weight_hr is None:
+            out.copy_(m)
+        else:
+            self.weight_hr.product_(out, m.to(out.dtype))
 
 
 class Int8Products:

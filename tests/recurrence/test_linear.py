@@ -40,14 +40,15 @@ def test_few_numbers_of_rows():
 @pytest.mark.parametrize("rows", ROWS)
 @pytest.mark.parametrize("reordered", [False, True])
 def test_linear(rows, reordered):
-    x, weight, bias = random(rows, 1024), random(1100, 1024), random(1100)
+    x, weight, bias, total = random(rows, 1024), random(1100, 1024), random(1100), random(rows, 1100)
     exact = (x.double() @ weight.double().T).float()
     steps = StepWeight(weight, rows, 100 if reordered else 1)
     if reordered:
         weight = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
     assert onednn_is_faster(rows, weight) == (1 < rows < MANY_ROWS or reordered)
     assert_close(linear(x, weight, bias), exact + bias, **EXACT)
-    assert_close(steps(x), exact, **EXACT)
+    assert_close(steps.product_(torch.full_like(exact, torch.nan), x), exact, **EXACT)
+    assert_close(steps.product_(total.clone(), x, beta=1), total + exact, **EXACT)
 
 
 @pytest.mark.parametrize("rows", [1, 63, 64, 130])
@@ -56,7 +57,8 @@ def test_steps_of_long_sums(rows):
     steps = StepWeight(weight, rows, 100)
     assert steps.weight.is_mkldnn == (4 < rows < MANY_ROWS_OF_LONG_SUMS)
     for part in (x, x[:2], x[: rows // 2]):  # later steps have fewer rows
-        assert_close(steps(part), (part.double() @ weight.double().T).float(), **EXACT)
+        out = part.new_empty(len(part), 250)
+        assert_close(steps.product_(out, part), (part.double() @ weight.double().T).float(), **EXACT)
 
 
 @pytest.mark.parametrize("rows", range(1, 12))
