@@ -396,7 +396,8 @@ class Backward:
             read = [part[:, :width] for part, width in zip((self.x[tokens], self.h_before(index)), self.widths)]
             factors = [(torch.cat(read, dim=1), d_gates)] if ONEDNN_SUMS else [(d_gates, part) for part in read]
             for total, (left, right) in zip(self.d_gate_weights, factors):
-                add_product_(total, left, right)
+                if total.numel():
+                    add_product_(total, left, right)
         if needs_weight_hr:
             add_product_(self.d_weight_hr, dh.to(dtype), m.to(dtype))
 

@@ -105,7 +105,8 @@ def test_through_a_frozen_layer_only_its_input_s_gradient_goes(model, monkeypatc
     model.layers[0].forward_lstm.recurrent_gates.requires_grad_(True)
     (name,) = gradients(model)
     assert name == "layers.0.forward_lstm.recurrent_gates.weight"
-    assert sums == [model.layers[0].forward_lstm.recurrent_gates.weight.T.shape]
+    (shape,) = sums  # transposed or not, as is faster on the processor
+    assert sorted(shape) == sorted(model.layers[0].forward_lstm.recurrent_gates.weight.shape)
 
 
 def test_recomputed_gates_are_not_kept_and_change_no_gradient(model):

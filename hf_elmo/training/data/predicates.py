@@ -212,7 +212,7 @@ def read_predicate(value: Any, words: list[str], place: Place) -> dict:
             raise ValueError(f"{place}: {len(words)} words need as many labels, but have {labels!r:.60}")
         labels = labels_of_iob([str(label) for label in labels], [place] * len(labels))
     own, marked = sorted(set(own)), [n for n, label in enumerate(labels or ()) if label in ("B-V", "I-V")]
-    if marked and marked != own:
+    if marked and not {*marked} & {*own}:  # predictions may have more of them
         raise ValueError(f"{place}: a predicate has the words {own}, but the label V is at the words {marked}")
     return {"name": str(value.get("name") or words[own[0]]), "words": own, "labels": labels}
 
