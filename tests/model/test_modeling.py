@@ -121,7 +121,8 @@ def test_fields_given_while_loading_are_checked(tiny_model, tmp_path, wrong):
 )
 def test_a_saved_configuration_with_absurd_values(tiny_config, tmp_path, wrong, message):
     (tmp_path / "config.json").write_text(json.dumps(tiny_config.to_dict() | wrong))
-    with pytest.raises((ValueError, StrictDataclassError), match=message):
+    (field,) = wrong  # of which older releases of transformers say in their own words what was expected
+    with pytest.raises((ValueError, StrictDataclassError), match=f"{message}|^Validation error for field '{field}'"):
         ElmoConfig.from_pretrained(tmp_path)
 
 
