@@ -103,8 +103,10 @@ def read_text(path: str | Path) -> str:
 
 def open_binary(path: str) -> io.BufferedReader:
     if not os.path.isfile(path):
-        what = "this is a folder, not a file" if os.path.isdir(path) else "no such file"
-        if what == "no such file" and os.path.exists(path):
+        what = "no such file"
+        if os.path.isdir(path):
+            what = "this is a folder, not a file"
+        elif os.path.exists(path):
             what = "this is a pipe or a device, and files are read more than once: write it to a file"
         raise ValueError(f"{path or repr(path)}: {what}")
     file = open(path, "rb")  # noqa: SIM115 (the caller closes it)

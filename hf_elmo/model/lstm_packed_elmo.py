@@ -35,8 +35,8 @@ from .packed_order_elmo import BLOCK_TOKENS, Block, PackedOrder, blocks_of
 
 CACHED_NUMBERS = 1 << 17  # that stay in the cache while the backward prepares the steps of so many tokens
 READING_ROWS = 20  # reading a step's weights from memory takes as long as multiplying them with so many rows
-# Cost of a step from which on each direction has a thread: between shorter operations, threads wait for Python. About a
-# millisecond; where products take longer, four rows of a small model.
+# Cost of a step from which on each direction has a thread: between shorter operations, threads wait for Python. With
+# AVX-512 it is that of about a millisecond; with AVX2 alone, whose products take longer, that of four small rows.
 WORKER_THRESHOLD = 1 << 27 if ONEDNN_SUMS else 12 << 20
 INT8_SPEEDUP = 4  # of a step by oneDNN's integer products, about
 

@@ -18,14 +18,14 @@ from .run_record import RunRecord
 from .script import suggestion
 
 LOWER_IS_BETTER = ("loss", "mse")
-# Options of transformers with which predictions cannot be scored, or the recurrence not be compiled, and their defaults
+# Options of transformers that the scripts do not support, with their defaults: they break scoring or compiling
 UNSUPPORTED = {"label_names": None, "batch_eval_metrics": False, "eval_do_concat_batches": True, "torch_compile": False}
 
 
 def check_settings(start: str | None, args: FineTuningArguments | PretrainingArguments) -> None:
     """Check what needs neither data nor model, of which `start` is the name or folder to start from.
 
-    `ValueError`, `OSError` in one line.
+    `ValueError` or `OSError`, each in one line, if something is wrong.
     """
     if not args.output_dir:
         raise ValueError("--output_dir is missing: the folder for checkpoints, results and the trained model")
