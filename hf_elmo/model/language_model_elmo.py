@@ -4,9 +4,9 @@
 Both directions share one softmax over words. The forward state at word k has read the words up to k and predicts word
 k + 1; the backward state at word k has read the words from the end down to k and predicts word k - 1.
 
-The loss of a large vocabulary is computed in bounded memory.
+The loss of a large vocabulary is computed in bounded memory, block by block of positions and words.
 
-    full     -log softmax(W x + b)[target], over chunks of positions
+    full     -log softmax(W x + b)[target]
     sampled  the same over the target and S words drawn for the step (Jean et al. 2015), each score lowered by the
              logarithm of how often its word is expected among the drawn ones
 
@@ -15,24 +15,28 @@ L layers, V words of the softmax, S sampled words.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 from transformers import initialization as init
 from transformers.modeling_outputs import MaskedLMOutput
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_elmo import ElmoConfig
-from .linear_elmo import differentiable_linear, may_skip_calls
+from .linear_elmo import add_product_, is_observed, linear
 from .modeling_elmo import ElmoModel, ElmoPreTrainedModel, State
 from .pipelines_elmo import ElmoFillMaskPipeline, dispatch_by_model
 
-MAX_SCORES = 1 << 25  # scores held at once by the full softmax: 128 MiB of float32
+KEPT_SCORES = 1 << 22  # of a batch, up to which they are kept for the gradient: 16 MiB of float32
+CPU_BLOCK = 512, 2048  # positions and words whose scores are computed at once: 4 MiB, which stay in the cache
+BLOCK = 4096, 8192  # elsewhere
 
 
 @dataclass
@@ -385,27 +389,108 @@ def sampled_softmax_loss(
     target_rows, sampled_rows = F.embedding(ids, weight, sparse=sparse).split([len(targets), len(sampled_ids)])
     target_bias, sampled_bias = bias[ids].split([len(targets), len(sampled_ids)])
     target_scores = (x * target_rows).sum(dim=-1) + target_bias - target_counts.log().to(bias.dtype)
-    product = differentiable_linear if may_skip_calls(x, weight, with_gradients=True) else F.linear
-    sampled_scores = product(x, sampled_rows, sampled_bias).to(bias.dtype) - sampled_counts.log().to(bias.dtype)
-    hits = targets[:, None] == sampled_ids
-    sampled_scores = sampled_scores.masked_fill(hits, torch.finfo(sampled_scores.dtype).min)
-    scores = torch.cat([target_scores[:, None], sampled_scores], dim=1)
-    return scores.logsumexp(dim=1) - target_scores
+    column_of = targets.new_full((len(weight),), -1).scatter(0, sampled_ids, torch.arange(len(sampled_ids)).to(targets))
+    sampled_bias = sampled_bias - sampled_counts.log().to(bias.dtype)
+    sampled_scores = log_sum_exp(x, sampled_rows, sampled_bias, column_of[targets])
+    return torch.logaddexp(sampled_scores, target_scores) - target_scores
 
 
 def full_softmax_loss(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-    """Return the loss of each position against all words, `(N,)`, with at most `MAX_SCORES` scores held at a time."""
+    """Return the loss of each position against all words, `(N,)`."""
+    target_scores = (x * F.embedding(targets, weight)).sum(dim=-1) + bias[targets]
+    return log_sum_exp(x, weight, bias) - target_scores
 
-    def chunk_loss(x: Tensor, targets: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return F.cross_entropy(F.linear(x, weight, bias).float(), targets, reduction="none")
 
-    size = max(1, MAX_SCORES // len(weight))
-    if len(x) <= size:
-        return chunk_loss(x, targets, weight, bias)
-    chunks = zip(x.split(size), targets.split(size))
-    if torch.is_grad_enabled():  # scores of a chunk are computed again for its gradient, not kept
-        return torch.cat([checkpoint(chunk_loss, *chunk, weight, bias, use_reentrant=False) for chunk in chunks])
-    return torch.cat([chunk_loss(*chunk, weight, bias) for chunk in chunks])
+def log_sum_exp(x: Tensor, weight: Tensor, bias: Tensor, excluded: Tensor | None = None) -> Tensor:
+    """Return the logarithm of the sum of exp(scores) of each position, `(N,)`, at least in float32.
+
+    It is differentiable once.
+
+    Args:
+        x (`(N, P)`), weight (`(V, P)`), bias (`(V,)`): The scores are x @ weight.T + bias, `(N, V)`.
+        excluded (`(N,)`, *optional*): Column that is left out of each position's sum; -1 for none.
+    """
+    if is_observed():
+        scores = F.linear(x, weight, bias).float()
+        if excluded is not None:
+            columns = torch.arange(len(weight), device=x.device)
+            scores = scores.masked_fill(columns == excluded[:, None], torch.finfo(scores.dtype).min)
+        return scores.logsumexp(dim=1)
+    if torch.is_autocast_enabled(x.device.type):
+        dtype = torch.get_autocast_dtype(x.device.type)
+        x, weight, bias = x.to(dtype), weight.to(dtype), bias.to(dtype)
+    return LogSumExp.apply(x, weight, bias, excluded)
+
+
+class LogSumExp(torch.autograd.Function):
+    """`log_sum_exp` by blocks of positions and words. The gradient computes scores again, which takes less time than
+    to write them to memory and read them back; those of small batches are kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, excluded: Tensor | None) -> Tensor:
+        total, kept = x.new_full((len(x),), -torch.inf, dtype=torch.promote_types(x.dtype, torch.float32)), None
+        for rows, columns in score_blocks(x, weight):
+            scores = block_scores(x, weight, bias, excluded, rows, columns)
+            largest = scores.amax(dim=1)
+            exponentials = scores.sub_(largest[:, None]).exp_()
+            sums = exponentials.sum(dim=1)
+            total[rows] = torch.logaddexp(total[rows], sums.log().add_(largest))
+            kept = exponentials.div_(sums[:, None]) if len(x) * len(weight) <= KEPT_SCORES else None
+        ctx.save_for_backward(x, weight, bias, excluded, total, kept)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, bias, excluded, total, kept = ctx.saved_tensors
+        needs = ctx.needs_input_grad
+        for_x, for_weight, for_bias = (
+            torch.zeros_like(tensor, dtype=total.dtype) if needed else None
+            for tensor, needed in zip((x, weight, bias), needs)
+        )
+        scaled = (x * gradient[:, None]).to(x.dtype)
+        with torch.autocast(x.device.type, enabled=False):  # the products have the types that autocast chose
+            for rows, columns in score_blocks(x, weight):
+                probabilities = kept
+                if kept is None:
+                    scores = block_scores(x, weight, bias, excluded, rows, columns)
+                    probabilities = scores.sub_(total[rows, None]).exp_()
+                factor = probabilities.to(x.dtype)
+                if for_x is not None:
+                    for_x[rows] += linear(factor, weight[columns].T)
+                if for_weight is not None:
+                    add_product_(for_weight[columns], factor, scaled[rows])
+                if for_bias is not None:
+                    for_bias[columns] += gradient[rows] @ probabilities
+        if for_x is not None:
+            for_x *= gradient[:, None]
+        gradients = zip((for_x, for_weight, for_bias), (x, weight, bias))
+        return *(part if part is None else part.to(tensor.dtype) for part, tensor in gradients), None
+
+
+def score_blocks(x: Tensor, weight: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Yield the positions and the words of each block of scores. All positions come with some words before the next
+    words come, so that each weight is read once. Few scores are one block."""
+    positions, words = CPU_BLOCK if x.is_cpu else BLOCK
+    if len(x) * len(weight) <= KEPT_SCORES:
+        positions, words = max(1, len(x)), len(weight)
+    for word in range(0, len(weight), words):
+        for position in range(0, len(x), positions):
+            yield slice(position, position + positions), slice(word, word + words)
+
+
+def block_scores(
+    x: Tensor, weight: Tensor, bias: Tensor, excluded: Tensor | None, rows: slice, columns: slice
+) -> Tensor:
+    """Return one block of the scores, with the lowest number where a column is excluded."""
+    scores = linear(x[rows], weight[columns], bias[columns])
+    scores = scores.float() if scores.dtype.itemsize < 4 else scores
+    if excluded is not None:
+        place = excluded[rows, None] - columns.start
+        is_inside = (place >= 0) & (place < scores.shape[1])
+        place = place.clamp(0, scores.shape[1] - 1)
+        scores.scatter_(1, place, scores.gather(1, place).masked_fill_(is_inside, torch.finfo(scores.dtype).min))
+    return scores
 
 
 dispatch_by_model(ElmoFillMaskPipeline)

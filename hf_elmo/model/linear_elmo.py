@@ -155,13 +155,18 @@ def unsupported_reason(layer: nn.Module, *kinds: type[nn.Module]) -> str | None:
     return None
 
 
+def is_observed() -> bool:
+    """Return whether a compiler, an exporter or a transform looks into the calls of layers and functions."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._are_functorch_transforms_active()
+
+
 def may_skip_calls(*tensors: Tensor | None, with_gradients: bool = False, with_autocast: bool = False) -> bool:
     """Return whether faster products may replace calls of layers with these weights.
 
     That is on a CPU, where neither a compiler, an exporter, a transform nor autocast looks into the calls, and without
     gradients, unless the products have them, or cast as autocast does.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._are_functorch_transforms_active():
+    if is_observed():
         return False
     tensors = [tensor for tensor in tensors if tensor is not None]
     is_elsewhere = any(tensor.device.type != "cpu" for tensor in tensors)

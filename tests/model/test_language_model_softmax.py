@@ -1,5 +1,6 @@
 """The softmax over words: the sampled one against TensorFlow's and against chance, the full one in bounded memory."""
 
+import math
 from itertools import permutations
 
 import numpy as np
@@ -12,6 +13,7 @@ from hf_elmo.model.language_model_elmo import (
     draw_candidates,
     expected_counts,
     full_softmax_loss,
+    log_sum_exp,
     sampled_softmax_loss,
 )
 
@@ -132,31 +134,99 @@ def test_sampled_softmax_has_its_optimum_where_the_full_one_has():
     assert (mean.abs() > 8 * error).any()
 
 
-def test_full_softmax_in_chunks_is_the_whole_one(monkeypatch):
+def softmax_case(dtype=torch.float64):
     generator = torch.Generator().manual_seed(0)
     x, weight, bias = (torch.randn(*shape, generator=generator) for shape in ((23, 5), (40, 5), (40,)))
-    targets = torch.randint(40, (23,), generator=generator)
+    return [tensor.to(dtype) for tensor in (x, weight, bias)], torch.randint(40, (23,), generator=generator)
 
-    def run():
-        leaves = [tensor.clone().requires_grad_() for tensor in (x, weight, bias)]
-        losses = full_softmax_loss(*leaves, targets)
-        losses.square().sum().backward()
-        return losses.detach(), *(leaf.grad for leaf in leaves)
 
-    whole = run()
-    assert_close(whole[0], torch.nn.functional.cross_entropy(x @ weight.T + bias, targets, reduction="none"))
-    largest = 0
-    cross_entropy = torch.nn.functional.cross_entropy
+def losses_and_gradients(function, tensors, *arguments):
+    """Weigh each loss differently, as a mean would not show gradients that are mixed up between positions."""
+    leaves = [tensor.clone().requires_grad_() for tensor in tensors]
+    losses = function(*leaves, *arguments)
+    losses.square().sum().backward()
+    return losses.detach(), *(leaf.grad for leaf in leaves)
 
-    def watched(scores, *args, **kwargs):
-        nonlocal largest
-        largest = max(largest, scores.numel())
-        return cross_entropy(scores, *args, **kwargs)
 
-    monkeypatch.setattr(language_model_elmo, "MAX_SCORES", 100)
-    monkeypatch.setattr(language_model_elmo.F, "cross_entropy", watched)
-    for actual, expected in zip(run(), whole):
-        assert_close(actual, expected)
+@pytest.fixture(params=[None, (7, 9), (23, 40)], ids=["kept", "blocks", "one block"])
+def block(request, monkeypatch):
+    """Whether the scores of a batch are kept for the gradient, or computed again by blocks of this size."""
+    if request.param is not None:
+        monkeypatch.setattr(language_model_elmo, "KEPT_SCORES", 1)
+        monkeypatch.setattr(language_model_elmo, "CPU_BLOCK", request.param)
+
+
+def test_full_softmax_is_the_cross_entropy(block):
+    tensors, targets = softmax_case()
+
+    def cross_entropy(x, weight, bias):
+        return torch.nn.functional.cross_entropy(x @ weight.T + bias, targets, reduction="none")
+
+    expected = losses_and_gradients(cross_entropy, tensors)
+    for actual, wanted in zip(losses_and_gradients(full_softmax_loss, tensors, targets), expected):
+        assert_close(actual, wanted, rtol=1e-12, atol=1e-12)
     with torch.no_grad():
-        assert_close(full_softmax_loss(x, weight, bias, targets), whole[0])
-    assert 0 < largest <= 100
+        assert_close(full_softmax_loss(*tensors, targets), expected[0])
+
+
+def test_an_excluded_column_has_no_part_in_sum_and_gradients(block):
+    tensors, excluded = softmax_case()
+    excluded[::3] = -1
+
+    def masked(x, weight, bias):
+        return (x @ weight.T + bias).masked_fill(torch.arange(40) == excluded[:, None], -torch.inf).logsumexp(1)
+
+    expected = losses_and_gradients(masked, tensors)
+    for actual, wanted in zip(losses_and_gradients(log_sum_exp, tensors, excluded), expected):
+        assert_close(actual, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_compiled_the_sum_is_the_same(block):
+    tensors, excluded = softmax_case(torch.float32)
+    expected = losses_and_gradients(log_sum_exp, tensors, excluded)
+    compiled = torch.compile(log_sum_exp, backend="aot_eager", fullgraph=True)
+    for actual, wanted in zip(losses_and_gradients(compiled, tensors, excluded), expected):
+        assert_close(actual, wanted)
+
+
+def test_half_precision_adds_up_in_float32(block):
+    tensors, excluded = softmax_case(torch.bfloat16)
+    expected = losses_and_gradients(log_sum_exp, [tensor.double() for tensor in tensors], excluded)
+    actual = losses_and_gradients(log_sum_exp, tensors, excluded)
+    assert [part.dtype for part in actual] == [torch.float32] + 3 * [torch.bfloat16]
+    for part, wanted in zip(actual, expected):
+        assert_close(part.double(), wanted, rtol=0, atol=0.02 * float(wanted.abs().max()))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = losses_and_gradients(log_sum_exp, [tensor.float() for tensor in tensors], excluded)
+    assert [part.dtype for part in cast] == 4 * [torch.float32]
+    for part, wanted in zip(cast, actual):
+        assert_close(part, wanted.float())
+
+
+def test_scores_of_many_words_are_never_in_memory_at_once():
+    tensors, targets = [torch.zeros(600, 8), torch.zeros(40_000, 8), torch.zeros(40_000)], torch.zeros(600).long()
+    limit = 4 * max(language_model_elmo.KEPT_SCORES, math.prod(language_model_elmo.CPU_BLOCK))
+    assert 4 * limit < 4 * 600 * 40_000
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
+        losses_and_gradients(full_softmax_loss, tensors, targets)
+    allocated = [event.self_cpu_memory_usage for event in profile.events()]
+    assert max(allocated) > 0
+    assert max(allocated) <= limit
+
+
+def test_only_gradients_that_are_needed_are_computed(block):
+    tensors, targets = softmax_case()
+    expected = losses_and_gradients(full_softmax_loss, tensors, targets)[1:]
+    for needed in range(3):
+        leaves = [tensor.clone().requires_grad_(place == needed) for place, tensor in enumerate(tensors)]
+        full_softmax_loss(*leaves, targets).square().sum().backward()
+        assert [leaf.grad is not None for leaf in leaves] == [place == needed for place in range(3)]
+        assert_close(leaves[needed].grad, expected[needed])
+
+
+def test_no_targets_have_no_losses():
+    tensors, targets = softmax_case()
+    losses, *gradients = losses_and_gradients(full_softmax_loss, [tensors[0][:0], *tensors[1:]], targets[:0])
+    assert losses.shape == (0,)
+    assert all(not gradient.any() for gradient in gradients)
