@@ -2,9 +2,9 @@
 """Products of linear layers on a CPU, and whether a layer's weight may be used in place of a call of the layer.
 
 On a CPU with AVX-512, oneDNN multiplies float32 up to four times as fast as torch.mm, and with AVX2 it is ahead for
-fewer than some hundred rows. A call costs some 10 microseconds more, and for each new shape oneDNN compiles a kernel of
-half a megabyte and keeps the last thousand of them. So small products are left to torch.mm, and for the others the
-number of rows is rounded up to one of few.
+large weights and fewer than some hundred rows. A call costs some 10 microseconds more, and for each new shape oneDNN
+compiles a kernel of half a megabyte and keeps the last thousand of them. So small products are left to torch.mm, and
+for the others the number of rows is rounded up to one of few.
 
 Float32 weights are read faster in oneDNN's own layout, and transposed where they are multiplied with a single row. A
 forward makes such copies where they repay within it; inside `with prepared(model):` they are made once.
@@ -23,13 +23,16 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 ONEDNN_THRESHOLD = 1 << 20  # multiplications from which on oneDNN is faster
-# With AVX2, torch.mm is faster for the gradients of weights, which are added to sums, and by a fourth for many rows.
-# Decided by instructions and not by a measurement, so that all runs on a machine give the same bits.
+# With AVX2, torch.mm is faster for weights that the cache holds, for many rows, for results of far more terms, as a
+# projection's, and for the gradients of weights, which are added to sums. Decided by instructions and not by a
+# measurement, so that all runs on a machine give the same bits.
 ONEDNN_SUMS = torch.backends.cpu.get_cpu_capability() != "AVX2"
+SMALLEST_WEIGHT = 0 if ONEDNN_SUMS else 1 << 21  # numbers
 MANY_ROWS = sys.maxsize if ONEDNN_SUMS else 512
-MANY_ROWS_OF_LONG_SUMS = sys.maxsize if ONEDNN_SUMS else 64  # of the few results of a projection
+MANY_ROWS_OF_LONG_SUMS = sys.maxsize if ONEDNN_SUMS else 64  # with a copy of the weight in oneDNN's layout
 LONG_SUMS = 4  # times as many terms as results
 REPAYING_STEPS = 16  # after which a copy of the weight in oneDNN's layout has repaid
+TRANSPOSED_ROWS = 4  # from which on torch.mm computes long sums faster with a transposed copy of the weight
 SAMPLED_NUMBERS = 1000  # of each weight, about, that are compared before a copy is used
 COPIED_ROWS = 32  # oneDNN has one layout for all numbers of rows but 1
 LARGEST_RESULT = 1 << 20  # numbers; memory for a larger one is requested from the system, slower than the product
@@ -50,10 +53,20 @@ def onednn_supports(weight: Tensor) -> bool:
     return weight.dtype == torch.float32 and weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
 
 
+def may_repay_onednn(weight: Tensor) -> bool:
+    """Return whether there are numbers of rows for which oneDNN multiplies faster with a weight."""
+    return weight.numel() >= SMALLEST_WEIGHT and onednn_supports(weight)
+
+
+def has_long_sums(weight: Tensor) -> bool:
+    return weight.shape[1] >= LONG_SUMS * len(weight)
+
+
 def onednn_is_faster(rows: int, weight: Tensor) -> bool:
     """Return whether oneDNN should multiply so many rows with a weight. A weight in its own layout leaves no choice."""
     is_enough = 1 < rows < MANY_ROWS and rows * weight.numel() >= ONEDNN_THRESHOLD
-    return weight.is_mkldnn or (is_enough and onednn_supports(weight))
+    is_apt = is_enough and may_repay_onednn(weight) and (ONEDNN_SUMS or not has_long_sums(weight))
+    return weight.is_mkldnn or is_apt
 
 
 def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -99,17 +112,19 @@ class StepWeight:
 
     def __init__(self, weight: Tensor, rows: int, steps: int, may_be_prepared: bool = True):
         # The fewest rows for which oneDNN is faster, see `onednn_is_faster`, and those from which on it is not.
-        self.onednn_rows = max(2, -(-ONEDNN_THRESHOLD // weight.numel())) if onednn_supports(weight) else sys.maxsize
-        self.many_rows = MANY_ROWS_OF_LONG_SUMS if weight.shape[1] >= LONG_SUMS * len(weight) else sys.maxsize
+        self.onednn_rows = max(2, -(-ONEDNN_THRESHOLD // weight.numel())) if may_repay_onednn(weight) else sys.maxsize
+        self.many_rows = MANY_ROWS_OF_LONG_SUMS if has_long_sums(weight) else sys.maxsize
         self.weight, self.transposed = weight, weight.T
         if self.onednn_rows <= rows < self.many_rows:
             self.weight = reordered(weight, steps >= REPAYING_STEPS, may_be_prepared)
         elif rows == 1 and len(weight) > weight.shape[1] and may_be_prepared and onednn_supports(weight):
             self.transposed = transposed(weight)
+        elif not ONEDNN_SUMS and rows >= TRANSPOSED_ROWS and has_long_sums(weight) and steps >= REPAYING_STEPS:
+            self.transposed = transposed(weight, True, may_be_prepared)
 
     def product_(self, out: Tensor, x: Tensor, beta: int = 0) -> Tensor:
         """out = beta * out + x @ weight.T, with beta 0 or 1."""
-        if self.onednn_rows <= len(x) < self.many_rows:
+        if self.onednn_rows <= x.shape[0] < self.many_rows:
             product = onednn_linear_rounded(x, self.weight)
         elif out.dtype == x.dtype:
             return out.addmm_(x, self.transposed, beta=beta)
@@ -180,14 +195,14 @@ def apply_linear(layer: nn.Module, x: Tensor) -> Tensor:
     tensors = x, layer.weight, layer.bias
     if unsupported_reason(layer) or len(x) == 0 or not may_skip_calls(*tensors, with_gradients=True):
         return layer(x)
-    if len(x) < MANY_ROWS and onednn_supports(layer.weight) and may_skip_calls(*tensors):
+    if len(x) < MANY_ROWS and may_repay_onednn(layer.weight) and may_skip_calls(*tensors):
         return onednn_linear_rounded(x, reordered(layer.weight), layer.bias)
     return differentiable_linear(*tensors)
 
 
 def differentiable_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x @ weight.T + bias, by the faster library. Differentiable once."""
-    if x.dtype != weight.dtype or not onednn_supports(weight) or not onednn_is_faster(len(x), weight):
+    if x.dtype != weight.dtype or not onednn_is_faster(len(x), weight):
         return F.linear(x, weight, bias)
     return OneDnnLinear.apply(x, weight, bias)
 
@@ -274,11 +289,11 @@ def reordered(weight: Tensor, repays: bool = False, may_be_prepared: bool = True
     return copies.reordered
 
 
-def transposed(weight: Tensor) -> Tensor:
-    """Return `weight.T`: a copy that is kept, else a view."""
-    copies = copies_of(weight)
+def transposed(weight: Tensor, repays: bool = False, may_be_prepared: bool = True) -> Tensor:
+    """Return `weight.T`: a copy that is kept, if it may be used, or a new one if it repays; else a view."""
+    copies = copies_of(weight) if may_be_prepared else None
     if copies is None:
-        return weight.T
+        return weight.T.contiguous() if repays else weight.T
     if copies.transposed is None:
         copies.transposed = weight.detach().T.contiguous()
     return copies.transposed

@@ -211,9 +211,9 @@ def packed_forward(task: Task) -> Result:
         if keep is not None:
             kept.extend([gates, block_c] if keep == "gates" else [c[: block.batch_sizes[0]].clone()])
         parts = gates, *gates.view(-1, 4, cell).unbind(1), block_c, hidden[block.tokens]
-        for step_gates, i, f, g, o, step_c, step_h in block.steps(*parts):
-            if len(step_gates) != len(active_h):
-                active_h, active_c, active_m = (part[: len(step_gates)] for part in (h, c, m))
+        for size, (step_gates, i, f, g, o, step_c, step_h) in zip(block.batch_sizes, block.steps(*parts)):
+            if size != active_h.shape[0]:
+                active_h, active_c, active_m = (part[:size] for part in (h, c, m))
             if (rows := next(begins)) is not None:
                 active_h.index_fill_(0, rows, 0)
                 active_c.index_fill_(0, rows, 0)

@@ -46,6 +46,10 @@ class PackedOrder(NamedTuple):
 def pack(mask: Tensor, reverse: bool, block_tokens: int = BLOCK_TOKENS) -> PackedOrder:
     """Order the tokens of a `mask` `(B, T)` of any pattern, in blocks of at most so many tokens or of one step."""
     length = mask.shape[1]
+    if len(mask) == 1:  # in a row there is nothing to sort
+        tokens, row = mask[0].nonzero()[:, 0], torch.zeros(1, dtype=torch.long, device=mask.device)
+        blocks = list(blocks_of([1] * len(tokens), block_tokens))
+        return PackedOrder(tokens.flip(0) if reverse else tokens, row, blocks, reverse)
     counts, rows = mask.sum(dim=1).sort(descending=True, stable=True)
     mask = mask[rows].flip(1) if reverse else mask[rows]
     columns = mask.byte().argsort(dim=1, descending=True, stable=True)  # (B, T) a row's tokens in order, then its gaps

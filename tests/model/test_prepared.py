@@ -29,8 +29,16 @@ CONFIG = {
 onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def small_weights_repay():
+    """Use copies of small weights on every processor, as large ones would take long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(linear_elmo, "SMALLEST_WEIGHT", 0)
+        yield
+
+
 @pytest.fixture(scope="module")
-def wide_model() -> ElmoModel:
+def wide_model(small_weights_repay) -> ElmoModel:
     """A model whose recurrent weights are wide enough for oneDNN from two rows on."""
     model = shake(ElmoModel(ElmoConfig(**CONFIG)), scale=0.02).eval()
     assert onednn_is_faster(2, model.layers[0].forward_lstm.recurrent_gates.weight)

@@ -9,6 +9,7 @@ import torch
 from fresh_process import forking_python
 from torch.testing import assert_close
 
+from hf_elmo.model import linear_elmo
 from hf_elmo.model.linear_elmo import (
     MANY_ROWS,
     MANY_ROWS_OF_LONG_SUMS,
@@ -23,6 +24,14 @@ from hf_elmo.model.lstm_packed_elmo import workers
 
 ROWS = [1, 2, 33, 129, 600]
 EXACT = {"rtol": 0, "atol": 1e-5}  # sums of some hundred products, of about 1 in all
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_weights_repay():
+    """Multiply with small weights on every processor as with large ones, which would take long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(linear_elmo, "SMALLEST_WEIGHT", 0)
+        yield
 
 
 def random(*sizes):
@@ -59,6 +68,23 @@ def test_steps_of_long_sums(rows):
     for part in (x, x[:2], x[: rows // 2]):  # later steps have fewer rows
         out = part.new_empty(len(part), 250)
         assert_close(steps.product_(out, part), (part.double() @ weight.double().T).float(), **EXACT)
+
+
+@pytest.mark.parametrize("rows", [2, 8, 40])
+@pytest.mark.parametrize("steps", [1, 100])
+def test_small_weights_are_left_to_torch(monkeypatch, rows, steps):
+    """As with AVX2. Many steps read a transposed copy of the weight of long sums."""
+    monkeypatch.setattr(linear_elmo, "ONEDNN_SUMS", False)
+    monkeypatch.setattr(linear_elmo, "SMALLEST_WEIGHT", 1 << 20)
+    x, weight = random(rows, 2048), random(128, 2048)
+    step_weight = StepWeight(weight, rows, steps)
+    assert not onednn_is_faster(rows, weight)
+    assert not step_weight.weight.is_mkldnn
+    assert step_weight.transposed.is_contiguous() == (steps == 100 and rows >= linear_elmo.TRANSPOSED_ROWS)
+    assert onednn_is_faster(rows, random(1024, 1024))
+    assert not onednn_is_faster(rows, random(512, 2048))
+    exact = (x.double() @ weight.double().T).float()
+    assert_close(step_weight.product_(torch.full_like(exact, torch.nan), x), exact, **EXACT)
 
 
 @pytest.mark.parametrize("rows", range(1, 12))
@@ -134,10 +160,10 @@ import torch
 from hf_elmo.model.lstm_elmo import Direction, lstm
 
 torch.manual_seed(0)
-weights = torch.randn(2048, 128), torch.randn(2048), torch.randn(2048, 128), torch.randn(128, 512)
+weights = torch.randn(8192, 256), torch.randn(8192), torch.randn(8192, 256), torch.randn(256, 2048)
 with torch.no_grad():
     for rows in range(40, 168):
-        lstm([Direction(torch.randn(rows, 2, 128), *weights)])
+        lstm([Direction(torch.randn(rows, 2, 256), *weights)])
 """
 
 
