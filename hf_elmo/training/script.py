@@ -34,6 +34,9 @@ exit codes: 0 success, 2 something to correct, 130 interrupted; the same command
 OTHER_NAMES = {"--lr": "--learning_rate", "--epochs": "--num_train_epochs", "--model": "--model_name_or_path"}
 OTHER_NAMES |= {f"--{name}_file": "--validation_file" for name in ("dev", "eval", "valid", "val")}
 OTHER_NAMES |= {"--batch_size": "--per_device_train_batch_size", "--output": "--output_dir", "--steps": "--max_steps"}
+# What to do in place of turning off what these scripts always do, where they have the data
+ALWAYS = {"--do_train": "hf-elmo apply scores and predicts without training", "--do_eval": "leave out validation data"}
+ALWAYS |= {"--do_predict": "leave out test data"}
 METAVARS = {int: "N", float: "X", str: "TEXT"}
 
 
@@ -109,7 +112,7 @@ class ArgumentParser(HfArgumentParser):
             settings = self.read_json(arguments[0])
             self.set_defaults(**settings)
             arguments = arguments[1:]
-        self.check_numbers(arguments, settings)
+        self.check_values(arguments, settings)
         *parsed, unknown = self.parse_args_into_dataclasses(
             arguments, return_remaining_strings=True, look_for_args_file=False
         )
@@ -119,14 +122,18 @@ class ArgumentParser(HfArgumentParser):
             raise ValueError(f"no such argument: {' '.join(unknown)}{hint}")
         return tuple(parsed)
 
-    def check_numbers(self, arguments: list[str], settings: dict) -> None:
-        """Refuse `inf`, `nan` and `1e400`, which Python reads as numbers, on the command line and in a file."""
+    def check_values(self, arguments: list[str], settings: dict) -> None:
+        """Refuse values that would be read, but not followed, on the command line and in a file: `inf`, `nan` and
+        `1e400`, which Python reads as numbers, and `False` for what a script always does."""
         options = {name for action in self._actions if action.type is float for name in action.option_strings}
         pairs = [*pairwise(arguments), *(part.split("=", 1) for part in arguments if "=" in part)]
         for name, value in [*pairs, *((f"--{name}", value) for name, value in settings.items())]:
-            with contextlib.suppress(ValueError, TypeError):  # what is no number at all has another message
-                if name in options and not math.isfinite(float(value)):
-                    break
+            if name in ALWAYS and str(value).lower() in ("false", "f", "no", "n", "0"):
+                raise ValueError(f"{name} {value}: {ALWAYS[name]}")
+            with contextlib.suppress(TypeError, ValueError):  # what is no number at all has another message
+                if name not in options or math.isfinite(float(value)):
+                    continue
+                break
         else:
             return
         raise ValueError(f"{name} must be a number, but is {value}")
