@@ -10,7 +10,7 @@ import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from .model.modeling_elmo import ElmoModel
 from .model.tokenization_elmo import ElmoTokenizer
 from .model.word_splitting_elmo import SPLITTING_RULES
 from .sentences import FORMATS, Sentences, open_sentences
-from .training.run_record import RUN_FILE, configuration_digest, digest, tokenizer_digest
+from .training.run_record import LOCK_FILE, RUN_FILE, configuration_digest, digest, tokenizer_digest
 
 LAYERS = {"all": "all", "top": "top", "average": "mean", "mix": "mix"}
 CARRIED_ROWS = 64  # batch size of `allennlp elmo`
@@ -247,10 +247,11 @@ def embed_corpus(arguments: Namespace, sentences: Sentences, output: Path) -> di
                 record.folder.rmdir()  # an empty one is left by a run that was killed in its last moment
             raise ValueError(EXISTS.format(output))
         record.claim(arguments.overwrite)
-        print_notes(survey, sentences.name, note)
-        check_space(output, survey, settings, model)
-        results = compute(arguments, settings, survey, record.folder, model, read)
-        publish(arguments, settings, record, results, output)
+        with closing(record):
+            print_notes(survey, sentences.name, note)
+            check_space(output, survey, settings, model)
+            results = compute(arguments, settings, survey, record.folder, model, read)
+            publish(arguments, settings, record, results, output)
     report = record.read()["results"]
     remove_partial(record.folder)
     return {name: value for name, value in report.items() if name not in ("size", "time")}
@@ -466,7 +467,7 @@ def is_finished(record: PartialRecord, output: Path) -> bool:
 
 def remove_partial(folder: Path) -> None:
     """Remove what a run wrote to its folder, and the folder, unless somebody else's files are in it."""
-    for path in [*folder.glob("part-*"), *folder.glob(f"*{UNFINISHED}"), folder / RUN_FILE]:
+    for path in [*folder.glob("part-*"), *folder.glob(f"*{UNFINISHED}"), folder / RUN_FILE, folder / LOCK_FILE]:
         path.unlink(missing_ok=True)
     if not any(folder.iterdir()):
         folder.rmdir()

@@ -253,7 +253,8 @@ class Embedder:
 class PartialRecord(RunRecord):
     """The record of an unfinished run, beside its parts."""
 
-    way_out = "give another OUTPUT, or --overwrite to replace what is unfinished"
+    elsewhere = "give another OUTPUT"
+    way_out = f"{elsewhere}, or --overwrite to replace what is unfinished"
 
 
 def part_path(folder: Path, number: int) -> Path:

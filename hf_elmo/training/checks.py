@@ -73,7 +73,7 @@ def check_checkpoint(args: FineTuningArguments | PretrainingArguments) -> None:
     if str(asked).lower() == "true":
         args.resume_from_checkpoint = last_checkpoint(args.output_dir)
         if args.resume_from_checkpoint is None:
-            if RunRecord(args.output_dir, {}).read().get("ended"):
+            if RunRecord(args.output_dir, {}, is_main=False).read().get("ended"):
                 return  # with nothing left to resume, as the run will say
             raise ValueError(f"--resume_from_checkpoint: there is no checkpoint in {args.output_dir}")
     elif not Path(asked, TRAINER_STATE_FILE).is_file():

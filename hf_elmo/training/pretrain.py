@@ -7,6 +7,7 @@ The same command resumes an interrupted run exactly where its last checkpoint le
 With `torchrun --nproc-per-node N -m hf_elmo.training.pretrain ...`, N processes share the streams of text.
 """
 
+import contextlib
 import logging
 import sys
 from itertools import chain
@@ -79,7 +80,8 @@ def train(text: TextArguments, model_args: ModelArguments, args: PretrainingArgu
         "initial weights": start and digest(chain(*model.state_dict().items(), *accumulators.items())),
     }
     content = {name: value for name, value in content.items() if value is not None}
-    run = RunRecord(args.output_dir, {**settings_of(text, model_args, args), "split": corpus.split, **content})
+    identity = {**settings_of(text, model_args, args), "split": corpus.split, **content}
+    run = RunRecord(args.output_dir, identity, is_main=args.should_save)
     if run.has_ended() and not args.overwrite_output_dir:
         ended = "%s: this run has ended before, and nothing is changed; --overwrite_output_dir True starts it again"
         logger.info(ended, args.output_dir)
@@ -100,27 +102,28 @@ def train(text: TextArguments, model_args: ModelArguments, args: PretrainingArgu
         trainer.position(Path(checkpoint_to_resume(args.resume_from_checkpoint, args.output_dir)))
     with args.main_process_first(local=False):
         run.claim(args.overwrite_output_dir)
-    trainer.train(checkpoint_to_resume(args.resume_from_checkpoint, args.output_dir))
-    metrics = trainer.final_evaluation() if held_out else {}
-    if metrics and statistics is not None:
-        metrics["eval_unigram_perplexity"] = unigram_perplexity(statistics, vocabulary, held_out)
-    report_results(metrics)
+    with contextlib.closing(run):
+        trainer.train(checkpoint_to_resume(args.resume_from_checkpoint, args.output_dir))
+        metrics = trainer.final_evaluation() if held_out else {}
+        if metrics and statistics is not None:
+            metrics["eval_unigram_perplexity"] = unigram_perplexity(statistics, vocabulary, held_out)
+        report_results(metrics)
 
-    # The folder: everything at once, and the record that the run has ended last
-    staging = trainer.save_to_staging()
-    if args.should_save:
-        results = {**trainer.results(), **metrics}
-        write_json(staging / RESULTS_FILE, results)
-        if args.plots and may_draw():
-            draw_curves(staging, {"": vars(trainer.state)}, "perplexity")
-        save_model_card(trainer, text, corpus, statistics, vocabulary, metrics, command, staging)
-        move_into_place(staging, Path(args.output_dir))
-        if args.push_to_hub:
-            publish(args)
-        run.finish(results)
-        if not args.keep_checkpoints:
-            remove_checkpoints(args.output_dir)
-        logger.info("The model is saved in %s", args.output_dir)
+        # The folder: everything at once, and the record that the run has ended last
+        staging = trainer.save_to_staging()
+        if args.should_save:
+            results = {**trainer.results(), **metrics}
+            write_json(staging / RESULTS_FILE, results)
+            if args.plots and may_draw():
+                draw_curves(staging, {"": vars(trainer.state)}, "perplexity")
+            save_model_card(trainer, text, corpus, statistics, vocabulary, metrics, command, staging)
+            move_into_place(staging, Path(args.output_dir))
+            if args.push_to_hub:
+                publish(args)
+            run.finish(results)
+            if not args.keep_checkpoints:
+                remove_checkpoints(args.output_dir)
+            logger.info("The model is saved in %s", args.output_dir)
 
 
 if __name__ == "__main__":

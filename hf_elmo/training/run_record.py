@@ -2,9 +2,10 @@
 
 A run writes `run.json` into its output folder before its first step: everything on which its result depends, by name.
 The same file says, written last, that the run has ended. So the same command resumes an interrupted run, leaves an
-ended one alone, and is refused where a folder belongs to another run.
+ended one alone, and is refused where a folder belongs to another run, or where the same run is going on.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 from transformers import PreTrainedConfig
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
@@ -21,6 +23,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from ..model.tokenization_elmo import ElmoTokenizer
 
 RUN_FILE = "run.json"
+LOCK_FILE = "_run.lock"  # locked while a process trains, and unlocked by the system if it is killed
 # Files and folders that a run writes. Without a run file beside them nobody knows which run they are of.
 PRODUCTS = ("*.safetensors", f"{PREFIX_CHECKPOINT_DIR}-*", "seed-*", "*_predictions*", "*_results.json", "_unfinished")
 # Its plots, by their exact names: other pictures may lie beside them.
@@ -48,12 +51,15 @@ class RunRecord:
         folder: The run's output folder.
         identity: Everything on which the result depends, by name: `--option` names for settings, others as messages
             should call them ("labels", "training data"). Values as JSON has them; content is given by its `digest`.
+        is_main: Whether this is the process, of several that train together, that keeps others out of the folder.
     """
 
-    way_out = "give another --output_dir, or --overwrite_output_dir True to replace it"
+    elsewhere = "give another --output_dir"
+    way_out = f"{elsewhere}, or --overwrite_output_dir True to replace it"
 
-    def __init__(self, folder: str | Path, identity: Mapping):
+    def __init__(self, folder: str | Path, identity: Mapping, is_main: bool = True):
         self.folder, self.path = Path(folder), Path(folder) / RUN_FILE
+        self.lock = FileLock(self.folder / LOCK_FILE, timeout=0) if is_main else None
         self.identity = given(json.loads(json.dumps(identity, default=str)))
 
     def read(self) -> dict:
@@ -78,28 +84,51 @@ class RunRecord:
             overwrite: Whether what another run, or this one in an earlier attempt that ended, left is removed.
 
         Raises:
-            `ValueError`: if the folder belongs to another run, or holds results of an unknown one.
+            `ValueError`: if the folder belongs to another run, or holds results of an unknown one, or if another
+                process writes to it.
         """
         if overwrite:
             try:
                 found = self.read()
             except ValueError:
                 found = {}
+            self.keep_others_out()
             if found.get("identity") == self.identity and not found["ended"]:
                 return
             self.remove_products()
         elif found := self.read():
             if found["identity"] != self.identity:
                 raise ValueError(f"{self.folder} holds another run: {self.differences(found['identity'])}")
+            self.keep_others_out()
             if not found["ended"]:
                 return
         elif product := next((path for pattern in PRODUCTS for path in sorted(self.folder.glob(pattern))), None):
             raise ValueError(f"{self.folder} holds {product.name} of an unknown run; {self.way_out}")
+        self.keep_others_out()
         self.write(ended=False)
+
+    def keep_others_out(self) -> None:
+        """Lock the folder, where its file system has locks, until this record is closed or the process ends."""
+        if self.lock is None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(NotImplementedError):
+            try:
+                self.lock.acquire()
+            except Timeout:
+                reason = f"another process writes there; wait for its end, or {self.elsewhere}"
+                raise ValueError(f"{self.folder}: {reason}") from None
 
     def finish(self, results: Mapping | None = None) -> None:
         """Record that the run has ended. To be called last, when all its files are in place."""
         self.write(ended=True, results=results)
+
+    def close(self) -> None:
+        """Let other processes train in the folder."""
+        if self.lock is not None and self.lock.is_locked:
+            with contextlib.suppress(OSError):  # Windows removes no open file
+                Path(self.lock.lock_file).unlink()
+            self.lock.release(force=True)
 
     def write(self, ended: bool, results: Mapping | None = None):
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ the end the output folder holds the best of them by the validation examples. Fil
 them are complete, and a run is recorded as ended after that, so that the same command resumes whatever was interrupted.
 """
 
+import contextlib
 import copy
 import logging
 import math
@@ -87,7 +88,8 @@ class Runs:
             "tokenizer": tokenizer_digest(start.tokenizer),
             "starting model": digest(part for weight in model.state_dict().items() for part in weight),
         }
-        self.record = RunRecord(self.folder, self.identity | ({} if args.seeds else {"--seed": args.seed}))
+        identity = self.identity | ({} if args.seeds else {"--seed": args.seed})
+        self.record = RunRecord(self.folder, identity, is_main=args.should_save)
 
     def train(self) -> None:
         """Train with each seed, from where an interrupted command stopped, and make the output folder complete."""
@@ -100,26 +102,27 @@ class Runs:
             if self.args.push_to_hub and self.args.should_save:
                 repository_name(self.args)  # refused now rather than after training
             self.record.claim(self.args.overwrite_output_dir)
-        results, model = [], None
-        with self.cache:
-            for seed in self.seeds:
-                run = Run(self, seed)
-                if run.has_ended():
-                    logger.info(ENDED, run.folder)
-                    results.append(run.record.read()["results"])
-                    continue
-                if self.data.train_fraction < 1 and self.splits.train is not None:
-                    part = sample(self.splits.train, self.data.train_fraction, seed)
-                    self.start.datasets["train"] = self.task.encode_training(part)
-                datasets, task = self.start.datasets, self.task
-                model = self.start.create(seed)
-                trainer = task.trainer(model, run.args, datasets, task.tokenizer, task.score, task.loss)
-                run.train(trainer)
-                run.evaluate(trainer)
-                results.append(run.results)
-                model = run.model
-        if self.args.should_save:
-            self.finish(results, model, round(time.time() - started, 1))
+        with contextlib.closing(self.record):
+            results, model = [], None
+            with self.cache:
+                for seed in self.seeds:
+                    run = Run(self, seed)
+                    if run.has_ended():
+                        logger.info(ENDED, run.folder)
+                        results.append(run.record.read()["results"])
+                        continue
+                    if self.data.train_fraction < 1 and self.splits.train is not None:
+                        part = sample(self.splits.train, self.data.train_fraction, seed)
+                        self.start.datasets["train"] = self.task.encode_training(part)
+                    datasets, task = self.start.datasets, self.task
+                    model = self.start.create(seed)
+                    trainer = task.trainer(model, run.args, datasets, task.tokenizer, task.score, task.loss)
+                    run.train(trainer)
+                    run.evaluate(trainer)
+                    results.append(run.results)
+                    model = run.model
+            if self.args.should_save:
+                self.finish(results, model, round(time.time() - started, 1))
 
     def is_complete(self) -> bool:
         """Return whether these very runs have ended before."""
@@ -194,7 +197,7 @@ class Run:
         self.runs, self.started = runs, time.time()
         self.is_one_of_several = bool(runs.args.seeds)
         self.folder = runs.folder / f"seed-{seed}" if self.is_one_of_several else runs.folder
-        self.record = RunRecord(self.folder, runs.identity | {"--seed": seed})
+        self.record = RunRecord(self.folder, runs.identity | {"--seed": seed}, is_main=False)  # the outer one locks
         self.args = copy.copy(runs.args)
         self.args.output_dir, self.args.seed, self.args.push_to_hub = str(self.folder), seed, False
         if runs.splits.validation is None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset, load_dataset
+from filelock import FileLock
 from fresh_process import REPOSITORY, run_python
 from lanes import first_fast
 from safetensors.torch import load_file
@@ -24,6 +25,7 @@ from hf_elmo.embed import survey_sentences
 from hf_elmo.embedding import embed_sentences
 from hf_elmo.embedding_files import write_datasets, write_file
 from hf_elmo.embedding_run import Part, Sentence, part_path, write_part
+from hf_elmo.training.run_record import LOCK_FILE
 
 TEXT = ["The bank was closed.", "", "I didn't go there, did I?", "One."]
 EXACT = {"rtol": 0, "atol": 1e-6}
@@ -459,6 +461,18 @@ def test_an_empty_folder_of_a_run_that_has_ended_goes(embed, tmp_path, capsys):
     assert "out.h5" in capsys.readouterr().err
     assert not (tmp_path / "out.h5.partial").exists()
     assert (tmp_path / "out.h5").read_bytes() == whole
+
+
+def test_two_processes_do_not_write_one_output(embed, tmp_path, capsys):
+    folder = tmp_path / "out.h5.partial"
+    folder.mkdir()
+    with FileLock(folder / LOCK_FILE):
+        embed(["a b"], to="out.h5", code=2)
+    assert (
+        f"{folder}: another process writes there; wait for its end, or give another OUTPUT" in capsys.readouterr().err
+    )
+    embed(["a b"], to="out.h5")
+    assert not folder.exists()
 
 
 @pytest.mark.slow

@@ -1,13 +1,16 @@
 """A folder belongs to one run: resumed by it, refused to others, left alone when the run has ended."""
 
 import json
+import signal
+import subprocess
 
 import numpy as np
 import pytest
 import torch
+from fresh_process import forking_python
 
 from hf_elmo.training.arguments import FineTuningArguments
-from hf_elmo.training.run_record import RunRecord, digest, settings_of
+from hf_elmo.training.run_record import LOCK_FILE, RunRecord, digest, settings_of
 
 IDENTITY = {"--learning_rate": 0.1, "--seed": 1, "labels": ["O", "B-PER"], "training data": digest(["a"])}
 
@@ -63,7 +66,7 @@ def test_overwriting_removes_what_a_run_wrote_and_nothing_else(tmp_path):
     record = left_by_another_run(tmp_path, labels=[])
     (tmp_path / "notes.txt").touch()
     record.claim(overwrite=True)
-    assert {path.name for path in tmp_path.iterdir()} == {"notes.txt", "run.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"notes.txt", "run.json", LOCK_FILE}
     (tmp_path / "checkpoint-3").mkdir()
     record.claim(overwrite=True)
     assert (tmp_path / "checkpoint-3").is_dir(), "the same command resumes its own run"
@@ -91,6 +94,37 @@ def test_an_option_that_is_not_given_is_one_that_an_earlier_version_did_not_have
     assert record.has_ended()
     with pytest.raises(ValueError, match="holds another run: --later was not given, and is 3; give another"):
         RunRecord(tmp_path, {**IDENTITY, "--later": 3}).claim()
+
+
+def test_one_process_writes_to_a_folder(tmp_path):
+    first, second = RunRecord(tmp_path, IDENTITY), RunRecord(tmp_path, IDENTITY)
+    first.claim()
+    with pytest.raises(ValueError, match="another process writes there; wait for its end, or give another"):
+        second.claim()
+    with pytest.raises(ValueError, match="another process writes there"):
+        RunRecord(tmp_path, {**IDENTITY, "--seed": 2}).claim(overwrite=True)
+    RunRecord(tmp_path, IDENTITY, is_main=False).claim()  # another process of the same run
+    first.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+    second.claim()
+
+
+CLAIM_AND_DIE = """
+import os, signal, sys
+from hf_elmo.training.run_record import RunRecord
+
+record = RunRecord(sys.argv[1], {"--learning_rate": 0.1})
+record.claim()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_process_leaves_its_folder_to_others(tmp_path):
+    command = [forking_python("everything"), "-c", CLAIM_AND_DIE, str(tmp_path)]
+    killed = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert (tmp_path / LOCK_FILE).exists()
+    RunRecord(tmp_path, {"--learning_rate": 0.1}).claim()
 
 
 def test_settings_without_effect_are_not_part_of_the_identity():
