@@ -8,8 +8,8 @@ law. The contestants alternate, so that a busy machine slows all of them:
     step       a step of the pretraining script: forward, sampled softmax, backward, clipping, Adagrad
     nn.LSTM    the same step with `torch.nn.LSTM(proj_size=...)`, which clips neither cell nor projection
     loader     the batches alone: streams of both directions, character ids, labels, tensors
-    parts      shares of the step's time, by torch's profiler: convolutions over characters, products of highways,
-               projection and softmax, recurrence, optimizer
+    parts      shares of the step's time, by torch's profiler: convolutions over characters, softmax, recurrence,
+               optimizer, and products of highways and projection where oneDNN computes them
     of peak    multiplications and additions of the recurrence alone, forward and backward, of those of the fastest
                large product, which is beside it in billions of a second
 
@@ -38,9 +38,11 @@ UNROLL_STEPS, STEPS = 20, 4
 PARTS = {
     "LargestValues": "convolutions",
     "OneDnnLinear": "products",
+    "LogSumExp": "softmax",
     "PackedLstm": "recurrence",
     "LargestValuesBackward": "convolutions, backward",
     "OneDnnLinearBackward": "products, backward",
+    "LogSumExpBackward": "softmax, backward",
     "PackedLstmBackward": "recurrence, backward",
     "Optimizer.step#Adagrad.step": "optimizer",
 }

@@ -467,7 +467,7 @@ def is_finished(record: PartialRecord, output: Path) -> bool:
 
 def remove_partial(folder: Path) -> None:
     """Remove what a run wrote to its folder, and the folder, unless somebody else's files are in it."""
-    for path in [*folder.glob("part-*"), *folder.glob(f"*{UNFINISHED}"), folder / RUN_FILE, folder / LOCK_FILE]:
+    for path in [*folder.glob("part-*"), *folder.glob(f"*{UNFINISHED}"), folder / LOCK_FILE, folder / RUN_FILE]:
         path.unlink(missing_ok=True)
     if not any(folder.iterdir()):
         folder.rmdir()

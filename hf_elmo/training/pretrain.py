@@ -85,6 +85,7 @@ def train(text: TextArguments, model_args: ModelArguments, args: PretrainingArgu
     if run.has_ended() and not args.overwrite_output_dir:
         ended = "%s: this run has ended before, and nothing is changed; --overwrite_output_dir True starts it again"
         logger.info(ended, args.output_dir)
+        run.close()  # removes what a kill in the run's last moment leaves
         return
     if held_out and args.eval_strategy == IntervalStrategy.NO:
         args.eval_strategy, args.eval_steps = IntervalStrategy.STEPS, args.save_steps

@@ -124,8 +124,8 @@ class RunRecord:
         self.write(ended=True, results=results)
 
     def close(self) -> None:
-        """Let other processes train in the folder."""
-        if self.lock is not None and self.lock.is_locked:
+        """Let other processes into the folder, of which this process or none is writing to it."""
+        if self.lock is not None:
             with contextlib.suppress(OSError):  # Windows removes no open file
                 Path(self.lock.lock_file).unlink()
             self.lock.release(force=True)

@@ -98,6 +98,7 @@ class Runs:
             if self.is_complete():
                 logger.info(ENDED, self.folder)
                 self.clean_up()
+                self.record.close()  # removes what a kill in the run's last moment leaves
                 return
             if self.args.push_to_hub and self.args.should_save:
                 repository_name(self.args)  # refused now rather than after training
