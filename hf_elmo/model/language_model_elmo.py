@@ -31,6 +31,7 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_elmo import ElmoConfig
 from .linear_elmo import add_product_, is_observed, linear
+from .lstm_elmo import at_least_float32
 from .modeling_elmo import ElmoModel, ElmoPreTrainedModel, State
 from .pipelines_elmo import ElmoFillMaskPipeline, dispatch_by_model
 
@@ -389,7 +390,9 @@ def sampled_softmax_loss(
     target_rows, sampled_rows = F.embedding(ids, weight, sparse=sparse).split([len(targets), len(sampled_ids)])
     target_bias, sampled_bias = bias[ids].split([len(targets), len(sampled_ids)])
     target_scores = (x * target_rows).sum(dim=-1) + target_bias - target_counts.log().to(bias.dtype)
-    column_of = targets.new_full((len(weight),), -1).scatter(0, sampled_ids, torch.arange(len(sampled_ids)).to(targets))
+    column_of = targets.new_full((len(weight),), -1).scatter(
+        0, sampled_ids, torch.arange(len(sampled_ids), device=targets.device)
+    )
     sampled_bias = sampled_bias - sampled_counts.log().to(bias.dtype)
     sampled_scores = log_sum_exp(x, sampled_rows, sampled_bias, column_of[targets])
     return torch.logaddexp(sampled_scores, target_scores) - target_scores
@@ -411,7 +414,8 @@ def log_sum_exp(x: Tensor, weight: Tensor, bias: Tensor, excluded: Tensor | None
         excluded (`(N,)`, *optional*): Column that is left out of each position's sum; -1 for none.
     """
     if is_observed():
-        scores = F.linear(x, weight, bias).float()
+        scores = F.linear(x, weight, bias)
+        scores = scores.to(at_least_float32(scores.dtype))
         if excluded is not None:
             columns = torch.arange(len(weight), device=x.device)
             scores = scores.masked_fill(columns == excluded[:, None], torch.finfo(scores.dtype).min)
@@ -428,14 +432,14 @@ class LogSumExp(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, excluded: Tensor | None) -> Tensor:
-        total, kept = x.new_full((len(x),), -torch.inf, dtype=torch.promote_types(x.dtype, torch.float32)), None
+        total, kept = x.new_full((len(x),), -torch.inf, dtype=at_least_float32(x.dtype)), None
         for rows, columns in score_blocks(x, weight):
             scores = block_scores(x, weight, bias, excluded, rows, columns)
             largest = scores.amax(dim=1)
             exponentials = scores.sub_(largest[:, None]).exp_()
             sums = exponentials.sum(dim=1)
             total[rows] = torch.logaddexp(total[rows], sums.log().add_(largest))
-            kept = exponentials.div_(sums[:, None]) if len(x) * len(weight) <= KEPT_SCORES else None
+            kept = exponentials.div_(sums[:, None]) if keeps_scores(x, weight) else None
         ctx.save_for_backward(x, weight, bias, excluded, total, kept)
         return total
 
@@ -468,11 +472,15 @@ class LogSumExp(torch.autograd.Function):
         return *(part if part is None else part.to(tensor.dtype) for part, tensor in gradients), None
 
 
+def keeps_scores(x: Tensor, weight: Tensor) -> bool:
+    return len(x) * len(weight) <= KEPT_SCORES
+
+
 def score_blocks(x: Tensor, weight: Tensor) -> Iterator[tuple[slice, slice]]:
     """Yield the positions and the words of each block of scores. All positions come with some words before the next
     words come, so that each weight is read once. Few scores are one block."""
     positions, words = CPU_BLOCK if x.is_cpu else BLOCK
-    if len(x) * len(weight) <= KEPT_SCORES:
+    if keeps_scores(x, weight):
         positions, words = max(1, len(x)), len(weight)
     for word in range(0, len(weight), words):
         for position in range(0, len(x), positions):
@@ -484,7 +492,7 @@ def block_scores(
 ) -> Tensor:
     """Return one block of the scores, with the lowest number where a column is excluded."""
     scores = linear(x[rows], weight[columns], bias[columns])
-    scores = scores.float() if scores.dtype.itemsize < 4 else scores
+    scores = scores.to(at_least_float32(scores.dtype))
     if excluded is not None:
         place = excluded[rows, None] - columns.start
         is_inside = (place >= 0) & (place < scores.shape[1])

@@ -38,7 +38,7 @@ def check_settings(start: str | None, args: FineTuningArguments | PretrainingArg
     check_least(args, 1, "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
     check_least(args, 1, "eval_accumulation_steps", *(["unroll_steps"] if hasattr(args, "unroll_steps") else []))
     check_least(args, 0, "weight_decay", "max_grad_norm")
-    if args.language is not None and not re.fullmatch(r"[A-Za-z]{2,8}(-[A-Za-z0-9]+)*", args.language):
+    if args.language is not None and not re.fullmatch(r"[A-Za-z]+(-[A-Za-z0-9]+)*", args.language):
         raise ValueError(f"--language {args.language!r}: give one language code, such as en or pt-BR")
     if args.num_train_epochs <= 0 and args.max_steps <= 0:
         raise ValueError(f"--num_train_epochs must be above 0, but is {args.num_train_epochs:g}; or give --max_steps")

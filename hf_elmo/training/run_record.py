@@ -87,24 +87,30 @@ class RunRecord:
             `ValueError`: if the folder belongs to another run, or holds results of an unknown one, or if another
                 process writes to it.
         """
+        self.keep_others_out()
+        try:
+            self.claim_locked(overwrite)
+        except BaseException:
+            self.close()
+            raise
+
+    def claim_locked(self, overwrite: bool) -> None:
+        """Read and write the record while no other process does."""
         if overwrite:
             try:
                 found = self.read()
             except ValueError:
                 found = {}
-            self.keep_others_out()
             if found.get("identity") == self.identity and not found["ended"]:
                 return
             self.remove_products()
         elif found := self.read():
             if found["identity"] != self.identity:
                 raise ValueError(f"{self.folder} holds another run: {self.differences(found['identity'])}")
-            self.keep_others_out()
             if not found["ended"]:
                 return
         elif product := next((path for pattern in PRODUCTS for path in sorted(self.folder.glob(pattern))), None):
             raise ValueError(f"{self.folder} holds {product.name} of an unknown run; {self.way_out}")
-        self.keep_others_out()
         self.write(ended=False)
 
     def keep_others_out(self) -> None:

@@ -35,8 +35,8 @@ OTHER_NAMES = {"--lr": "--learning_rate", "--epochs": "--num_train_epochs", "--m
 OTHER_NAMES |= {f"--{name}_file": "--validation_file" for name in ("dev", "eval", "valid", "val")}
 OTHER_NAMES |= {"--batch_size": "--per_device_train_batch_size", "--output": "--output_dir", "--steps": "--max_steps"}
 # What to do in place of turning off what these scripts always do, where they have the data
-ALWAYS = {"--do_train": "hf-elmo apply scores and predicts without training", "--do_eval": "leave out validation data"}
-ALWAYS |= {"--do_predict": "leave out test data"}
+ALWAYS = {"--do_train": "this script trains; hf-elmo apply and hf-elmo perplexity score without training"}
+ALWAYS |= {"--do_eval": "leave out validation data", "--do_predict": "leave out test data"}
 METAVARS = {int: "N", float: "X", str: "TEXT"}
 
 
@@ -130,13 +130,11 @@ class ArgumentParser(HfArgumentParser):
         for name, value in [*pairs, *((f"--{name}", value) for name, value in settings.items())]:
             if name in ALWAYS and str(value).lower() in ("false", "f", "no", "n", "0"):
                 raise ValueError(f"{name} {value}: {ALWAYS[name]}")
-            with contextlib.suppress(TypeError, ValueError):  # what is no number at all has another message
-                if name not in options or math.isfinite(float(value)):
-                    continue
-                break
-        else:
-            return
-        raise ValueError(f"{name} must be a number, but is {value}")
+            number = 0.0  # what is no number at all has another message
+            with contextlib.suppress(TypeError, ValueError):
+                number = float(value)
+            if name in options and not math.isfinite(number):
+                raise ValueError(f"{name} must be a number, but is {value}")
 
     def read_json(self, path: str) -> dict:
         """Return the settings of a JSON file, or of a recipe by its name."""

@@ -91,6 +91,7 @@ def test_an_option_that_is_not_given_is_one_that_an_earlier_version_did_not_have
     (tmp_path / "checkpoint-3").mkdir()
     record.claim()
     record.finish()
+    record.close()
     assert record.has_ended()
     with pytest.raises(ValueError, match="holds another run: --later was not given, and is 3; give another"):
         RunRecord(tmp_path, {**IDENTITY, "--later": 3}).claim()
