@@ -8,6 +8,7 @@ import difflib
 import json
 import logging
 import math
+import os
 import re
 import sys
 from argparse import Action, RawDescriptionHelpFormatter
@@ -17,6 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import torch
 from safetensors import SafetensorError
 from transformers import HfArgumentParser, TrainingArguments
 from transformers.utils import logging as transformers_logging
@@ -70,6 +72,7 @@ def run_script(
             program = name = " ".join(["hf-elmo", *sys.orig_argv[typed.index("hf-elmo") + 1 :][:2]])
     as_json = JSON_OPTION in arguments
     arguments = [argument for argument in arguments if argument != JSON_OPTION]
+    join_processes_on_cpus()
     try:
         parser = ArgumentParser(argument_classes, prog=program, description=description, allow_abbrev=False)
         parser.set_defaults(**defaults)
@@ -89,6 +92,15 @@ def run_script(
         print(f"{name}: error: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
         return 2
     return 0
+
+
+def join_processes_on_cpus() -> None:
+    """Let the processes that a launcher started train together where there is no accelerator.
+
+    `TrainingArguments` read this variable. Without it, or `--use_cpu True`, each process would train alone.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.accelerator.is_available():
+        os.environ["ACCELERATE_USE_CPU"] = "true"
 
 
 class ArgumentParser(HfArgumentParser):

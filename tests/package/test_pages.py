@@ -35,9 +35,9 @@ def cloned(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def commands(cloned, tmp_path_factory):
-    """A folder with `hf-elmo`, `python` and `accelerate` that take no time to import, while the tests here run.
+    """A folder with `hf-elmo`, `python` and `torchrun` that take no time to import, while the tests here run.
 
-    They are forks of one process that has the package of the clone imported, and so is what `accelerate` launches; see
+    They are forks of one process that has the package of the clone imported, and so is what `torchrun` launches; see
     helpers/command_server.py.
     """
     folder = tmp_path_factory.mktemp("commands")
@@ -47,8 +47,10 @@ def commands(cloned, tmp_path_factory):
     with subprocess.Popen(command, env=environment, **pipes) as server:
         assert server.stdout.readline() == "ready\n"
         client = {"python": sys.executable, "name": "python", "address": str(folder / "socket"), "package": False}
-        launched = f'#!/bin/sh\nexec "{folder}/launched" -m accelerate.commands.accelerate_cli "$@"\n'
-        for name, script in (("launched", CLIENT.format(**client)), ("accelerate", launched)):
+        torchrun = (
+            f'#!/bin/sh\nPYTHON_EXEC="{folder}/launched" exec "{folder}/launched" -m torch.distributed.run "$@"\n'
+        )
+        for name, script in (("launched", CLIENT.format(**client)), ("torchrun", torchrun)):
             (folder / name).write_text(script)
             (folder / name).chmod(0o755)
         subprocess.run([folder / "hf-elmo", "demo"], cwd=cloned, env=environment, check=True, capture_output=True)
