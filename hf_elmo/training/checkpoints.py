@@ -59,10 +59,10 @@ class AtomicCheckpointTrainer(Trainer):
         finally:
             self.args.output_dir, self.args.push_to_hub = str(output_dir), pushes
         self.accelerator.wait_for_everyone()
+        if self.state.best_global_step == self.state.global_step:  # every process loads it at the end
+            self.state.best_model_checkpoint = str(output_dir / name)
         if self.args.should_save:
-            if self.state.best_global_step == self.state.global_step:
-                self.state.best_model_checkpoint = str(output_dir / name)
-                self.state.save_to_json(str(staging / name / TRAINER_STATE_FILE))
+            self.state.save_to_json(str(staging / name / TRAINER_STATE_FILE))
             write_checksums(staging / name)
             shutil.rmtree(output_dir / name, ignore_errors=True)
             os.replace(staging / name, output_dir / name)
@@ -73,6 +73,7 @@ class AtomicCheckpointTrainer(Trainer):
                 best_model_checkpoint=self.state.best_model_checkpoint,
                 use_mtime=False,
             )
+        self.accelerator.wait_for_everyone()
         if pushes:
             self._push_from_checkpoint(str(output_dir / name))
 

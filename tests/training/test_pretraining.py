@@ -264,8 +264,17 @@ def test_only_the_same_run_can_be_resumed(texts, uninterrupted, tmp_path, capsys
 
 
 def test_two_processes_are_one_with_twice_the_rows(texts, tmp_path):
-    """Losses and norms of each step, evaluations and final weights agree to rounding; also two batches per step."""
-    more = ["--logging_steps", "1", "--validation_files", str(texts / "held_out.txt"), "--save_steps", "6"]
+    """Losses and norms of each step, evaluations and final weights agree to rounding; also two batches per step.
+
+    So does the evaluation of the best checkpoint at the end: the first one, as the highest loss counts as the best.
+    """
+    held_out = tmp_path / "held_out.txt"
+    held_out.write_text(
+        60 * (texts / "held_out.txt").read_text()
+    )  # more than a batch, so that each process has its own
+    more = ["--logging_steps", "1", "--validation_files", str(held_out), "--save_steps", "6"]
+    more += ["--load_best_model_at_end", "True", "--greater_is_better", "True", "--eval_strategy", "steps"]
+    more += ["--eval_steps", "6"]
     assert not pretrained(*command(texts, tmp_path / "one", *more, lstm_dropout=0.0))
     halves = [*more, "--per_device_train_batch_size", "2"]
     arguments = command(texts, tmp_path / "two", *halves, lstm_dropout=0.0)
@@ -283,7 +292,7 @@ def test_two_processes_are_one_with_twice_the_rows(texts, tmp_path):
     expected, weights = history(tmp_path / "one"), load_file(tmp_path / "one" / "model.safetensors")
     for other in ("two", "accumulated"):
         logs = history(tmp_path / other)
-        assert len(logs) == len(expected) > 12
+        assert len(logs) == len(expected) == 12 + 3  # two evaluations on the way, and the last one
         for log, reference in zip(logs, expected):
             assert log == pytest.approx(reference, rel=2e-5)
         for name, tensor in load_file(tmp_path / other / "model.safetensors").items():

@@ -256,7 +256,8 @@ class BiLMTrainer(AtomicCheckpointTrainer):
         """
         if resume_from_checkpoint is not None:
             self.restore(Path(resume_from_checkpoint))
-            correct_best_checkpoint(Path(resume_from_checkpoint))
+            with self.args.main_process_first(desc="the place of the best checkpoint"):
+                correct_best_checkpoint(Path(resume_from_checkpoint))
             state = TrainerState.load_from_json(str(Path(resume_from_checkpoint) / TRAINER_STATE_FILE))
             if state.global_step >= max(state.max_steps, self.args.max_steps):
                 self.state = state
