@@ -127,13 +127,13 @@ class BiLMTrainer(AtomicCheckpointTrainer):
         process, several, and several accumulated batches."""
         args = self.args
         draws = max(1, args.per_device_train_batch_size // 8)
-        batch = (self.state.global_step * args.gradient_accumulation_steps + accumulation) * args.world_size
-        first = (batch + args.process_index) * draws
-        inputs = self._prepare_inputs(self.discourses.batch(range(first, first + draws)))
-        positions = inputs.pop("positions")
+        number = (self.state.global_step * args.gradient_accumulation_steps + accumulation) * args.world_size
+        first = (number + args.process_index) * draws
+        batch = self.discourses.batch(range(first, first + draws))
+        ids, positions = (batch[name].to(args.device) for name in ("input_ids", "positions"))
         # Not the wrapper of several processes, which expects one forward pass of a backward pass
         model = self.accelerator.unwrap_model(self.model)
-        return discourse_loss(model(**inputs, output_hidden_states=True).hidden_states[1:], positions)
+        return discourse_loss(model(input_ids=ids, output_hidden_states=True).hidden_states[1:], positions)
 
     def training_step(self, *args, **kwargs) -> Tensor:
         return super().training_step(*args, **kwargs) / self.args.unroll_steps
