@@ -65,7 +65,6 @@ def train(text: TextArguments, model_args: ModelArguments, args: PretrainingArgu
     table = WordTable.from_tokenizer(tokenizer)
     num_tokens = None if statistics is None else statistics.num_tokens
     windows = TrainingWindows.from_corpus(corpus, table, args, num_tokens, text.shuffle)
-    discourses = Discourses.from_arguments(corpus, table, text, model_args, args)
 
     # The model
     model, accumulators = make_model(model_args, config, vocabulary, old_tokenizer)
@@ -99,7 +98,7 @@ def train(text: TextArguments, model_args: ModelArguments, args: PretrainingArgu
         train_dataset=windows,
         eval_dataset=held_out,
         accumulators=accumulators,
-        discourses=discourses,
+        discourses=Discourses.from_arguments(corpus, table, text, model_args, args),
         processing_class=tokenizer,
     )
     if args.resume_from_checkpoint:

@@ -93,6 +93,15 @@ def test_long_sentences_and_frequent_words_are_not_drawn(tmp_path, monkeypatch):
     assert {discourses.words[word] for word in discourses.word_of} == {"rare"}
 
 
+def test_a_word_of_two_stretches_of_text_is_not_drawn(tmp_path, monkeypatch):
+    """Its pairs are many, and far from the first to the last, but of two places."""
+    monkeypatch.setattr(discourse, "TOO_FREQUENT", 0)
+    (tmp_path / "text.txt").write_text(50 * "bank a-\n" + 9000 * "b- a-\n" + 50 * "bank a-\n")
+    (tmp_path / "vocab.txt").write_text("<S>\n</S>\n<UNK>\nbank\na-\nb-\n")
+    with pytest.raises(ValueError, match="at 16 places of a file"):
+        Discourses(TextFiles([str(tmp_path / "text.txt")]), WordTable.from_tokenizer(tokenizer_of(tmp_path)), 1)
+
+
 # ---- The loss
 
 
@@ -181,7 +190,7 @@ sys.exit(pretrain.main({toy_run(text, tmp_path / "two", *run, "--per_device_trai
     [
         (["--discourse_weight", "-1"], "--discourse_weight must be at least 0, but is -1"),
         ([*WEIGHT, "--freeze_encoder", "True"], "--discourse_weight 4 cannot be combined with --freeze_encoder"),
-        (WEIGHT, "no word occurs twice within 30 sentences of at most 32 words at 8 places of a file"),
+        (WEIGHT, "no word occurs twice within 30 sentences of at most 32 words at 16 places of a file"),
     ],
 )
 def test_what_cannot_be_is_one_line(text, tmp_path, capsys, options, message):

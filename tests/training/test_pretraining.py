@@ -269,9 +269,7 @@ def test_two_processes_are_one_with_twice_the_rows(texts, tmp_path):
     So does the evaluation of the best checkpoint at the end: the first one, as the highest loss counts as the best.
     """
     held_out = tmp_path / "held_out.txt"
-    held_out.write_text(
-        60 * (texts / "held_out.txt").read_text()
-    )  # more than a batch, so that each process has its own
+    held_out.write_text(60 * (texts / "held_out.txt").read_text())  # more than a batch: some for each process
     more = ["--logging_steps", "1", "--validation_files", str(held_out), "--save_steps", "6"]
     more += ["--load_best_model_at_end", "True", "--greater_is_better", "True", "--eval_strategy", "steps"]
     more += ["--eval_steps", "6"]

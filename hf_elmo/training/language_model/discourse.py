@@ -73,13 +73,14 @@ class Discourses:
         self.word_of: list[int] = []
         for start, end in zip(starts, [*starts[1:], len(self.sentences)]):
             for word, pairs in self.pairs_of(range(start, end), chosen).items():
-                if pairs[-2] - pairs[0] >= NUM_PLACES * (APART + REACH):
+                # Each place that is drawn excludes at most two of these, so that every draw finds D.
+                if len(far_apart(pairs, range(0, len(pairs), 2))) >= 2 * NUM_PLACES:
                     self.pairs.append(pairs)
                     self.word_of.append(word)
         if not self.pairs:
             raise ValueError(
                 f"--discourse_weight: no word occurs twice within {REACH} sentences of at most {MAX_WORDS} words at "
-                f"{NUM_PLACES} places of a file: give files of more text, in its order"
+                f"{2 * NUM_PLACES} places of a file: give files of more text, in its order"
             )
         self.cumulative = list(accumulate(len(pairs) ** 0.5 for pairs in self.pairs))
 
@@ -118,16 +119,11 @@ class Discourses:
     def draw(self, number: int) -> tuple[int, list[int]]:
         """Draw a word and the 2D sentences in which it is compared, those of one place side by side."""
         rng = random.Random(f"{self.seed}/{number}")
-        while True:
-            (choice,) = rng.choices(range(len(self.pairs)), cum_weights=self.cumulative)
-            pairs, places = self.pairs[choice], []
-            for _ in range(6 * NUM_PLACES):
-                place = 2 * rng.randrange(len(pairs) // 2)
-                first, second = pairs[place : place + 2]
-                if all(abs(first - other) >= APART + REACH for other, _ in places):
-                    places.append((first, second))
-                if len(places) == NUM_PLACES:
-                    return self.word_of[choice], [sentence for place in places for sentence in place]
+        (choice,) = rng.choices(range(len(self.pairs)), cum_weights=self.cumulative)
+        pairs = self.pairs[choice]
+        order = rng.sample(range(0, len(pairs), 2), len(pairs) // 2)
+        places = far_apart(pairs, order, NUM_PLACES)
+        return self.word_of[choice], [sentence for place in places for sentence in pairs[place : place + 2]]
 
     def batch(self, numbers: Iterable[int]) -> dict[str, Tensor]:
         """Return character ids of the sentences of several draws, `input_ids` `(B, T, W)`, and the index of the word
@@ -143,6 +139,17 @@ class Discourses:
         places = np.array([self.table.places_of(row + [PADDING] * (length - len(row))) for row in rows])
         ids = torch.from_numpy(self.table.characters[places].astype(np.int64))
         return {"input_ids": ids, "positions": torch.tensor(positions)}
+
+
+def far_apart(pairs: array, order: Iterable[int], most: int | None = None) -> list[int]:
+    """Return the indices of pairs, in an order, that are far from all before them; at most `most` of them."""
+    found: list[int] = []
+    for place in order:
+        if all(abs(pairs[place] - pairs[other]) >= APART + REACH for other in reversed(found)):
+            found.append(place)
+            if len(found) == most:
+                break
+    return found
 
 
 def discourse_loss(layers: Iterable[Tensor], positions: Tensor) -> Tensor:
