@@ -21,10 +21,10 @@ from .checkpoints import checkpoint_to_resume, move_into_place, remove_checkpoin
 from .checks import check_optimizer, check_settings
 from .language_model.arguments import ModelArguments, PretrainingArguments, TextArguments
 from .language_model.corpus import choose_split, count_words, open_corpus, read_held_out
-from .language_model.discourse import Discourses
 from .language_model.model import choose_vocabulary, default_split, make_model, make_tokenizer, starting_config
 from .language_model.perplexity import unigram_perplexity
 from .language_model.report import describe_model, describe_text, report_results, save_model_card
+from .language_model.senses import Occurrences
 from .language_model.streams import TrainingWindows, WordTable
 from .language_model.trainer import BiLMTrainer
 from .run_card import publish
@@ -98,7 +98,7 @@ def train(text: TextArguments, model_args: ModelArguments, args: PretrainingArgu
         train_dataset=windows,
         eval_dataset=held_out,
         accumulators=accumulators,
-        discourses=Discourses.from_arguments(corpus, table, text, model_args, args),
+        occurrences=Occurrences.from_arguments(corpus, table, text, model_args, args),
         processing_class=tokenizer,
     )
     if args.resume_from_checkpoint:

@@ -58,8 +58,8 @@ class PretrainingArguments(TrainingArguments):
     num_negative_samples: int = option(
         8192, "Number of negative samples, drawn once per step and direction; 0: full softmax."
     )
-    discourse_weight: float | None = option(
-        None, "Weight of a loss that brings occurrences of a word in one discourse together; for text in its order."
+    sense_weight: float | None = option(
+        None, "Weight of a loss by which a word's vectors are similar where its contexts are; for text in its order."
     )
     optim: str = option("adagrad", "adagrad as in bilm-tf, or another of transformers.")
     learning_rate: float | None = option(None, "Initial rate; default: 0.2 for adagrad, 0.001 for Adam.")

@@ -97,13 +97,13 @@ def save_model_card(
     if model.trained_from:
         origin = f"{origin} Training started from `{model.trained_from}`."
     unigram = metrics.get("eval_unigram_perplexity")
-    weight = args.discourse_weight
-    discourses = f", beside {weight:g} times the loss of discourses" if weight else ""
+    weight = args.sense_weight
+    senses = f", beside {weight:g} times the loss of senses" if weight else ""
     training = f"""\
 {trainer.state.global_step} steps of {len(trainer.train_dataset.forward.rows)} streams of {args.unroll_steps} words, \
 {args.optim.value} with learning rate {args.learning_rate:g} ({args.lr_scheduler_type.value}), \
 {trainer.num_negative_samples or "all"} words in the softmax of a training step, {args.world_size} process(es) on \
-{args.device.type}{discourses}. Perplexities are of held-out text, by the full softmax, from a zero state at each \
+{args.device.type}{senses}. Perplexities are of held-out text, by the full softmax, from a zero state at each \
 sentence\
 {f"; word frequencies alone (unigrams, one added to each count) reach {unigram:.2f}" if unigram else ""}."""
     save_card(

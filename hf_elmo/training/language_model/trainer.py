@@ -27,8 +27,8 @@ from ..checkpoints import (
 from ..runs import duration
 from .arguments import PretrainingArguments
 from .corpus import SentenceQueue
-from .discourse import Discourses, discourse_loss
 from .perplexity import MAX_LOSS, sentence_losses
+from .senses import Occurrences, sense_loss
 from .streams import Streams, TrainingWindows, WordTable
 
 logger = logging.getLogger("hf_elmo.training")
@@ -46,7 +46,7 @@ class BiLMTrainer(AtomicCheckpointTrainer):
         train_dataset: The training text, as batches.
         eval_dataset: Words of each held-out sentence, scored with the full softmax, each from a zero state.
         accumulators: Initial sums of squared gradients for Adagrad, by the parameter's name.
-        discourses: The training text in its order, for `args.discourse_weight`.
+        occurrences: The words of the training text, for `args.sense_weight`.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class BiLMTrainer(AtomicCheckpointTrainer):
         table: WordTable,
         train_dataset: TrainingWindows | None = None,
         accumulators: dict[str, Tensor] | None = None,
-        discourses: Discourses | None = None,
+        occurrences: Occurrences | None = None,
         **kwargs,
     ):
         if args.optim == "adagrad":
@@ -66,7 +66,7 @@ class BiLMTrainer(AtomicCheckpointTrainer):
                 {"lr": args.learning_rate, "initial_accumulator_value": 1.0, "eps": 0.0},
             )
         super().__init__(model, args, train_dataset=train_dataset, callbacks=[TimeEstimate(self)], **kwargs)
-        self.table, self.accumulators, self.discourses = table, accumulators or {}, discourses
+        self.table, self.accumulators, self.occurrences = table, accumulators or {}, occurrences
         vocab_size = model.config.word_vocab_size
         self.num_negative_samples = args.num_negative_samples if args.num_negative_samples < vocab_size else 0
         # The sampled softmax reads few rows of the softmax, and Adagrad changes only rows that have a gradient.
@@ -82,7 +82,7 @@ class BiLMTrainer(AtomicCheckpointTrainer):
             torch.sparse.check_sparse_tensor_invariants.disable()  # the default, which torch warns about otherwise
             model._ddp_params_and_buffers_to_ignore = ["lm_head.weight"]  # averaged by `_clip_grad_norm`
         self.lstm_states: list[tuple[Tensor, Tensor] | None] = [None] * args.gradient_accumulation_steps
-        # Since the last log: forward and backward loss of the language model, number of batches, loss of discourses
+        # Since the last log: forward and backward loss of the language model, number of batches, loss of senses
         self.logged = torch.zeros(4, dtype=torch.float64)
         self.last_log = (0, time.time())
 
@@ -110,11 +110,11 @@ class BiLMTrainer(AtomicCheckpointTrainer):
         }
         loss, outputs = super().compute_loss(model, inputs | extra, True, num_items_in_batch)
         self.lstm_states[accumulation] = tuple(part.detach() for part in outputs["state"])
-        of_discourses = torch.zeros_like(loss)
-        if self.discourses is not None:
-            of_discourses = self.loss_of_discourses(accumulation)
-            loss = loss + self.args.discourse_weight * of_discourses / self.args.gradient_accumulation_steps
-        parts = outputs["forward_loss"], outputs["backward_loss"], torch.ones_like(loss), of_discourses
+        of_senses = torch.zeros_like(loss)
+        if self.occurrences is not None:
+            of_senses = self.loss_of_senses(accumulation)
+            loss = loss + self.args.sense_weight * of_senses / self.args.gradient_accumulation_steps
+        parts = outputs["forward_loss"], outputs["backward_loss"], torch.ones_like(loss), of_senses
         losses = torch.stack(parts).detach().cpu()
         if not bool((losses < MAX_LOSS).all()):  # also where a loss is not a number
             raise self.divergence(f"the loss is {losses[:2].mean():g}")
@@ -122,18 +122,18 @@ class BiLMTrainer(AtomicCheckpointTrainer):
         loss = loss * self.args.unroll_steps
         return (loss, outputs) if return_outputs else loss
 
-    def loss_of_discourses(self, accumulation: int = 0) -> Tensor:
+    def loss_of_senses(self, accumulation: int = 0) -> Tensor:
         """Return the loss of the draws of one batch: one draw for 8 streams. Those of a step are the same for one
         process, several, and several accumulated batches."""
         args = self.args
         draws = max(1, args.per_device_train_batch_size // 8)
         number = (self.state.global_step * args.gradient_accumulation_steps + accumulation) * args.world_size
         first = (number + args.process_index) * draws
-        batch = self.discourses.batch(range(first, first + draws))
-        ids, positions = (batch[name].to(args.device) for name in ("input_ids", "positions"))
+        batch = self.occurrences.batch(range(first, first + draws))
+        ids, *targets = (batch[name].to(args.device) for name in ("input_ids", "positions", "similarities"))
         # Not the wrapper of several processes, which expects one forward pass of a backward pass
         model = self.accelerator.unwrap_model(self.model)
-        return discourse_loss(model(input_ids=ids, output_hidden_states=True).hidden_states[1:], positions)
+        return sense_loss(model(input_ids=ids, output_hidden_states=True).hidden_states[1:], *targets)
 
     def training_step(self, *args, **kwargs) -> Tensor:
         return super().training_step(*args, **kwargs) / self.args.unroll_steps
@@ -208,8 +208,8 @@ class BiLMTrainer(AtomicCheckpointTrainer):
             started = time.perf_counter()
             with self.compute_loss_context_manager():
                 loss = self.model.train()(**batch, num_negative_samples=self.num_negative_samples).loss
-                if self.discourses is not None and rows == args.per_device_train_batch_size:
-                    loss = loss + self.loss_of_discourses()
+                if self.occurrences is not None and rows == args.per_device_train_batch_size:
+                    loss = loss + self.loss_of_senses()
             loss.backward()
             loss.item()  # waits for the device
             seconds = time.perf_counter() - started
@@ -221,9 +221,7 @@ class BiLMTrainer(AtomicCheckpointTrainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add perplexities, words per second and the remaining time to the logs of training."""
         if "loss" in logs:
-            forward, backward, batches, of_discourses = self.accelerator.reduce(
-                self.logged.to(self.args.device)
-            ).tolist()
+            forward, backward, batches, of_senses = self.accelerator.reduce(self.logged.to(self.args.device)).tolist()
             self.logged.zero_()
             forward, backward = forward / batches, backward / batches
             sampled = "sampled_" if self.num_negative_samples else ""  # not comparable with the full softmax
@@ -233,8 +231,8 @@ class BiLMTrainer(AtomicCheckpointTrainer):
                 f"{sampled}backward_perplexity": math.exp(backward),
                 f"{sampled}perplexity": math.exp((forward + backward) / 2),
             }
-            if self.discourses is not None:
-                logs["discourse_loss"] = of_discourses / batches
+            if self.occurrences is not None:
+                logs["sense_loss"] = of_senses / batches
             (last_step, last_time), step, now = self.last_log, self.state.global_step, time.time()
             if step > last_step:
                 words_per_step = len(self.train_dataset.forward.rows) * self.args.unroll_steps
@@ -332,7 +330,7 @@ class BiLMTrainer(AtomicCheckpointTrainer):
         saved = self.position(checkpoint)
         self.train_dataset.restore(saved["text"])
         logged = torch.tensor(saved["logged"][self.args.process_index], dtype=torch.float64)
-        self.logged[: len(logged)] = logged  # earlier versions had no loss of discourses
+        self.logged[: len(logged)] = logged  # earlier versions had no loss of senses
         path = checkpoint / STATE_FILE.format(process=self.args.process_index)
         tensors = load_file(path, device=str(self.args.device))
         self.lstm_states = [
