@@ -266,7 +266,8 @@ def test_only_the_same_run_can_be_resumed(texts, uninterrupted, tmp_path, capsys
 def test_two_processes_are_one_with_twice_the_rows(texts, tmp_path):
     """Losses and norms of each step, evaluations and final weights agree to rounding; also two batches per step.
 
-    So does the evaluation of the best checkpoint at the end: the first one, as the highest loss counts as the best.
+    So does the evaluation of the best checkpoint at the end: the first one, as the highest loss counts as the best. The
+    two processes resume exactly.
     """
     held_out = tmp_path / "held_out.txt"
     held_out.write_text(60 * (texts / "held_out.txt").read_text())  # more than a batch: some for each process
@@ -278,12 +279,18 @@ def test_two_processes_are_one_with_twice_the_rows(texts, tmp_path):
     arguments = command(texts, tmp_path / "two", *halves, lstm_dropout=0.0)
     place = arguments.index("--use_cpu")
     del arguments[place : place + 2]  # which nobody types where there is no GPU
-    subprocess.run(
-        two_processes("-m", "hf_elmo.training.pretrain", *arguments),
-        check=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        timeout=300,
-    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    run = two_processes("-m", "hf_elmo.training.pretrain", *arguments)
+    subprocess.run(run, check=True, env=environment, timeout=300)
+    resume = [
+        "--resume_from_checkpoint",
+        str(tmp_path / "two" / "checkpoint-6"),
+        "--output_dir",
+        str(tmp_path / "rest"),
+    ]
+    subprocess.run([*run, *resume], check=True, env=environment, timeout=300)
+    unbroken, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("two", "rest"))
+    assert all(torch.equal(resumed[name], tensor) for name, tensor in unbroken.items())
     halves += ["--gradient_accumulation_steps", "2"]
     assert not pretrained(*command(texts, tmp_path / "accumulated", *halves, lstm_dropout=0.0))
 

@@ -332,7 +332,7 @@ class BiLMTrainer(AtomicCheckpointTrainer):
         logged = torch.tensor(saved["logged"][self.args.process_index], dtype=torch.float64)
         self.logged[: len(logged)] = logged  # earlier versions had no loss of senses
         path = checkpoint / STATE_FILE.format(process=self.args.process_index)
-        tensors = load_file(path, device=str(self.args.device))
+        tensors = {name: tensor.to(self.args.device) for name, tensor in load_file(path).items()}
         self.lstm_states = [
             (tensors[f"output.{number}"], tensors[f"cell.{number}"]) for number in range(len(self.lstm_states))
         ]
