@@ -39,6 +39,7 @@ logger = logging.getLogger("hf_elmo.training")
 TEMPERATURE = 0.1
 NUM_OCCURRENCES = 16  # of one word in a draw
 MAX_WORDS = 32  # of a sentence; longer ones are not drawn
+MIN_LETTERS = 3  # of a content word
 MIN_CONTENT_WORDS = 3  # of a sentence, beside the word itself
 TOO_FREQUENT = 200  # most frequent words, which mostly have no sense of their own
 NUM_CONTENT_WORDS = 20_000  # the most frequent others, of letters alone
@@ -69,7 +70,8 @@ class Occurrences:
         text = np.concatenate([np.frombuffer(sentence, np.int32) for sentence in self.sentences])
         counts = np.bincount(text, minlength=len(self.words))
         frequent = np.argsort(-counts, kind="stable")[TOO_FREQUENT:]
-        content = [n for n in frequent if self.words[n].isalpha() and len(self.words[n]) > 2][:NUM_CONTENT_WORDS]
+        content = [n for n in frequent if self.words[n].isalpha() and len(self.words[n]) >= MIN_LETTERS]
+        content = content[:NUM_CONTENT_WORDS]
         self.row = np.full(len(self.words), -1)  # in the vectors of content words, or -1
         self.row[content] = np.arange(len(content))
         self.occurrences: list[array] = [array("i") for _ in content]  # of each content word, its sentences
