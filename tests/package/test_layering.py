@@ -35,7 +35,7 @@ ORDER = """
     document_model_elmo coreference_elmo span_classification_elmo
 """.split()
 # Bounds are what there is now; the plan aims at 5500 lines that travel and 3200 of training, before later heads.
-MAX_LINES = {"a file": 550, "the files that travel": 9761, "training": 8930}
+MAX_LINES = {"a file": 550, "the files that travel": 9761, "training": 8931}
 EXTRAS = {"integrations"}  # folders whose modules need more than the package does
 # Private API of other libraries, which a release may change without notice.
 TORCH = "_C _are_functorch_transforms_active _forward_hooks _forward_pre_hooks _higher_order_ops _linear_pointwise"

@@ -165,8 +165,8 @@ def test_the_loss_is_that_of_the_formula():
             for one in range(NUM_OCCURRENCES):
                 others = [other for other in range(NUM_OCCURRENCES) if other != one]
                 p, q = (
-                    [math.exp(cosine_similarity(all_[one], all_[other], dim=0) / 0.1) for other in others]
-                    for all_ in (contexts[draw], states)
+                    [math.exp(cosine_similarity(rows[one], rows[other], dim=0) / temperature) for other in others]
+                    for rows, temperature in ((contexts[draw], 0.1), (states, 0.2))
                 )
                 losses.append(sum(a / sum(p) * math.log(a / sum(p) / (b / sum(q))) for a, b in zip(p, q)))
     contexts = normalize(contexts, dim=-1)
@@ -174,11 +174,12 @@ def test_the_loss_is_that_of_the_formula():
     assert found.item() == pytest.approx(sum(losses) / len(losses), rel=1e-5)
 
 
-def test_states_like_the_contexts_have_no_loss():
+def test_states_twice_as_far_apart_as_the_contexts_have_no_loss():
+    """The temperature of states is twice that of contexts."""
     vectors = torch.randn(NUM_OCCURRENCES, 1, 8)
     unit = normalize(vectors[:, 0], dim=-1)
     positions = torch.zeros(NUM_OCCURRENCES, dtype=torch.long)
-    assert sense_loss([vectors], positions, (unit @ unit.T)[None]).item() == pytest.approx(0, abs=1e-5)
+    assert sense_loss([vectors], positions, (unit @ unit.T)[None] / 2).item() == pytest.approx(0, abs=1e-5)
 
 
 def test_senses_are_told_apart_wherever_the_word_stands(text, small):
@@ -189,7 +190,7 @@ def test_senses_are_told_apart_wherever_the_word_stands(text, small):
     model = ElmoForPreTraining(ElmoConfig(**sizes))
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     assert max(contrasts(model, tokenizer)) < 0
-    for step in range(80):
+    for step in range(160):
         batch = occurrences.batch(range(3 * step, 3 * step + 3))
         targets = batch.pop("positions"), batch.pop("similarities")
         loss = sense_loss(model(**batch, output_hidden_states=True).hidden_states[1:], *targets)

@@ -12,7 +12,7 @@ be seen without labels, from the other words of its sentences (Schuetze 1998, "A
 3.  The loss draws occurrences of one word, and asks that their states v be similar where their context vectors c are:
 
         p(j | i) = exp(cos(c_i, c_j) / 0.1) / sum over all k but i of exp(cos(c_i, c_k) / 0.1)
-        q(j | i) = exp(cos(v_i, v_j) / 0.1) / sum over all k but i of exp(cos(v_i, v_k) / 0.1)
+        q(j | i) = exp(cos(v_i, v_j) / 0.2) / sum over all k but i of exp(cos(v_i, v_k) / 0.2)
         loss = the mean of KL(p(. | i) || q(. | i)) over all i, and over both biLSTM layers
 """
 
@@ -36,7 +36,8 @@ from .streams import PADDING, WordTable
 
 logger = logging.getLogger("hf_elmo.training")
 
-TEMPERATURE = 0.1
+CONTEXT_TEMPERATURE = 0.1  # of p
+STATE_TEMPERATURE = 0.2  # of q; a lower one costs the language model more, and orders the states less well
 NUM_OCCURRENCES = 16  # of one word in a draw
 MAX_WORDS = 32  # of a sentence; longer ones are not drawn
 MIN_LETTERS = 3  # of a content word
@@ -173,11 +174,11 @@ def sense_loss(layers: Iterable[Tensor], positions: Tensor, similarities: Tensor
     """
     rows = torch.arange(len(positions), device=positions.device)
     itself = torch.eye(NUM_OCCURRENCES, dtype=torch.bool, device=positions.device)
-    wanted = (similarities / TEMPERATURE).masked_fill(itself, -torch.inf).softmax(-1)
+    wanted = (similarities / CONTEXT_TEMPERATURE).masked_fill(itself, -torch.inf).softmax(-1)
     losses = []
     for layer in layers:
         vectors = F.normalize(layer[rows, positions].float(), dim=-1).unflatten(0, (-1, NUM_OCCURRENCES))
         # A finite number in place of minus infinity, whose product with 0 is none
-        scores = (vectors @ vectors.transpose(1, 2) / TEMPERATURE).masked_fill(itself, -1e4)
+        scores = (vectors @ vectors.transpose(1, 2) / STATE_TEMPERATURE).masked_fill(itself, -1e4)
         losses.append(F.kl_div(scores.log_softmax(-1), wanted, reduction="sum") / len(positions))
     return torch.stack(losses).mean()
